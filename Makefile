@@ -1,0 +1,68 @@
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+DATA_ROOT ?= ../shared/data
+ARGS ?=
+
+BIN := .venv/bin
+STAMP := .venv/.stamp
+EXTRAS := .[dev,export]
+export DATA_ROOT
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help setup demo test lint types docs-check bench reproduce-filter-bank reproduce-vad tables clean
+
+help: ## list every target
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# An existing .venv is completed, never replaced.
+$(STAMP): pyproject.toml constraints.txt
+	@if command -v uv >/dev/null 2>&1; then \
+	  set -ex; \
+	  [ -x $(BIN)/python ] || uv venv --python $(PYTHON) .venv; \
+	  uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '$(EXTRAS)'; \
+	else \
+	  set -ex; \
+	  [ -x $(BIN)/pip ] || $(PYTHON) -m venv .venv; \
+	  $(BIN)/pip install --quiet -c constraints.txt -e '$(EXTRAS)'; \
+	fi
+	@touch $@
+
+setup: $(STAMP) ## make .venv with everything pinned (uv where present, else venv + pip)
+
+demo: $(STAMP) ## learn the size of a mel filter bank in about a minute, on the CPU
+	$(BIN)/python -m experiments.filter_bank.demo $(ARGS)
+
+test: $(STAMP) ## run the tests (those on real audio need DATA_ROOT)
+	$(BIN)/python -m pytest -q -n 2 $(ARGS)
+
+lint: $(STAMP) ## ruff: lint and format check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## mypy
+	$(BIN)/mypy
+
+docs-check: $(STAMP) ## the README's snippets, links and targets, and the docstrings' examples
+	$(BIN)/python -m pytest -q tests/test_docs.py
+	$(BIN)/python -m pytest -q --doctest-modules dyn_lightning
+
+bench: $(STAMP) ## benchmarks: training step, complexity count, loader, inference
+	$(BIN)/python -m experiments.benchmarks.step $(ARGS)
+	$(BIN)/python -m experiments.benchmarks.complexity $(ARGS)
+	$(BIN)/python -m experiments.benchmarks.loader $(ARGS)
+	$(BIN)/python -m experiments.benchmarks.inference $(ARGS)
+
+reproduce-filter-bank: $(STAMP) ## run the synthetic filter-bank study
+	$(BIN)/python -m experiments.filter_bank.run $(ARGS)
+
+reproduce-vad: $(STAMP) ## run the voice-activity study on the audio under DATA_ROOT
+	$(BIN)/python -m experiments.vad.run --data_root $(DATA_ROOT) $(ARGS)
+
+tables: $(STAMP) ## rebuild tables and figures from the committed results
+	$(BIN)/python -m dyn_lightning.report $(ARGS)
+
+clean: ## remove caches and what runs left behind (keeps .venv)
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis lightning_logs runs wandb build dist *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

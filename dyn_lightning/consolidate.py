@@ -1,0 +1,108 @@
+"""Dynamic backbone → plain small network, with the proof that both compute the same."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from dyn_lightning.dynamize import DynamicNetwork, dynamic_layers, run_in_eval
+
+
+@dataclass(frozen=True)
+class Report:
+    """What consolidation did.
+
+    Attributes:
+        largest_difference: largest absolute difference between the outputs of the dynamic network in evaluation mode
+            and of the small one; None where no batches were given.
+        largest_relative_difference: the same over the largest absolute output.
+        batches: batches compared.
+        unit: "flops_per_second" (of audio) or "flops_per_call".
+        parameters, parameters_before: trainable ones.
+        flops, flops_before: convention ``full``, in ``unit``.
+        flops_paper, flops_paper_before: convention of the paper's first author, in ``unit``.
+        sizes: for each width (kept, full).
+        layers: one row per operation, before and after.
+    """
+
+    largest_difference: float | None
+    largest_relative_difference: float | None
+    batches: int
+    unit: str
+    parameters: int
+    parameters_before: int
+    flops: float
+    flops_before: float
+    flops_paper: float
+    flops_paper_before: float
+    sizes: dict[str, tuple[int, int]]
+    layers: list[dict[str, Any]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Primitives alone, for JSON."""
+        return asdict(self)
+
+
+def consolidate(dynamic: Any, batches: Iterable[Any] | None = None) -> tuple[nn.Module, Report]:
+    """Turn a dynamic network into an ordinary small one; the dynamic network is left as it was.
+
+    Args:
+        dynamic: what :func:`dyn_lightning.dynamize.dynamize` made.
+        batches: example inputs on which the two networks' outputs are compared.
+
+    Returns:
+        The backbone's own class with plain torch.nn layers of the kept sizes, in the same mode and on the same device;
+        and a :class:`Report`.
+
+    Raises:
+        TypeError: if the network has no widths.
+    """
+    if not isinstance(dynamic, DynamicNetwork):
+        raise TypeError(f"{type(dynamic).__name__} has no widths: consolidate takes what dynamize has made")
+    small: Any = copy.deepcopy(dynamic)
+    layers = {id(layer): layer.to_plain() for layer in dynamic_layers(small).values()}
+    for module in list(small.modules()):
+        for name, child in module._modules.items():
+            if id(child) in layers:
+                module._modules[name] = layers[id(child)]
+    small.__class__ = dynamic.plain_class
+    del small._modules["widths"]
+    for name in ("complexity", "duration_s", "fixed_reasons", "plain_class"):
+        small.__dict__.pop(name)
+
+    largest, scale, compared = 0.0, 0.0, 0
+    for batch in batches if batches is not None else ():
+        for a, b in zip(run_in_eval(dynamic, batch), run_in_eval(small, batch), strict=True):
+            if a.shape != b.shape:
+                raise RuntimeError(f"consolidation changed an output's shape from {a.shape} to {b.shape}")
+            largest = max(largest, (a - b).abs().max().item())
+            scale = max(scale, a.abs().max().item())
+        compared += 1
+    return small, _report(dynamic, small, largest, scale, compared)
+
+
+def _report(dynamic: DynamicNetwork, small: nn.Module, largest: float, scale: float, compared: int) -> Report:
+    widths, cost = dict(dynamic.widths.items()), dynamic.complexity
+    full = {name: width.full_size for name, width in widths.items()}
+    now = {name: width.size for name, width in widths.items()}
+    theta = {id(w.theta) for w in widths.values()}
+    before = [p for p in dynamic.parameters() if id(p) not in theta]
+    return Report(
+        largest_difference=largest if compared else None,
+        largest_relative_difference=largest / max(scale, torch.finfo(torch.float32).tiny) if compared else None,
+        batches=compared,
+        unit=cost.unit,
+        parameters=sum(p.numel() for p in small.parameters()),
+        parameters_before=sum(p.numel() for p in before),
+        flops=cost.flops_at(now),
+        flops_before=cost.flops_at(full),
+        flops_paper=cost.flops_at(now, "paper"),
+        flops_paper_before=cost.flops_at(full, "paper"),
+        sizes={name: (now[name], full[name]) for name in widths},
+        layers=cost.table(),
+    )

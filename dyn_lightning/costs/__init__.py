@@ -1,0 +1,38 @@
+"""What one operation costs, as polynomials in the Widths that its shapes depend on.
+
+Two conventions for FLOPs, for one call with the shapes of the traced example:
+
+- ``full``: everything that runs in inference. A multiply-add is 2, a bias 1 an output; additions, products,
+  divisions, comparisons and elementary functions are 1 each; `prices.py` lists what activations cost, in a
+  layer of their own, as a function or in the gates of an RNN. Views and copies are free.
+- ``paper``: the published counts of arXiv 2601.13704, the convention of moduleprofiler 0.0.4. A Linear or a
+  convolution with a bias is 2·in·out there, one without is (2·in − 1)·out; function calls, attention and
+  front ends cost nothing. Its GRU, 6TH(I + (2L−1)H + 3.5L), is counted layer by layer here, each with a
+  hidden size of its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dyn_lightning.costs import front_end, weighted
+from dyn_lightning.costs.base import FUNCTIONS, MODULES, OpCost, function_name
+from dyn_lightning.costs.per_element import activation, function_by_element
+from dyn_lightning.polynomial import Polynomial
+
+if TYPE_CHECKING:
+    from dyn_lightning.graph import Op
+
+__all__ = ["OpCost", "front_end", "op_cost", "weighted"]
+
+
+def op_cost(op: Op) -> OpCost:
+    """Cost of one operation, exact at any size of the Widths in its axes."""
+    if op.module is None:
+        cost = FUNCTIONS.get(function_name(op.kind), function_by_element)(op)
+        return cost or OpCost(counted=False)
+    cost = MODULES.get(op.kind, activation)(op)
+    if cost is not None:
+        return cost
+    parameters = sum(p.numel() for p in op.module.parameters())
+    return OpCost(params=Polynomial.constant(parameters), counted=False)

@@ -1,0 +1,84 @@
+"""The cost of an operation, sizes of its axes, and the table of formulas that the other files fill."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dyn_lightning.polynomial import Polynomial
+
+if TYPE_CHECKING:
+    from dyn_lightning.graph import Axis, Op
+
+ZERO = Polynomial({})
+
+
+@dataclass(frozen=True)
+class OpCost:
+    """Cost of one operation: FLOPs of a call in both conventions, and parameters.
+
+    ``counted`` is False where no formula is known for its kind: the FLOPs are then 0 and mean nothing.
+    """
+
+    flops_full: Polynomial = field(default_factory=lambda: Polynomial({}))
+    flops_paper: Polynomial = field(default_factory=lambda: Polynomial({}))
+    params: Polynomial = field(default_factory=lambda: Polynomial({}))
+    counted: bool = True
+
+    def __add__(self, other: OpCost) -> OpCost:
+        return OpCost(
+            self.flops_full + other.flops_full,
+            self.flops_paper + other.flops_paper,
+            self.params + other.params,
+            self.counted and other.counted,
+        )
+
+
+Formula = Callable[["Op"], OpCost | None]
+"""What an operation of one kind costs; None where it depends on something that an Op does not tell."""
+
+MODULES: dict[str, Formula] = {}
+FUNCTIONS: dict[str, Formula] = {}
+
+
+def prices_modules(*kinds: str) -> Callable[[Formula], Formula]:
+    """Register the formula of layers with these class names."""
+    return lambda formula: _register(MODULES, kinds, formula)
+
+
+def prices_functions(*names: str) -> Callable[[Formula], Formula]:
+    """Register the formula of functions and methods with these names, written as `function_name` does."""
+    return lambda formula: _register(FUNCTIONS, names, formula)
+
+
+def _register(table: dict[str, Formula], kinds: Sequence[str], formula: Formula) -> Formula:
+    table.update(dict.fromkeys(kinds, formula))
+    return formula
+
+
+def function_name(kind: str) -> str:
+    """A function's name as the tables have it: ``add_``, ``__add__`` → add; ``leaky_relu`` → leakyrelu."""
+    return kind.replace("_", "").lower()
+
+
+def size(axis: Axis) -> Polynomial:
+    """Size of one tensor dimension: the product of its factors."""
+    total = Polynomial.constant(1)
+    for factor in axis:
+        total = total * (factor if isinstance(factor, int) else Polynomial.variable(factor))
+    return total
+
+
+def numel(axes: Sequence[Axis]) -> Polynomial:
+    """Number of elements of a tensor with these dimensions."""
+    return math.prod((size(axis) for axis in axes), start=Polynomial.constant(1))
+
+
+def full_size(axis: Axis) -> int:
+    return math.prod(factor if isinstance(factor, int) else factor.full_size for factor in axis)
+
+
+def has_bias(module: Any) -> bool:
+    return module.bias is not None and module.bias is not False

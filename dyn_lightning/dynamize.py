@@ -1,0 +1,259 @@
+"""Backbone → dynamic backbone: the same network, with sizes that can be learned."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from dyn_lightning.complexity import Complexity
+from dyn_lightning.features.spectral import LogCompression, MelFilterBank
+from dyn_lightning.graph import Axis, Graph, Op, Size, call_arguments, read_graph
+from dyn_lightning.layers import DYNAMIC_LAYERS, DynamicLayer
+from dyn_lightning.width import Layout, Width
+
+
+class DynamicNetwork(nn.Module):
+    """What :func:`dynamize` adds to a backbone's own class.
+
+    Attributes:
+        widths: the learned sizes by name, each registered once.
+        complexity: parameters and FLOPs as functions of the widths.
+        duration_s: seconds of audio in the example input; None counts per call.
+        fixed_reasons: sizes that are not learned, and why.
+    """
+
+    widths: nn.ModuleDict
+    complexity: Complexity
+    duration_s: float | None
+    fixed_reasons: dict[str, str]
+    plain_class: type[nn.Module]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        new = self.__class__.__new__(self.__class__)
+        memo[id(self)] = new
+        new.__dict__.update(copy.deepcopy({k: v for k, v in self.__dict__.items() if k != "complexity"}, memo))
+        # The polynomials are shared; what they are evaluated at must be the copy's own λ.
+        complexity = copy.copy(self.complexity)
+        complexity.widths = dict(new.widths.items())
+        new.__dict__["complexity"] = complexity
+        return new
+
+
+def dynamize(
+    backbone: nn.Module,
+    example_input: Any,
+    *,
+    duration_s: float | None = None,
+    dynamic: Sequence[str] | None = None,
+    fixed: Sequence[str] = (),
+    ties: Sequence[Sequence[str]] = (),
+    mel_spacing: str = "respaced",
+) -> Any:
+    """Make a network's sizes learnable.
+
+    The backbone is copied, run once on the example input to see which sizes are tied, and its layers are replaced by
+    dynamic ones that hold the same parameters under the same names. At λ = 1 the result computes what the backbone
+    computes. Sizes of the network's inputs and outputs are never touched.
+
+    Args:
+        backbone: any torch.nn network; left as it was.
+        example_input: a tensor, a tuple (positional arguments) or a dict (keyword arguments), batch dimension
+            included; costs are those of this input.
+        duration_s: seconds of audio in the example input, over its whole batch; costs are then per second. None:
+            costs per call.
+        dynamic: patterns (``fnmatch``) of the layers whose sizes are learned; None for every size that can be.
+        fixed: patterns of sizes to leave alone.
+        ties: groups of layer names whose sizes are to be one.
+        mel_spacing: what fewer bands of a mel filter bank mean: ``respaced`` over the whole range, or ``dropped``
+            from the top.
+
+    Returns:
+        A :class:`DynamicNetwork`, also an instance of the backbone's class.
+
+    Raises:
+        ValueError: where a pattern matches nothing, or nothing can be learned; the message lists what could be
+            matched, and why the rest is fixed.
+    """
+    broken: dict[str, str] = {}
+    while True:
+        network = copy.deepcopy(backbone)
+        graph = read_graph(network, example_input)
+        _declare(graph, fixed, ties, broken)
+        chosen = _choose(graph, dynamic)
+        result = _build(network, graph, chosen, duration_s, mel_spacing)
+        failures = _check(backbone, result, example_input)
+        if not failures:
+            return result
+        broken |= failures
+
+
+def width_name(size: Size) -> str:
+    """Name of a size's Width: its first maker, with dots as dashes (a ModuleDict key holds no dot)."""
+    return size.root.names[0].replace(".", "-")
+
+
+def _matches(size: Size, pattern: str) -> bool:
+    names = {width_name(size), *size.root.names, *(n.rsplit(".l", 1)[0] for n in size.root.names)}
+    return any(fnmatchcase(name, pattern) for name in names)
+
+
+def _declare(graph: Graph, fixed: Sequence[str], ties: Sequence[Sequence[str]], broken: dict[str, str]) -> None:
+    """Apply what the user has said, and what an earlier attempt has shown, of the sizes."""
+    names = [n for size in graph.roots() for n in size.names]
+    for group in ties:
+        tied = [[s for s in graph.roots() if _matches(s, name)] for name in group]
+        for name, found in zip(group, tied, strict=True):
+            if not found:
+                raise ValueError(f"ties: no size is called {name!r}; there are {', '.join(names)}")
+            tied[0][0].tie(found[0])
+    for pattern in fixed:
+        if not any(_matches(s, pattern) for s in graph.roots()):
+            raise ValueError(f"fixed: the pattern {pattern!r} matches nothing; there are {', '.join(names)}")
+    for size in graph.roots():
+        if any(_matches(size, pattern) for pattern in fixed):
+            size.fix("it was asked to be fixed")
+        if width_name(size) in broken:
+            size.fix(broken[width_name(size)])
+
+
+def _choose(graph: Graph, patterns: Sequence[str] | None) -> list[Size]:
+    free = [s for s in graph.roots() if s.reason is None and s.full_size > 1]
+    for size in graph.roots():
+        if size.reason is None and size.full_size == 1:
+            size.fix("it has one element")
+    lines = [f"  {width_name(s)} ({s.full_size}): {s.reason or 'can be learned'}" for s in graph.roots()]
+    lines += [f"  {name}: {reason}" for name, reason in graph.fixed.items()]
+    known = "\n".join(lines) or "  (no layer with a size was found)"
+    chosen: list[Size] = []
+    for pattern in ["*"] if patterns is None else patterns:
+        found = [s for s in free if _matches(s, pattern)]
+        if not found:
+            barred = [s for s in graph.roots() if s.reason and _matches(s, pattern)]
+            why = f" (matched, but fixed: {', '.join(map(width_name, barred))})" if barred and patterns else ""
+            raise ValueError(
+                f"dynamic: the pattern {pattern!r} matches no size that can be learned{why}. Sizes:\n{known}"
+            )
+        chosen += [s for s in found if s not in chosen]
+    if not chosen:
+        raise ValueError(f"dynamic: no pattern was given, so nothing would be learned. Sizes:\n{known}")
+    return chosen
+
+
+def _build(
+    network: nn.Module, graph: Graph, chosen: list[Size], duration_s: float | None, mel_spacing: str
+) -> DynamicNetwork:
+    widths = {size: Width(size.full_size, groups=size.groups) for size in chosen}
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+
+    def resolve(axis: Axis) -> Axis:
+        return tuple(f if isinstance(f, int) else widths.get(f.root, f.full_size) for f in axis)
+
+    def layout(axis: Axis) -> Layout | None:
+        resolved = Layout(*resolve(axis))
+        return resolved if resolved.widths else None
+
+    from_mel = {id(b["out"].root) for n, b in graph.bindings.items() if _is(network, n, MelFilterBank)}
+    logged = {
+        id(b["in_axis"][0].root)
+        for n, b in graph.bindings.items()
+        if _is(network, n, LogCompression) and isinstance(b["in_axis"][0], Size)
+    }
+    for name, bound in graph.bindings.items():
+        plain = network.get_submodule(name)
+        refs: dict[str, Any] = {"in_width": layout(bound["in_axis"])} if "in_axis" in bound else {}
+        if "out" in bound:
+            refs["out_width"] = widths.get(bound["out"].root)
+        if "hidden" in bound:
+            hidden = tuple(widths.get(size.root) for size in bound["hidden"])
+            refs["hidden_widths"] = hidden if any(w is not None for w in hidden) else None
+        if isinstance(plain, MelFilterBank):
+            refs |= {"spacing": mel_spacing, "in_width": None, "quiet": id(bound["out"].root) in logged}
+        elif isinstance(plain, LogCompression):
+            axis = bound["in_axis"]
+            if len(axis) != 1 or not isinstance(axis[0], Size) or id(axis[0].root) not in from_mel:
+                continue
+        if any(isinstance(ref, (Layout, Width, tuple)) for ref in refs.values()):
+            _replace(network, plain, DYNAMIC_LAYERS[type(plain)].from_plain(plain, **refs))
+
+    dynamic: Any = network
+    named = {width_name(size): width.to(device) for size, width in widths.items()}
+    dynamic.widths = nn.ModuleDict(named)
+    dynamic.duration_s = duration_s
+    dynamic.fixed_reasons = {width_name(s): s.reason for s in graph.roots() if s.reason} | graph.fixed
+    dynamic.plain_class = type(network)
+    ops = [
+        Op(op.name, op.kind, op.module, _all(op.inputs, resolve), _all(op.outputs, resolve), tuple(map(resolve, op.hidden)))
+        for op in graph.ops
+    ]  # fmt: skip
+    dynamic.complexity = Complexity(ops, named, duration_s)
+    network.__class__ = type(f"Dynamic{type(network).__name__}", (DynamicNetwork, type(network)), {})
+    return dynamic
+
+
+def _is(network: nn.Module, name: str, kind: type) -> bool:
+    return isinstance(network.get_submodule(name), kind)
+
+
+def _all(axes: Iterable[Iterable[Axis]], resolve: Any) -> tuple[tuple[Axis, ...], ...]:
+    return tuple(tuple(resolve(axis) for axis in tensor) for tensor in axes)
+
+
+def _replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put a layer in another's place, wherever the network holds it."""
+    for module in list(network.modules()):
+        for name, child in module._modules.items():
+            if child is old:
+                module._modules[name] = new
+
+
+def _check(backbone: nn.Module, dynamic: Any, example_input: Any) -> dict[str, str]:
+    """Sizes that the network's own code holds fast in a way that its run at full size does not show."""
+    full = run_in_eval(backbone, example_input)
+
+    def differs() -> str | None:
+        try:
+            outputs = run_in_eval(dynamic, example_input)
+        except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+            return f"the network's code needs it at full size ({str(error).splitlines()[0]})"
+        if [x.shape for x in outputs] != [x.shape for x in full]:
+            return "the shape of the network's output depends on it"
+        return None
+
+    for width in dynamic.widths.values():
+        width.set_lam(0.5 if width.units > 1 else 1.0)
+    failures = {}
+    if differs():
+        for name, width in dynamic.widths.items():
+            for other in dynamic.widths.values():
+                other.set_lam(0.5 if other is width and other.units > 1 else 1.0)
+            if why := differs():
+                failures[name] = why
+    for width in dynamic.widths.values():
+        width.set_lam(1.0)
+    if not failures and (why := differs()):
+        raise RuntimeError(f"dynamize: the network does not run with its own sizes: {why}")
+    return failures
+
+
+def run_in_eval(network: nn.Module, example_input: Any) -> list[Tensor]:
+    """All tensors that a network answers in evaluation mode, without gradients; its mode is put back."""
+    args, kwargs = call_arguments(example_input)
+    modes = {m: m.training for m in network.modules()}
+    network.eval()
+    try:
+        with torch.no_grad():
+            return [x for x in pytree.tree_leaves(network(*args, **kwargs)) if isinstance(x, Tensor)]
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def dynamic_layers(network: nn.Module) -> dict[str, DynamicLayer]:
+    """The dynamic layers of a network by qualified name."""
+    return {name: m for name, m in network.named_modules() if isinstance(m, DynamicLayer)}

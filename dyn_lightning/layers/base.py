@@ -1,0 +1,148 @@
+"""What every dynamic layer shares: Widths for its dimensions, and parameters cut down to them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from dyn_lightning.width import Layout, Width, as_layout
+
+Size = int | Width | Layout
+
+
+class DynamicLayer(nn.Module):
+    """A torch.nn layer whose sizes may follow Widths.
+
+    ``out_width``: this layer produces the width (dynamic complexity layer, DCL). ``in_width``: its input has the
+    width, or a Layout of widths (adaptive, ACL). Both, or neither. Widths are referred to, not registered: they belong
+    to no layer. Parameters keep torch.nn's names and full shapes; a forward pass uses slices of them.
+
+    Subclasses inherit from their torch.nn class, name it in ``plain_class`` and say by ``layouts`` what the
+    dimensions of their parameters and buffers are made of.
+    """
+
+    plain_class: ClassVar[type[nn.Module]]
+    _refs: dict[str, Any]
+
+    def bind(self, **widths: Any) -> None:
+        """Tie sizes of this layer to Widths or Layouts. Raises ValueError where the full sizes differ."""
+        self.__dict__["_refs"] = {k: v for k, v in widths.items() if v is not None}
+        for name, dims in self.layouts().items():
+            tensor = self._tensor(name)
+            if tensor is None:
+                continue
+            for dim, (layout, size) in enumerate(zip(dims, tensor.shape, strict=True)):
+                if layout is not None and layout.full_size != size:
+                    raise ValueError(
+                        f"{type(self).__name__}.{name} has {size} in dimension {dim}, its width {layout.full_size}"
+                    )
+
+    @classmethod
+    def from_plain(cls, plain: nn.Module, **widths: Any) -> Any:
+        """The dynamic form of a plain layer; it takes over the layer's parameters, buffers and hooks."""
+        layer = copy.copy(plain)
+        for store in ("_parameters", "_buffers", "_modules"):
+            layer.__dict__[store] = dict(plain.__dict__[store])
+        layer.__class__ = cls
+        layer.bind(**widths)
+        return layer
+
+    @property
+    def out_width(self) -> Width | None:
+        return self.__dict__.get("_refs", {}).get("out_width")
+
+    @property
+    def in_width(self) -> Layout | None:
+        size = self.__dict__.get("_refs", {}).get("in_width")
+        return None if size is None else as_layout(size)
+
+    def widths(self) -> list[Width]:
+        """Every Width that this layer produces or follows, each once."""
+        found: dict[int, Width] = {}
+
+        def visit(ref: Any) -> None:
+            if isinstance(ref, Width):
+                found[id(ref)] = ref
+            elif isinstance(ref, Layout):
+                found.update((id(w), w) for w in ref.widths)
+            elif isinstance(ref, (list, tuple)):
+                for item in ref:
+                    visit(item)
+
+        for ref in self.__dict__.get("_refs", {}).values():
+            visit(ref)
+        return list(found.values())
+
+    @property
+    def role(self) -> str:
+        """DCL, ACL, DCL+ACL or FCL (METHOD: dynamic, adaptive, fixed complexity layer)."""
+        produces, follows = self.out_width is not None, self.in_width is not None
+        return "+".join(n for n, on in (("DCL", produces), ("ACL", follows)) if on) or "FCL"
+
+    def train(self, mode: bool = True) -> Any:
+        # A Width's mode decides sizes on both of its sides, so it must turn with the layers that share it.
+        for width in self.widths():
+            width.train(mode)
+        return super().train(mode)
+
+    def layouts(self) -> Mapping[str, tuple[Layout | None, ...]]:
+        """For each parameter or buffer that has learned dimensions: one Layout (or None) a dimension."""
+        raise NotImplementedError
+
+    def plain_sizes(self) -> dict[str, Any]:
+        """Attributes of the plain layer that differ once it is cut to the kept sizes."""
+        raise NotImplementedError
+
+    def _tensor(self, name: str) -> Tensor | None:
+        return self._parameters[name] if name in self._parameters else self._buffers.get(name)
+
+    def cut(self, name: str, *, kept: bool = False) -> Any:
+        """A parameter or buffer cut to the elements in use (``kept``: that consolidation keeps); None stays None."""
+        x = self._tensor(name)
+        if x is not None:
+            for dim, layout in enumerate(self.layouts().get(name, ())):
+                if layout is not None:
+                    x = layout.take(x, dim, kept=kept)
+        return x
+
+    def noise(self, x: Tensor, dim: int) -> Tensor:
+        """Boundary noise on the produced dimension, where this layer produces a learned one."""
+        return x if self.out_width is None else self.out_width.noise(x, dim)
+
+    def to_plain(self) -> nn.Module:
+        """The torch.nn layer of the kept sizes, with copies of the kept elements."""
+        plain = copy.copy(self)
+        sizes = self.plain_sizes()
+        del plain.__dict__["_refs"]
+        plain.__class__ = self.plain_class  # type: ignore[assignment]
+        for store, wrap in (("_parameters", True), ("_buffers", False)):
+            tensors: dict[str, Any] = {}
+            for name, tensor in self.__dict__[store].items():
+                if tensor is not None:
+                    kept = self.cut(name, kept=True).detach().clone()
+                    tensor = nn.Parameter(kept, requires_grad=tensor.requires_grad) if wrap else kept
+                tensors[name] = tensor
+            plain.__dict__[store] = tensors
+        for name, value in sizes.items():
+            setattr(plain, name, value)
+        return plain
+
+
+def kept(layout: Layout | None, otherwise: int) -> int:
+    """The kept size of a dimension, or the one it has when nothing is learned there."""
+    return otherwise if layout is None else layout.size
+
+
+def used_mask(layer: DynamicLayer, name: str, *, device: torch.device | None = None) -> list[Tensor] | None:
+    """Per dimension of a parameter, the positions in use now; None where the whole parameter is in use."""
+    tensor, dims = layer._tensor(name), layer.layouts().get(name)
+    if tensor is None or dims is None or all(d is None or d.current == d.full_size for d in dims):
+        return None
+    return [
+        torch.arange(n, device=device) if d is None else d.indices([w.current for w in d.widths], device)
+        for d, n in zip(dims, tensor.shape, strict=True)
+    ]

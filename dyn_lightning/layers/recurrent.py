@@ -1,0 +1,240 @@
+"""GRU and LSTM able to follow Widths, one hidden size for each layer.
+
+H hidden size of a layer, D directions, B batch, T time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from dyn_lightning.layers.base import DynamicLayer, Size, kept
+from dyn_lightning.models.stacked_rnn import StackedRNN
+from dyn_lightning.width import Layout, Width
+
+
+class _Recurrent(DynamicLayer):
+    """Shared by GRU and LSTM.
+
+    ``hidden_widths`` has one Width (or None) for each layer; both directions of a layer share it. The noise lies on
+    the layer's output, so that the fused kernels stay. Inside the recurrence the boundary unit is heard through
+    √(1−α) of its weights: it has faded by the time that it leaves, instead of leaving the others with a jump.
+    """
+
+    gates: int
+    has_cell: bool
+    num_layers: int
+    bidirectional: bool
+    batch_first: bool
+    dropout: float
+
+    def __init__(
+        self,
+        *args: Any,
+        hidden_widths: tuple[Width | None, ...] | None = None,
+        in_width: Size | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.bind(hidden_widths=hidden_widths, in_width=in_width)
+
+    def bind(self, **widths: Any) -> None:
+        me: Any = self
+        if me.proj_size:
+            raise ValueError("an LSTM with a projection (proj_size) has fixed sizes")
+        hidden = widths.get("hidden_widths")
+        if hidden is not None and len(hidden) != self.num_layers:
+            raise ValueError(f"{self.num_layers} layers need as many hidden widths, got {len(hidden)}")
+        super().bind(**widths)
+
+    @property
+    def hidden_widths(self) -> tuple[Width | None, ...]:
+        return self.__dict__["_refs"].get("hidden_widths") or (None,) * self.num_layers
+
+    @property
+    def out_width(self) -> Width | None:
+        return self.hidden_widths[-1]
+
+    @property
+    def role(self) -> str:
+        follows = self.in_width is not None
+        produces = any(w is not None for w in self.hidden_widths)
+        return "+".join(n for n, on in (("DCL", produces), ("ACL", follows)) if on) or "FCL"
+
+    @property
+    def directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    def _names(self, layer: int) -> list[list[str]]:
+        """For each direction, the names of a layer's parameters in the order of torch's kernels."""
+        parts = ["weight_ih", "weight_hh"] + (["bias_ih", "bias_hh"] if self.bias else [])
+        suffixes = ["", "_reverse"][: self.directions]
+        return [[f"{part}_l{layer}{suffix}" for part in parts] for suffix in suffixes]
+
+    bias: bool
+
+    def layouts(self) -> dict[str, tuple[Layout | None, ...]]:
+        layouts: dict[str, tuple[Layout | None, ...]] = {}
+        below = self.in_width
+        for layer, width in enumerate(self.hidden_widths):
+            rows = None if width is None else Layout(self.gates, width)
+            hidden = None if width is None else Layout(width)
+            for names in self._names(layer):
+                dims: tuple[tuple[Layout | None, ...], ...] = ((rows, below), (rows, hidden), (rows,), (rows,))
+                layouts.update(zip(names, dims, strict=False))
+            below = None if width is None else Layout(self.directions, width)
+        return layouts
+
+    def plain_sizes(self) -> dict[str, Any]:
+        raise NotImplementedError("a recurrent layer builds its plain form itself")
+
+    def _hidden(self, layer: int, *, kept_sizes: bool = False) -> int:
+        width = self.hidden_widths[layer]
+        if width is None:
+            return self.hidden_size
+        return width.size if kept_sizes else width.current
+
+    hidden_size: int
+    input_size: int
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        widths = [w for w in self.widths()]
+        if all(w.current == w.full_size and not w.noisy for w in widths):
+            return super().forward(input, hx)
+        packed = isinstance(input, PackedSequence)
+        x = input.data if packed else input
+        batched = packed or x.dim() == 3
+        if not batched:
+            x, hx = x.unsqueeze(0 if self.batch_first else 1), _map_state(hx, lambda s: s.unsqueeze(1))
+        states = []
+        for layer in range(self.num_layers):
+            state = self._state(x, hx, layer, input if packed else None)
+            x, last = self._run_layer(x, state, layer, input.batch_sizes if packed else None)
+            states.append(last)
+            if layer + 1 < self.num_layers:
+                x = nn.functional.dropout(x, self.dropout, self.training)
+        final: Any = tuple(_join([s[i] for s in states]) for i in range(2 if self.has_cell else 1))
+        if packed:
+            final = tuple(s if input.unsorted_indices is None else s[:, input.unsorted_indices] for s in final)
+            x = PackedSequence(x, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
+        elif not batched:
+            x, final = x.squeeze(0 if self.batch_first else 1), tuple(s.squeeze(1) for s in final)
+        return x, (final if self.has_cell else final[0])
+
+    def _state(self, x: Tensor, hx: Any, layer: int, packed: PackedSequence | None) -> list[Tensor]:
+        """Initial state of one layer, (D, B, H) each; a full-size state is cut to the elements in use."""
+        size = self._hidden(layer)
+        if hx is None:
+            batch = int(packed.batch_sizes[0]) if packed is not None else x.shape[0 if self.batch_first else 1]
+            return [x.new_zeros(self.directions, batch, size) for _ in range(2 if self.has_cell else 1)]
+        states = hx if self.has_cell else (hx,)
+        rows = slice(layer * self.directions, (layer + 1) * self.directions)
+        found = []
+        for state in states:
+            part = state[rows]
+            if packed is not None and packed.sorted_indices is not None:
+                part = part[:, packed.sorted_indices]
+            if part.shape[-1] == self.hidden_size and (width := self.hidden_widths[layer]) is not None:
+                part = Layout(width).take(part, 2)
+            found.append(part.contiguous())
+        return found
+
+    def _run_layer(
+        self, x: Tensor, state: list[Tensor], layer: int, batch_sizes: Tensor | None
+    ) -> tuple[Tensor, list[Tensor]]:
+        width = self.hidden_widths[layer]
+        weights = []
+        for names in self._names(layer):
+            cut = [self.cut(name) for name in names]
+            if width is not None and width.noisy:
+                cut[1] = _fade_last(cut[1], width)
+            weights += cut
+        kernel: Any = torch._VF.lstm if self.has_cell else torch._VF.gru  # type: ignore[attr-defined]
+        hx = tuple(state) if self.has_cell else state[0]
+        tail = (self.bias, 1, 0.0, self.training, self.bidirectional)
+        if batch_sizes is not None:
+            y, *last = kernel(x, batch_sizes, hx, weights, *tail)
+        else:
+            y, *last = kernel(x, hx, weights, *tail, self.batch_first)
+        if width is not None and width.noisy:
+            if self.directions == 2:
+                y = width.noise(y.unflatten(-1, (2, -1)), -1).flatten(-2)
+            else:
+                y = width.noise(y, -1)
+        return y, last
+
+    def to_plain(self) -> nn.Module:
+        """A torch.nn layer where all layers keep the same size, otherwise a StackedRNN of one-layer torch.nn ones."""
+        sizes = [self._hidden(layer, kept_sizes=True) for layer in range(self.num_layers)]
+        me: Any = self
+        options = {
+            "bias": self.bias,
+            "batch_first": self.batch_first,
+            "bidirectional": self.bidirectional,
+            "device": me.weight_hh_l0.device,
+            "dtype": me.weight_hh_l0.dtype,
+        }
+        n_in = kept(self.in_width, self.input_size)
+        rnn: Any = self.plain_class
+        plain: nn.Module
+        if len(set(sizes)) == 1:
+            plain = rnn(n_in, sizes[0], self.num_layers, dropout=self.dropout, **options)
+            parts = [(plain, layer, layer) for layer in range(self.num_layers)]
+        else:
+            plain = StackedRNN(self.plain_class.__name__, n_in, sizes, dropout=self.dropout, **options)
+            parts = [(one, 0, layer) for layer, one in enumerate(plain.layers)]
+        for module, to_layer, from_layer in parts:
+            for to_names, from_names in zip(self._names(to_layer), self._names(from_layer), strict=True):
+                for to_name, from_name in zip(to_names, from_names, strict=True):
+                    source = self._parameters[from_name]
+                    target = getattr(module, to_name)
+                    target.data.copy_(self.cut(from_name, kept=True))
+                    target.requires_grad_(source is None or source.requires_grad)
+        return plain.train(self.training)
+
+
+def _fade_last(weight_hh: Tensor, width: Width) -> Tensor:
+    """Scale the boundary unit's columns of recurrent weights by √(1−α). Shape (gates · H, H)."""
+    keep = (1 - width.alpha).sqrt().to(weight_hh.dtype)
+    unit = width.boundary_size // width.groups
+    block = weight_hh.unflatten(1, (width.groups, -1))
+    clean, boundary = block.split([block.shape[-1] - unit, unit], dim=-1)
+    return torch.cat([clean, boundary * keep], dim=-1).flatten(1)
+
+
+def _join(states: list[Tensor]) -> Tensor:
+    """Final states of all layers, (L · D, B, H); layers narrower than the widest are filled with zeros."""
+    widest = max(s.shape[-1] for s in states)
+    return torch.cat([nn.functional.pad(s, (0, widest - s.shape[-1])) for s in states])
+
+
+def _map_state(hx: Any, function: Any) -> Any:
+    if hx is None:
+        return None
+    return tuple(function(s) for s in hx) if isinstance(hx, tuple) else function(hx)
+
+
+class GRU(_Recurrent, nn.GRU):
+    """torch.nn.GRU with learned hidden sizes. Shapes as torch.nn.GRU, H being the current size.
+
+    Initial states may be given at full or at current size. Final states of layers of different sizes are joined with
+    zeros behind the narrower ones.
+    """
+
+    plain_class = nn.GRU
+    gates = 3
+    has_cell = False
+
+
+class LSTM(_Recurrent, nn.LSTM):
+    """torch.nn.LSTM with learned hidden sizes. Shapes as torch.nn.LSTM, H being the current size.
+
+    Initial and final states as for :class:`GRU`, as pairs (h, c). Projections (``proj_size``) are refused.
+    """
+
+    plain_class = nn.LSTM
+    gates = 4
+    has_cell = True

@@ -1,0 +1,1 @@
+"""Plain backbones: torch.nn, and not one word about learned widths."""

@@ -1,0 +1,214 @@
+"""What pulls the widths down while they are learned.
+
+An objective is added to the task loss in the search phase: ``penalty = objective(dynamic, task_loss, progress)``. It may
+say that the search is over (``finished``), and it says at which sizes the widths freeze (``final_sizes``). Its state is
+in buffers, and so in checkpoints.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dyn_lightning.complexity import Complexity
+from dyn_lightning.width import Width
+
+
+class Objective(nn.Module):
+    """Base of the objectives: no penalty, never finished, freezes at the kept sizes ⌊K⌋."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the search may end now."""
+        return False
+
+    def check(self, dynamic: Any) -> None:
+        """Raise ValueError where the goal cannot be met by this network."""
+
+    def final_sizes(self, dynamic: Any) -> dict[str, int]:
+        """Elements that each Width is frozen at when the search ends."""
+        return {name: width.size for name, width in dynamic.widths.items()}
+
+    def forward(self, dynamic: Any, task_loss: Tensor, progress: float) -> Tensor:
+        """The penalty, 0-d, with λ's gradient.
+
+        Args:
+            dynamic: the dynamic network.
+            task_loss: value of the task loss, 0-d, detached.
+            progress: share of the search that is done, in [0, 1].
+        """
+        raise NotImplementedError
+
+
+class LambdaSquared(Objective):
+    """The paper's objective: ``(β / N_d) Σ λ_n²`` over the N_d widths (arXiv 2601.13704).
+
+    Args:
+        beta: β; 0.5 for voice activity detection and 1.0 for anti-spoofing in the paper, found by hand.
+    """
+
+    def __init__(self, beta: float = 0.5) -> None:
+        super().__init__()
+        self.beta = beta
+
+    def forward(self, dynamic: Any, task_loss: Tensor, progress: float) -> Tensor:
+        lam = torch.stack([width.lam for width in dynamic.widths.values()])
+        return self.beta * lam.square().mean()
+
+
+class FlopsTerm(Objective):
+    """``β · (learnable FLOPs now / learnable FLOPs at full size)``: what a width costs is what its λ is charged."""
+
+    def __init__(self, beta: float = 0.5) -> None:
+        super().__init__()
+        self.beta = beta
+
+    def forward(self, dynamic: Any, task_loss: Tensor, progress: float) -> Tensor:
+        return self.beta * learnable_share(dynamic.complexity)
+
+
+class FlopsBudget(Objective):
+    """Ends at or below a budget of FLOPs, and within 1 % of it where the finest Width's unit allows.
+
+    ``penalty = μ · log(learnable FLOPs)``. A target falls geometrically from full size to the budget over ``descent``
+    of the search; μ follows how far the cost lies above the target (proportional and integral, in units of the task
+    loss). The search ends as soon as the real-valued sizes meet the budget; the integers nearest to them that use the
+    budget up are what the widths freeze at (:func:`sizes_within`).
+
+    Args:
+        share: budget as a share of the learnable FLOPs, in (0, 1).
+        flops_per_second: budget in FLOPs per second of audio, all included (per call for a network without a
+            duration). Give one of the two.
+        descent: share of the search after which the target is down at the budget.
+        proportional: gain on log(cost / target).
+        integral: gain on its sum over the steps.
+
+    Raises:
+        ValueError: if not exactly one budget is given; from ``check``, if it is out of reach.
+    """
+
+    integral_error: Tensor
+    loss_scale: Tensor
+    met: Tensor
+
+    def __init__(
+        self,
+        share: float | None = None,
+        flops_per_second: float | None = None,
+        *,
+        descent: float = 0.8,
+        proportional: float = 2.0,
+        integral: float = 0.05,
+    ) -> None:
+        super().__init__()
+        if (share is None) == (flops_per_second is None):
+            raise ValueError("give a budget either as share or as flops_per_second")
+        if share is not None and not 0.0 < share < 1.0:
+            raise ValueError(f"share must lie between 0 and 1, got {share}")
+        self.share = share
+        self.flops_per_second = flops_per_second
+        self.descent = descent
+        self.proportional = proportional
+        self.integral = integral
+        self.register_buffer("integral_error", torch.zeros(()))
+        self.register_buffer("loss_scale", torch.zeros(()))
+        self.register_buffer("met", torch.tensor(False))
+
+    def budget(self, complexity: Complexity) -> float:
+        """The budget in FLOPs, all included, in the complexity's unit."""
+        if self.flops_per_second is not None:
+            return self.flops_per_second
+        assert self.share is not None
+        return complexity.fixed_flops() + self.share * complexity.learnable_flops()
+
+    def check(self, dynamic: Any) -> None:
+        complexity, budget = dynamic.complexity, self.budget(dynamic.complexity)
+        unit = complexity.unit.replace("_", " ")
+        least = complexity.flops_at({name: least_size(width) for name, width in dynamic.widths.items()})
+        if budget < least:
+            raise ValueError(
+                f"a budget of {budget:.4g} {unit} is out of reach: with every width at its least the network costs "
+                f"{least:.4g}; raise the budget, lower lam_min, or let more sizes be learned"
+            )
+        if budget >= complexity.flops_full_size():
+            raise ValueError(
+                f"a budget of {budget:.4g} {unit} leaves nothing to do: at full size the network costs "
+                f"{complexity.flops_full_size():.4g}"
+            )
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.met)
+
+    def final_sizes(self, dynamic: Any) -> dict[str, int]:
+        return sizes_within(dynamic, self.budget(dynamic.complexity))
+
+    def forward(self, dynamic: Any, task_loss: Tensor, progress: float) -> Tensor:
+        complexity = dynamic.complexity
+        goal = (self.budget(complexity) - complexity.fixed_flops()) / complexity.learnable_flops()
+        log_share = learnable_share(complexity).log()
+        with torch.no_grad():
+            self.loss_scale.copy_(
+                torch.where(self.loss_scale == 0, task_loss.abs(), 0.99 * self.loss_scale + 0.01 * task_loss.abs())
+            )
+            error = log_share - math.log(goal) * min(1.0, progress / self.descent)
+            self.integral_error.add_(self.integral * error).clamp_(min=0.0)
+            mu = (self.proportional * error + self.integral_error).clamp(min=0.0) * self.loss_scale
+            self.met.copy_(self.met | (log_share <= math.log(goal)))
+        return mu * log_share
+
+
+def learnable_share(complexity: Complexity) -> Tensor:
+    """FLOPs that the widths govern, at real-valued K, over the same at full size: 0-d, with λ's gradient."""
+    return (complexity.flops_per_second() - complexity.fixed_flops()) / complexity.learnable_flops()
+
+
+def least_size(width: Width) -> int:
+    """Elements of a width at its λ_min, at least one unit."""
+    units = max(1, math.ceil(width.lam_min * width.units - 1e-6))
+    return min(units * width.multiple_of, width.full_size)
+
+
+def sizes_within(dynamic: Any, budget: float) -> dict[str, int]:
+    """Whole-unit sizes next to the learned K that cost at most ``budget`` and use it up to 1 %, or to the finest unit.
+
+    From ⌊K⌋ down by one common factor until the cost fits, then unit by unit up again, each time for the width that
+    stands lowest relative to its K.
+
+    Raises:
+        ValueError: if the least sizes cost more than the budget.
+    """
+    complexity, widths = dynamic.complexity, dict(dynamic.widths.items())
+    k = {name: float(width.k.detach()) for name, width in widths.items()}
+
+    def scaled(factor: float) -> dict[str, int]:
+        sizes = {}
+        for name, width in widths.items():
+            units = math.floor(k[name] * factor / width.multiple_of + 1e-3)
+            sizes[name] = min(max(units * width.multiple_of, least_size(width)), width.full_size)
+        return sizes
+
+    low, high = 0.0, 1.0
+    if complexity.flops_at(scaled(low)) > budget:
+        raise ValueError(f"the least sizes cost {complexity.flops_at(scaled(low)):.4g}, above the budget {budget:.4g}")
+    if complexity.flops_at(scaled(1.0)) <= budget:
+        low = 1.0
+    else:
+        for _ in range(30):
+            middle = (low + high) / 2
+            low, high = (middle, high) if complexity.flops_at(scaled(middle)) <= budget else (low, middle)
+    sizes = scaled(low)
+    while complexity.flops_at(sizes) < 0.995 * budget:
+        steps = []
+        for name, width in widths.items():
+            grown = min(sizes[name] + width.multiple_of, width.full_size)
+            trial = {**sizes, name: grown}
+            if grown > sizes[name] and complexity.flops_at(trial) <= budget:
+                steps.append((grown / k[name], name, trial))
+        if not steps:
+            break
+        sizes = min(steps)[2]
+    return sizes

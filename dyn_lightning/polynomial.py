@@ -1,0 +1,114 @@
+"""Polynomials in layer sizes: a count of parameters or FLOPs as an exact function of every Width."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Mapping
+from fractions import Fraction
+from typing import Any
+
+Coefficient = int | float | Fraction
+Monomial = frozenset[tuple[Hashable, int]]
+"""The powers of a product of variables, as (variable, exponent ≥ 1); empty for the constant."""
+
+
+class Polynomial:
+    """Σ coefficient · Π variableᵉ, with exact arithmetic on integers and fractions.
+
+    Variables are any hashable: the Widths themselves, or their names. Immutable; ``+``, ``-`` and ``*`` take
+    Polynomials and numbers, ``/`` numbers alone.
+
+    >>> rows, columns = Polynomial.variable("rows"), Polynomial.variable("columns")
+    >>> (2 * rows * columns + rows).at({"rows": 3, "columns": 5})
+    33
+    """
+
+    __slots__ = ("terms",)
+
+    def __init__(self, terms: Mapping[Monomial, Coefficient]) -> None:
+        self.terms = {monomial: c for monomial, c in terms.items() if c != 0}
+
+    @classmethod
+    def constant(cls, value: Coefficient) -> Polynomial:
+        """The polynomial that is ``value`` everywhere."""
+        return cls({frozenset(): value})
+
+    @classmethod
+    def variable(cls, key: Hashable) -> Polynomial:
+        """The polynomial that is the variable ``key`` itself."""
+        return cls({frozenset({(key, 1)}): 1})
+
+    @property
+    def constant_term(self) -> Coefficient:
+        """The part that no variable governs."""
+        return self.terms.get(frozenset(), 0)
+
+    @property
+    def variables(self) -> set[Hashable]:
+        """All variables that occur."""
+        return {key for monomial in self.terms for key, _ in monomial}
+
+    def __add__(self, other: Polynomial | Coefficient) -> Polynomial:
+        terms = dict(self.terms)
+        for monomial, c in _as_polynomial(other).terms.items():
+            terms[monomial] = terms.get(monomial, 0) + c
+        return Polynomial(terms)
+
+    def __mul__(self, other: Polynomial | Coefficient) -> Polynomial:
+        terms: dict[Monomial, Coefficient] = {}
+        for a, ca in self.terms.items():
+            for b, cb in _as_polynomial(other).terms.items():
+                powers = Counter(dict(a))
+                powers.update(dict(b))
+                monomial = frozenset(powers.items())
+                terms[monomial] = terms.get(monomial, 0) + ca * cb
+        return Polynomial(terms)
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Polynomial:
+        return self * -1
+
+    def __sub__(self, other: Polynomial | Coefficient) -> Polynomial:
+        return self + -_as_polynomial(other)
+
+    def __truediv__(self, divisor: int) -> Polynomial:
+        return self * Fraction(1, divisor)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Polynomial) and self.terms == other.terms
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def renamed(self, names: Mapping[Any, Hashable]) -> Polynomial:
+        """The same polynomial in other variables. Raises KeyError for a variable without a new name."""
+        return Polynomial(
+            {frozenset((names[key], power) for key, power in m): c for m, c in self.terms.items()}
+        )
+
+    def at(self, values: Mapping[Any, int]) -> Coefficient:
+        """The value where each variable has the given value. Raises KeyError for a variable without one."""
+        total: Coefficient = 0
+        for monomial, c in self.terms.items():
+            for key, power in monomial:
+                c = c * values[key] ** power
+            total = total + c
+        return total
+
+    def __repr__(self) -> str:
+        def product(monomial: Monomial) -> str:
+            return "".join(
+                f"·{key}" + (f"^{power}" if power > 1 else "") for key, power in sorted_powers(monomial)
+            )
+
+        return " + ".join(f"{c}{product(m)}" for m, c in self.terms.items()) or "0"
+
+
+def sorted_powers(monomial: Monomial) -> list[tuple[Hashable, int]]:
+    """A monomial's (variable, exponent) in an order that does not depend on hashes."""
+    return sorted(monomial, key=lambda item: str(item[0]))
+
+
+def _as_polynomial(value: Polynomial | Coefficient) -> Polynomial:
+    return value if isinstance(value, Polynomial) else Polynomial.constant(value)

@@ -1,0 +1,187 @@
+"""What a backbone is trained for: its input and loss, and the metrics by which it is judged.
+
+B batch, T time (STFT frames), N features.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, Metric
+
+from dyn_lightning.metrics.eer import EER, EERBySNR
+
+Batch = Mapping[str, Any]
+
+
+class Task(nn.Module):
+    """A loss and its metrics. A task is told a network's outputs and batches; it knows nothing of the network.
+
+    Subclasses say the key of the network's input in a batch, and the metric that chooses checkpoints.
+    """
+
+    input_key = "audio"
+
+    @abstractmethod
+    def loss(self, output: Any, batch: Batch) -> Tensor:
+        """Training loss of one batch, 0-d."""
+
+    @abstractmethod
+    def new_metrics(self) -> TaskMetrics:
+        """Fresh metrics for one evaluation set."""
+
+    def input_of(self, batch: Batch) -> Any:
+        """The network's input in a batch. Raises KeyError that names the keys there are."""
+        if self.input_key not in batch:
+            raise KeyError(
+                f"{type(self).__name__} wants batch[{self.input_key!r}], the batch has {', '.join(batch)}: "
+                "use a data module that gives it"
+            )
+        return batch[self.input_key]
+
+
+class TaskMetrics(nn.Module):
+    """Metrics of one evaluation set; state is kept between ``reset`` calls, over all processes."""
+
+    @abstractmethod
+    def update(self, output: Any, batch: Batch) -> None:
+        """Count one batch."""
+
+    @abstractmethod
+    def compute(self) -> dict[str, Tensor | float]:
+        """Name → value over all batches since the last ``reset``."""
+
+    def reset(self) -> None:
+        for metric in self.children():
+            if isinstance(metric, Metric):
+                metric.reset()
+
+
+def align_target(output: Tensor, target: Tensor) -> Tensor:
+    """Cut targets per STFT frame to the frames that a network without padding answers for: the middle ones.
+
+    Args:
+        output: (B, T_out).
+        target: (B, T), T ≥ T_out.
+
+    Returns:
+        (B, T_out), from frame (T − T_out) // 2 on.
+
+    Raises:
+        ValueError: if there are fewer targets than outputs.
+    """
+    surplus = target.shape[1] - output.shape[1]
+    if output.shape[0] != target.shape[0] or surplus < 0:
+        raise ValueError(
+            f"outputs {tuple(output.shape)} and targets {tuple(target.shape)} do not match: data and network must "
+            "agree in batch, n_fft and hop_length"
+        )
+    return target[:, surplus // 2 : surplus // 2 + output.shape[1]]
+
+
+class FrameDetection(Task):
+    """Binary detection in every frame, e.g. of voice activity: cross-entropy on logits (B, T_out).
+
+    ``batch["target"]`` is (B, T) with 1 present, 0 absent and below 0 not scored. Metrics: ``eer`` in [0, 1] over all
+    frames, and by signal-to-noise ratio where ``batch["meta"]["snr_db"]`` is known.
+
+    Args:
+        positive_weight: weight of frames with target 1.
+    """
+
+    def __init__(self, positive_weight: float = 1.0) -> None:
+        super().__init__()
+        self.positive_weight = positive_weight
+
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        target = align_target(output, batch["target"])
+        scored = target >= 0
+        losses = F.binary_cross_entropy_with_logits(
+            output,
+            target.clamp_min(0).to(output.dtype),
+            pos_weight=output.new_tensor(self.positive_weight),
+            reduction="none",
+        )
+        return (losses * scored).sum() / scored.sum().clamp_min(1)
+
+    def new_metrics(self) -> TaskMetrics:
+        return DetectionMetrics()
+
+
+class DetectionMetrics(TaskMetrics):
+    """``eer``, ``threshold`` (a logit), and ``eer_<bin>`` by signal-to-noise ratio in dB."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.eer = EER()
+        self.eer_by_snr = EERBySNR()
+
+    def update(self, output: Tensor, batch: Batch) -> None:
+        scores, target = output.detach().float(), align_target(output, batch["target"])
+        self.eer.update(scores, target)
+        snr_db = batch.get("meta", {}).get("snr_db")
+        if snr_db is not None and not bool(snr_db.isnan().any()):
+            self.eer_by_snr.update(scores, target, snr_db)
+
+    def compute(self) -> dict[str, Tensor | float]:
+        found: dict[str, Tensor | float] = {"eer": self.eer.compute(), "threshold": self.eer.threshold}
+        if self.eer_by_snr.update_called:
+            found.update({f"eer_snr_db_{label}": v for label, v in self.eer_by_snr.compute().items()})
+        return found
+
+
+class Regression(Task):
+    """Mean absolute error of (B, N) outputs; outputs that a narrower layer no longer has count as zeros.
+
+    arXiv 2601.13704, case study 1: the approximation of a mel filter bank.
+    """
+
+    input_key = "input"
+
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        return F.l1_loss(pad_outputs(output, batch["target"]), batch["target"])
+
+    def new_metrics(self) -> TaskMetrics:
+        return RegressionMetrics()
+
+
+class RegressionMetrics(TaskMetrics):
+    """``l1``: mean absolute error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.l1 = MeanMetric()
+
+    def update(self, output: Tensor, batch: Batch) -> None:
+        target = batch["target"]
+        self.l1.update((pad_outputs(output.detach(), target) - target).abs())
+
+    def compute(self) -> dict[str, Tensor | float]:
+        return {"l1": self.l1.compute()}
+
+
+def pad_outputs(output: Tensor, target: Tensor) -> Tensor:
+    """Zeros behind the last dimension up to the target's size. Raises ValueError where the output is the larger."""
+    missing = target.shape[-1] - output.shape[-1]
+    if missing < 0:
+        raise ValueError(
+            f"the network has {output.shape[-1]} outputs, the targets {target.shape[-1]}: ask the data module for "
+            "as many targets (n_outputs), or end the network in a layer of their size"
+        )
+    return F.pad(output, (0, missing)) if missing else output
+
+
+def validation_mode(metric: str) -> str:
+    """Which way a logged metric improves: "min" for losses and error rates, "max" for the rest."""
+    name = metric.rsplit("/", 1)[-1]
+    return "min" if name.startswith(("loss", "eer", "l1", "error")) else "max"
+
+
+def as_float(value: Tensor | float) -> float:
+    """A metric's value as a Python number."""
+    return float(value.detach()) if isinstance(value, torch.Tensor) else float(value)

@@ -1,0 +1,241 @@
+"""One learned layer size, shared by every layer that is tied to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dyn_lightning.functional import active_size, boundary_noise, kept_size, noise_level
+
+
+class Width(nn.Module):
+    """A layer size that is learned: λ in [λ_min, 1], of which N elements remain K = λN.
+
+    λ lives in log space (λ = e^θ), so that a step of θ is a relative change of the size whatever the size. Three
+    states: at rest (``learning`` off: all sizes follow λ, no noise), learning (the boundary unit is noisy in training
+    mode) and frozen (an integer buffer rules; λ is not read, yet stays in the graph for DDP).
+
+    Args:
+        full_size: N, in elements.
+        multiple_of: elements given up together: a head, or 8 channels on hardware that likes them.
+        groups: the elements form this many equal blocks that shrink together; ``multiple_of`` spans all of them.
+        lam_min: least λ; one unit when absent.
+
+    Raises:
+        ValueError: if ``multiple_of`` or ``groups`` do not fit ``full_size``.
+    """
+
+    _frozen_units: Tensor
+    _learning: Tensor
+
+    def __init__(
+        self, full_size: int, *, multiple_of: int = 1, groups: int = 1, lam_min: float | None = None
+    ) -> None:
+        super().__init__()
+        if full_size < 1 or groups < 1 or full_size % groups:
+            raise ValueError(f"{full_size} elements cannot be split into {groups} groups")
+        self.full_size = full_size
+        self.groups = groups
+        self.theta = nn.Parameter(torch.zeros(()))
+        self.register_buffer("_frozen_units", torch.tensor(-1))
+        self.register_buffer("_learning", torch.tensor(True))
+        self._cache: tuple[Any, tuple[float, int, bool]] | None = None
+        self.set_multiple_of(multiple_of)
+        self.lam_min = 1.0 / self.units if lam_min is None else lam_min
+
+    def set_multiple_of(self, multiple_of: int) -> None:
+        """Set the elements in a unit; rounded up to a multiple of ``groups``."""
+        if not 1 <= multiple_of <= self.full_size:
+            raise ValueError(f"multiple_of={multiple_of} must lie in 1…{self.full_size}, the width's full size")
+        self.multiple_of = math.ceil(multiple_of / self.groups) * self.groups
+        self.units = math.ceil(self.full_size / self.multiple_of)
+        self.lam_min = max(getattr(self, "lam_min", 0.0), 1.0 / self.units)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": None}
+
+    def _read(self) -> tuple[float, int, bool]:
+        """(K in units, frozen units or −1, learning) as Python numbers; on a GPU one transfer for each new value."""
+        tensors = (self.theta, self._frozen_units, self._learning)
+        key = tuple((id(t), t._version) for t in tensors) if self.theta.is_cuda else None
+        if key is None or self._cache is None or self._cache[0] != key:
+            flat = torch.stack([t.detach().double() for t in tensors]).tolist() if key else [t.item() for t in tensors]
+            value = (math.exp(flat[0]) * self.units, int(flat[1]), bool(flat[2]))
+            if key is None:
+                return value
+            self._cache = (key, value)
+        return self._cache[1]
+
+    @property
+    def lam(self) -> Tensor:
+        """λ, 0-d. With a gradient while learning; a constant that keeps θ in the graph when frozen."""
+        frozen = self._read()[1]
+        return self.theta.exp() if frozen < 0 else self.theta * 0.0 + frozen / self.units
+
+    @torch.no_grad()
+    def set_lam(self, lam: float) -> None:
+        """Set λ. Raises ValueError outside (0, 1]."""
+        if not 0.0 < lam <= 1.0:
+            raise ValueError(f"λ must lie in (0, 1], got {lam}")
+        self.theta.fill_(math.log(lam))
+
+    @torch.no_grad()
+    def clamp_(self) -> None:
+        """Bring λ back into [λ_min, 1]."""
+        self.theta.clamp_(math.log(self.lam_min), 0.0)
+
+    @property
+    def k(self) -> Tensor:
+        """Real-valued size K in elements, 0-d, with λ's gradient."""
+        return self.lam * min(self.units * self.multiple_of, self.full_size)
+
+    def _elements(self, units: int) -> int:
+        return min(min(units, self.units) * self.multiple_of, self.full_size)
+
+    @property
+    def size(self) -> int:
+        """Elements that evaluation uses and consolidation keeps: ⌊K⌋, or the frozen size."""
+        k, frozen, _ = self._read()
+        return self._elements(kept_size(k) if frozen < 0 else frozen)
+
+    @property
+    def active(self) -> int:
+        """Elements computed while learning: ⌈K⌉, or the frozen size."""
+        k, frozen, _ = self._read()
+        return self._elements(active_size(k) if frozen < 0 else frozen)
+
+    @property
+    def current(self) -> int:
+        """Elements that a forward pass uses now."""
+        return self.active if self.noisy else self.size
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the boundary unit is noisy now: training, learning and not frozen."""
+        _, frozen, learning = self._read()
+        return self.training and learning and frozen < 0
+
+    @property
+    def frozen(self) -> bool:
+        return self._read()[1] >= 0
+
+    @property
+    def learning(self) -> bool:
+        """Whether λ acts through the noise in training mode."""
+        return self._read()[2] and not self.frozen
+
+    def set_learning(self, learning: bool) -> None:
+        """Let λ act through the boundary noise (the search), or not (the warm-up)."""
+        self._learning.fill_(learning)
+
+    def freeze(self, size: int | None = None) -> None:
+        """Fix the size at ``size`` elements (the kept size when absent), rounded down to whole units."""
+        size = self.size if size is None else size
+        if not 1 <= size <= self.full_size:
+            raise ValueError(f"cannot freeze at {size}: the width has 1…{self.full_size} elements")
+        full = size == self.full_size
+        self._frozen_units.fill_(self.units if full else max(1, size // self.multiple_of))
+
+    def unfreeze(self) -> None:
+        """Let λ rule again, from the value it had."""
+        self._frozen_units.fill_(-1)
+
+    @property
+    def alpha(self) -> Tensor:
+        """Noise level of the boundary unit, bounded; 0-d, with λ's gradient."""
+        k, _, _ = self._read()
+        return noise_level(self.lam * self.units, min(active_size(k), self.units))
+
+    def noise(self, x: Tensor, dim: int) -> Tensor:
+        """Put boundary noise on the last unit of a dimension of this width; x unchanged where none is due."""
+        if not self.noisy:
+            return x
+        return boundary_noise(x, self.alpha, dim=dim, unit=self.boundary_size, groups=self.groups)
+
+    @property
+    def boundary_size(self) -> int:
+        """Elements in the boundary unit: ``multiple_of``, or what is left for the last one."""
+        return (self.active - 1) % self.multiple_of + 1
+
+    def indices(self, size: int) -> Tensor:
+        """Positions, within the full dimension, of the elements in use at ``size`` elements: (size,), int64."""
+        block, kept = self.full_size // self.groups, size // self.groups
+        return (torch.arange(self.groups)[:, None] * block + torch.arange(kept)).flatten()
+
+    def extra_repr(self) -> str:
+        state = "frozen" if self.frozen else "learning" if self.learning else "at rest"
+        return f"{self.size} of {self.full_size}, lam_min={self.lam_min:.4g}, multiple_of={self.multiple_of}, {state}"
+
+
+class Layout:
+    """How one tensor dimension is made of Widths: the row-major product of fixed sizes and Widths.
+
+    A GRU's gate rows are ``Layout(3, width)``, channels × bands flattened into one dimension ``Layout(width, 20)``,
+    both directions of a bidirectional layer ``Layout(2, width)``.
+
+    Args:
+        factors: fixed sizes, Widths, or Layouts, outermost first.
+    """
+
+    def __init__(self, *factors: int | Width | Layout) -> None:
+        flat: list[int | Width] = []
+        for factor in factors:
+            flat.extend(factor.factors if isinstance(factor, Layout) else [factor])
+        self.factors = tuple(flat)
+        self._cache: dict[tuple[Any, ...], Tensor] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": {}}
+
+    @property
+    def widths(self) -> tuple[Width, ...]:
+        return tuple(f for f in self.factors if isinstance(f, Width))
+
+    @property
+    def full_size(self) -> int:
+        return math.prod(f.full_size if isinstance(f, Width) else f for f in self.factors)
+
+    @property
+    def current(self) -> int:
+        """Elements of the dimension that a forward pass uses now."""
+        return math.prod(f.current if isinstance(f, Width) else f for f in self.factors)
+
+    @property
+    def size(self) -> int:
+        """Elements of the dimension that consolidation keeps."""
+        return math.prod(f.size if isinstance(f, Width) else f for f in self.factors)
+
+    def indices(self, sizes: Iterable[int], device: torch.device | None = None) -> Tensor:
+        """Positions in use, in the full dimension, for one size for each Width: (n,), int64; kept for each size."""
+        key = (*sizes, device)
+        if key not in self._cache:
+            remaining = iter(key)
+            flat = torch.zeros(1, dtype=torch.int64)
+            for factor in self.factors:
+                if isinstance(factor, Width):
+                    full, inner = factor.full_size, factor.indices(next(remaining))
+                else:
+                    full, inner = factor, torch.arange(factor)
+                flat = (flat[:, None] * full + inner).flatten()
+            if len(self._cache) > 64:
+                self._cache.clear()
+            self._cache[key] = flat.to(device)
+        return self._cache[key]
+
+    def take(self, x: Tensor, dim: int, *, kept: bool = False) -> Tensor:
+        """Cut a full-size dimension down to the elements in use (``kept``: to those that consolidation keeps)."""
+        sizes = [w.size if kept else w.current for w in self.widths]
+        if all(s == w.full_size for s, w in zip(sizes, self.widths, strict=True)):
+            return x
+        if isinstance(self.factors[0], Width) and self.factors[0].groups == 1 and len(sizes) == 1:
+            return x.narrow(dim, 0, sizes[0] * (x.shape[dim] // self.widths[0].full_size))
+        return x.index_select(dim, self.indices(sizes, x.device))
+
+
+def as_layout(size: int | Width | Layout) -> Layout:
+    """A Layout from whatever says the size of a dimension."""
+    return size if isinstance(size, Layout) else Layout(size)
