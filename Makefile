@@ -18,6 +18,7 @@ help: ## list every target
 
 # An existing .venv is completed, never replaced.
 $(STAMP): pyproject.toml constraints.txt
+	@echo "Installing into .venv (about 5 GB with torch's CUDA libraries)"
 	@if command -v uv >/dev/null 2>&1; then \
 	  set -ex; \
 	  [ -x $(BIN)/python ] || uv venv --python $(PYTHON) .venv; \

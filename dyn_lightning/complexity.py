@@ -90,7 +90,7 @@ class Complexity:
         self._params = sum((row.params for row in rows), start=Polynomial({}))
         if parameters is not None:
             self._params = self._params + (parameters - self._params.at(self.full_sizes))
-        self._tensors: dict[Any, tuple[Tensor, Tensor, Tensor]] = {}
+        self._tensors: dict[Any, tuple[Tensor, Tensor]] = {}
 
     @property
     def unit(self) -> str:
@@ -98,15 +98,13 @@ class Complexity:
         return "flops_per_call" if self.duration_s is None else "flops_per_second"
 
     def flops_per_second(self, convention: Convention = "full") -> Tensor:
-        """FLOPs, in `unit`, at the real-valued sizes K: 0-d, with the gradient of every λ."""
-        constant, total = self._polynomial(convention).constant_term, self._per_second
+        """FLOPs, in `unit`, at the real-valued sizes K = λN: 0-d, with the gradient of every λ."""
         if not self.widths:
-            return torch.tensor(total(constant))
-        k = torch.stack([width.k for width in self.widths.values()])
-        exponents, coefficients, full_sizes = self._vectors(convention, k)
-        # Relative to the full sizes, so that float32 does. No matrix product: autocast would round it.
-        monomials = ((k / full_sizes).log() * exponents).sum(1).exp()
-        return (coefficients * monomials).sum()
+            return torch.tensor(self.fixed_flops(convention))
+        lam = torch.stack([width.lam for width in self.widths.values()])
+        exponents, coefficients = self._vectors(convention, lam)
+        # Coefficients at full size, so that float32 does. No matrix product: autocast would round it.
+        return ((lam.log() * exponents).sum(1).exp() * coefficients).sum()
 
     def flops_at(self, sizes: Mapping[str, int], convention: Convention = "full") -> float:
         """Exact FLOPs, in `unit`, at the given size of each Width. ValueError unless all are given."""
@@ -183,8 +181,8 @@ class Complexity:
             raise ValueError(f"sizes must name every Width once; missing or unknown: {', '.join(wrong)}")
         return sizes
 
-    def _vectors(self, convention: str, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Exponents (monomials, widths), coefficients at full size (monomials,) and full sizes (widths,)."""
+    def _vectors(self, convention: str, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The polynomial in λ: exponents (monomials, widths) and coefficients at full size (monomials,)."""
         key = (convention, like.device, like.dtype)
         if key not in self._tensors:
             polynomial, full = self._polynomial(convention), self.full_sizes
@@ -194,7 +192,6 @@ class Complexity:
             self._tensors[key] = (
                 like.new_tensor(exponents).reshape(len(terms), len(full)),
                 like.new_tensor(coefficients),
-                like.new_tensor(list(full.values())),
             )
         return self._tensors[key]
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.features.spectral import LogCompression, MelFilterBank
-from dyn_lightning.graph import Axis, Graph, Op, Size, call_arguments, read_graph
+from dyn_lightning.graph import Axis, Graph, Op, Size, call_arguments, read_graph, tensors_in
 from dyn_lightning.layers import DYNAMIC_LAYERS, DynamicLayer
 from dyn_lightning.width import Layout, Width
 
@@ -54,6 +53,7 @@ def dynamize(
     fixed: Sequence[str] = (),
     ties: Sequence[Sequence[str]] = (),
     mel_spacing: str = "respaced",
+    boundary: str = "rotation",
 ) -> Any:
     """Make a network's sizes learnable.
 
@@ -72,6 +72,7 @@ def dynamize(
         ties: groups of layer names whose sizes are to be one.
         mel_spacing: what fewer bands of a mel filter bank mean: ``respaced`` over the whole range, or ``dropped``
             from the top.
+        boundary: how a width's boundary unit passes away, a name in ``functional.BOUNDARIES``.
 
     Returns:
         A :class:`DynamicNetwork`, also an instance of the backbone's class.
@@ -86,7 +87,7 @@ def dynamize(
         graph = read_graph(network, example_input)
         _declare(graph, fixed, ties, broken)
         chosen = _choose(graph, dynamic)
-        result = _build(network, graph, chosen, duration_s, mel_spacing)
+        result = _build(network, graph, chosen, duration_s, mel_spacing, boundary)
         failures = _check(backbone, result, example_input)
         if not failures:
             return result
@@ -146,9 +147,14 @@ def _choose(graph: Graph, patterns: Sequence[str] | None) -> list[Size]:
 
 
 def _build(
-    network: nn.Module, graph: Graph, chosen: list[Size], duration_s: float | None, mel_spacing: str
+    network: nn.Module,
+    graph: Graph,
+    chosen: list[Size],
+    duration_s: float | None,
+    mel_spacing: str,
+    boundary: str,
 ) -> DynamicNetwork:
-    widths = {size: Width(size.full_size, groups=size.groups) for size in chosen}
+    widths = {size: Width(size.full_size, groups=size.groups, boundary=boundary) for size in chosen}
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
 
     def resolve(axis: Axis) -> Axis:
@@ -248,7 +254,7 @@ def run_in_eval(network: nn.Module, example_input: Any) -> list[Tensor]:
     network.eval()
     try:
         with torch.no_grad():
-            return [x for x in pytree.tree_leaves(network(*args, **kwargs)) if isinstance(x, Tensor)]
+            return tensors_in(network(*args, **kwargs))
     finally:
         for module, mode in modes.items():
             module.training = mode

@@ -4,6 +4,7 @@ Letters: N full size, λ normalised width, K = λN real-valued size, α = ⌈K�
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ SIZE_TOLERANCE = 1e-3
 """Float rounding forgiven when K is turned into an integer: far below a unit, far above λ's rounding at N = 2048."""
 
 ALPHA_MARGIN = 0.05
-"""Distance that the noise level keeps from 0 and 1, where the gradient's variance and mean diverge."""
+"""Distance that the paper's noise level keeps from 0 and 1, where its gradient diverges."""
 
 
 def active_size(k: float) -> int:
@@ -33,37 +34,75 @@ def kept_size(k: float) -> int:
     return max(1, math.floor(k + SIZE_TOLERANCE))
 
 
-def noise_level(k: Tensor, active: int, margin: float = ALPHA_MARGIN) -> Tensor:
-    """Noise level α = ⌈K⌉ − K of the boundary unit, kept inside [margin, 1 − margin].
+def rotation(alpha: Tensor) -> tuple[Tensor, Tensor]:
+    """Amplitudes (cos φ, sin φ) of feature and noise, the angle φ = (π/2)·α linear in the size.
 
-    The bound acts on the value alone; the gradient passes straight through (∂α/∂K = −1 everywhere). Without it one
-    step next to an integer gives a gradient so large that an adaptive optimiser ignores λ's ordinary gradient for
-    thousands of steps after.
+    Keeps the variance as the paper's amplitudes do, and so does the noise that the best linear estimate must bear:
+    sin²φ, which is 0, ½ and 1 where α is. But its slope is finite at both ends. The paper's √α makes the first bit
+    of noise infinitely expensive wherever a loss grows with the noise's amplitude (L1 near its optimum): λ then never
+    leaves an integer, its upper limit above all.
 
     Args:
-        k: real-valued size K in units, 0-d, with a gradient.
-        active: ⌈K⌉ in units.
-        margin: least distance of α from 0 and from 1; 0 for the paper's plain α.
+        alpha: distance of K from the active size, ⌈K⌉ − K, in [0, 1].
     """
-    alpha = active - k
-    return alpha + (alpha.clamp(margin, 1.0 - margin) - alpha).detach()
+    angle = alpha * (math.pi / 2)
+    return angle.cos(), angle.sin()
+
+
+def paper_amplitudes(alpha: Tensor, margin: float = ALPHA_MARGIN) -> tuple[Tensor, Tensor]:
+    """Amplitudes (√(1−α), √α) of arXiv 2601.13704, α kept inside [margin, 1 − margin].
+
+    The bound acts on the value alone; the gradient passes straight through (∂α/∂K = −1 everywhere).
+
+    Args:
+        alpha: distance of K from the active size, ⌈K⌉ − K, in [0, 1].
+        margin: 0 for the paper's plain α.
+    """
+    bounded = alpha + (alpha.clamp(margin, 1.0 - margin) - alpha).detach()
+    return (1 - bounded).sqrt(), bounded.sqrt()
+
+
+def attenuation(alpha: Tensor) -> tuple[Tensor, Tensor]:
+    """Amplitudes (1 − α, 0): the boundary unit fades without noise. For comparison.
+
+    Args:
+        alpha: distance of K from the active size, ⌈K⌉ − K, in [0, 1].
+    """
+    return 1 - alpha, torch.zeros_like(alpha)
+
+
+BOUNDARIES: dict[str, Callable[[Tensor], tuple[Tensor, Tensor]]] = {
+    "rotation": rotation,
+    "paper": paper_amplitudes,
+    "attenuation": attenuation,
+}
+"""How a boundary unit passes away as α goes from 0 to 1: amplitudes of feature and noise, by name."""
 
 
 def boundary_noise(
-    x: Tensor, alpha: Tensor, *, dim: int, unit: int = 1, groups: int = 1, noise: Tensor | None = None
+    x: Tensor,
+    feature_amplitude: Tensor,
+    noise_amplitude: Tensor,
+    *,
+    dim: int,
+    unit: int = 1,
+    groups: int = 1,
+    noise: Tensor | None = None,
 ) -> Tensor:
-    """Replace the last unit ξ of a dimension by η = √(1−α)·ξ + √α·σ_ξ·ν.
+    """Replace the last unit ξ of a dimension by η = a·ξ + b·σ_ξ·ν; in the paper a = √(1−α), b = √α.
 
-    η keeps the variance of ξ, and the best linear estimate of ξ from η has the normalised squared error α. σ_ξ is the
-    standard deviation of each boundary element over all other dimensions, detached; ν is drawn afresh.
+    With a² + b² = 1, η keeps the variance of ξ, and the best linear estimate of ξ from η has the normalised squared
+    error b². σ_ξ is the standard deviation of each boundary element over all other dimensions, detached; ν is drawn
+    afresh.
 
     Args:
         x: (…, size, …), the elements in use.
-        alpha: noise level in [0, 1], 0-d.
+        feature_amplitude: a, 0-d.
+        noise_amplitude: b, 0-d.
         dim: the dimension that is being learned.
         unit: elements in the boundary unit.
         groups: the dimension is this many equal blocks, and the unit is spread evenly over their ends.
-        noise: standard normal ν of the boundary's shape; drawn when absent.
+        noise: standard normal ν of the boundary unit's shape, (…, unit, …); drawn when absent.
 
     Returns:
         Tensor of x's shape.
@@ -75,14 +114,12 @@ def boundary_noise(
     size = x.shape[dim]
     if unit % groups or size % groups or unit > size:
         raise ValueError(f"a unit of {unit} elements in {groups} groups does not fit a dimension of {size}")
-    if groups > 1:
-        blocks = x.unflatten(dim, (groups, size // groups))
-        return boundary_noise(blocks, alpha, dim=dim + 1, unit=unit // groups, noise=noise).flatten(dim, dim + 1)
-    clean, boundary = x.split([size - unit, unit], dim=dim)
-    if noise is None:
-        noise = torch.randn_like(boundary)
-    others = [d for d in range(x.dim()) if d != dim]
-    sigma = boundary.detach().float().std(others, correction=0, keepdim=True).to(x.dtype) if others else 0.0
-    alpha = alpha.to(x.dtype)
-    eta = (1 - alpha).sqrt() * boundary + alpha.sqrt() * sigma * noise
-    return torch.cat([clean, eta], dim=dim)
+    blocks = x.unflatten(dim, (groups, size // groups))
+    clean, boundary = blocks.split([(size - unit) // groups, unit // groups], dim=dim + 1)
+    nu = torch.randn_like(boundary) if noise is None else noise.reshape(boundary.shape)
+    others = [d for d in range(blocks.dim()) if d not in (dim, dim + 1)]
+    xi = boundary.detach()
+    xi = xi if xi.dtype == torch.float64 else xi.float()
+    sigma = xi.std(others, correction=0, keepdim=True).to(x.dtype) if others else torch.zeros_like(boundary)
+    a, b = feature_amplitude.to(x.dtype), noise_amplitude.to(x.dtype)
+    return torch.cat([clean, a * boundary + b * sigma * nu], dim=dim + 1).flatten(dim, dim + 1)

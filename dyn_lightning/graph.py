@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -57,10 +57,7 @@ class Size:
 
     def group(self, groups: int) -> None:
         """Ask that the size shrinks in this many equal blocks."""
-        root = self.root
-        root.groups = math.lcm(root.groups, groups)
-        if root.full_size % root.groups:
-            self.fix(f"{root.full_size} elements do not split into {root.groups} groups")
+        self.root.groups = math.lcm(self.root.groups, groups)
 
     def __repr__(self) -> str:
         return f"Size({self.root.names[0]!r}, {self.full_size})"
@@ -192,11 +189,10 @@ class Tracer(TorchFunctionMode):
     ) -> Any:
         before = None
         if not self._leaf_depth:
-            tensors = [x for x in pytree.tree_leaves((args, kwargs or {})) if isinstance(x, Tensor)]
-            before = (tensors, [tuple(x.shape) for x in tensors])
+            before = tensors_in((args, kwargs or {}))
         out = func(*args, **(kwargs or {}))
         if before is not None:
-            self.rules.on_function(self, func, args, kwargs or {}, before[0], out)
+            self.rules.on_function(self, func, args, kwargs or {}, before, out)
         return out
 
     def _enter(self, name: str, leaf: bool) -> Callable[..., None]:
@@ -217,9 +213,11 @@ class Tracer(TorchFunctionMode):
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
         """Run the network in evaluation mode, without gradients; hooks and mode are put back as they were."""
-        modes = {m: m.training for m in self.network.modules()}
+        modules = dict(self.network.named_modules())
+        modes = {m: m.training for m in modules.values()}
         handles = []
-        for name, module in self.network.named_modules():
+        self.rules.on_modules(self, modules)
+        for name, module in modules.items():
             leaf = self.rules.is_leaf(module)
             handles.append(module.register_forward_pre_hook(self._enter(name, leaf), prepend=True))
             handles.append(module.register_forward_hook(self._leave(name, leaf), with_kwargs=True))
@@ -232,8 +230,11 @@ class Tracer(TorchFunctionMode):
                 handle.remove()
             for module, mode in modes.items():
                 module.training = mode
-        outputs = [x for x in pytree.tree_leaves(out) if isinstance(x, Tensor)]
+        outputs = tensors_in(out)
+        if not outputs:
+            raise TypeError(f"the network answers a {type(out).__name__} in which no tensor was found")
         self.fix_axes(map(self.axes, outputs), "it is part of the network's output")
+        self.rules.on_end(self, modules)
         return self.graph
 
 
@@ -245,12 +246,25 @@ def read_graph(network: nn.Module, example_input: Any) -> Graph:
         example_input: a tensor, a tuple (positional arguments) or a dict (keyword arguments).
 
     Raises:
-        TypeError: where the network cannot be called with the example input.
+        TypeError: where the network cannot be called with the example input, or answers no tensor.
     """
     from dyn_lightning import graph_rules
 
     args, kwargs = call_arguments(example_input)
     return Tracer(network, graph_rules).run(args, kwargs)
+
+
+def tensors_in(tree: Any) -> list[Tensor]:
+    """Every tensor in nested containers, packed sequences and dataclasses included."""
+    found: list[Tensor] = []
+    for leaf in pytree.tree_leaves(tree):
+        if isinstance(leaf, Tensor):
+            found.append(leaf)
+        elif isinstance(leaf, tuple):
+            found += tensors_in(tuple(leaf[:]))
+        elif is_dataclass(leaf) and not isinstance(leaf, type):
+            found += tensors_in([getattr(leaf, f.name) for f in fields(leaf)])
+    return found
 
 
 def call_arguments(example_input: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from dyn_lightning.features.spectral import LogCompression, MelFilterBank, Spectrogram
-from dyn_lightning.graph import Axis, Op, Size, Tracer, axis_size, axis_sizes, make_axis, tie_axes
+from dyn_lightning.graph import Axis, Op, Size, Tracer, axis_size, axis_sizes, make_axis, tensors_in, tie_axes
 
 Axes = tuple[Axis, ...]
 
@@ -23,30 +22,57 @@ _POOL_LAYERS = (
     nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
     nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d,
 )  # fmt: skip
-_LEAVES = (
+_SIZED_LAYERS = (
     nn.Linear, *_CONVS, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm, nn.PReLU, nn.GRU, nn.LSTM,
-    MelFilterBank, Spectrogram, *_POOL_LAYERS, *_ELEMENTWISE_LAYERS,
+    MelFilterBank,
 )  # fmt: skip
+_LEAVES = (*_SIZED_LAYERS, Spectrogram, *_POOL_LAYERS, *_ELEMENTWISE_LAYERS)
 
 
 def is_leaf(module: nn.Module) -> bool:
-    """Whether a module is taken as a whole, rather than by the functions that it calls."""
-    return isinstance(module, _LEAVES)
+    """Whether a module is taken as a whole, rather than by the functions that it calls.
+
+    A subclass may compute something else than its torch.nn class does, so it is taken by its functions.
+    """
+    return type(module) in _LEAVES
+
+
+def on_modules(t: Tracer, modules: dict[str, nn.Module]) -> None:
+    """Note which layers can have no learned sizes whatever the run shows."""
+    for name, module in modules.items():
+        base = next((kind for kind in _SIZED_LAYERS if isinstance(module, kind)), None)
+        if base is not None and not is_leaf(module):
+            t.graph.fixed[name] = f"{name} is a {type(module).__name__}, not a {base.__name__} itself"
+
+
+def on_end(t: Tracer, modules: dict[str, nn.Module]) -> None:
+    """Fix the sizes of layers that share a parameter: cut to different sizes, it would no longer be shared."""
+    holders: dict[nn.Parameter, str] = {}
+    for name, module in modules.items():
+        for parameter in module.parameters(recurse=False):
+            other = holders.setdefault(parameter, name)
+            for one, two in ((name, other), (other, name)) if other != name else ():
+                bound = t.graph.bindings.get(one, {})
+                sizes = [bound.get("out"), *bound.get("hidden", ()), *axis_sizes(bound.get("in_axis", ()))]
+                for size in sizes:
+                    if size is not None:
+                        size.fix(f"{one} shares a parameter with {two or 'the network itself'}")
 
 
 def on_layer(t: Tracer, name: str, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
     """Note what a layer's outputs are made of, and how its own sizes are bound."""
-    tensors = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+    tensors = tensors_in((args, kwargs))
     inputs = tuple(t.axes(x) for x in tensors)
     rule = next((r for kinds, r in _LAYER_RULES if isinstance(module, kinds)), None)
+    hidden: list[Axis] = []
     if rule is None:
-        outputs, hidden = _as_input(t, name, module, inputs, out), ()
+        outputs = _as_input(t, name, module, inputs, out)
     elif rule is _recurrent:
-        outputs, hidden = _recurrent(t, name, module, inputs, out)
+        with_state = len(args) > 1 and args[1] is not None or kwargs.get("hx") is not None
+        outputs, hidden = _recurrent(t, name, module, inputs, out, with_state)
     else:
-        outputs, hidden = rule(t, name, module, inputs, out), ()
-    results = [x for x in pytree.tree_leaves(out) if isinstance(x, Tensor)]
-    for x, axes in zip(results, outputs, strict=False):
+        outputs = rule(t, name, module, inputs, out)
+    for x, axes in zip(tensors_in(out), outputs, strict=False):
         t.note(x, axes)
     t.record(Op(name, type(module).__name__, module, inputs, tuple(outputs), tuple(hidden)))
 
@@ -66,7 +92,7 @@ def _fixed_axis(t: Tracer, name: str, axis: Axis, reason: str) -> None:
 
 
 def _as_input(t: Tracer, name: str, module: nn.Module, inputs: tuple[Axes, ...], out: Any) -> list[Axes]:
-    if isinstance(module, LogCompression):
+    if isinstance(module, LogCompression) and len(inputs[0]) > 1:
         _bind(t, name, in_axis=inputs[0][1])
     return [inputs[0]]
 
@@ -122,18 +148,17 @@ def _follower(t: Tracer, name: str, module: Any, inputs: tuple[Axes, ...], out: 
 
 
 def _recurrent(
-    t: Tracer, name: str, module: Any, inputs: tuple[Axes, ...], out: Any
+    t: Tracer, name: str, module: Any, inputs: tuple[Axes, ...], out: Any, with_state: bool
 ) -> tuple[list[Axes], list[Axis]]:
+    if module.proj_size:
+        return _opaque(t, name, module, inputs, out, f"{name} has a projection"), [(module.hidden_size,)] * module.num_layers
     x, directions = inputs[0], 2 if module.bidirectional else 1
     known = t.graph.bindings.get(name)
     hidden = known["hidden"] if known else [
         t.new_size(f"{name}.l{i}", module.hidden_size) for i in range(module.num_layers)
     ]  # fmt: skip
     _bind(t, name, hidden=hidden, in_axis=x[-1])
-    if getattr(module, "proj_size", 0):
-        for size in hidden:
-            size.fix(f"{name} has a projection")
-    if len(inputs) > 1 and len(inputs[1]) == len(inputs[-1]) and not known:
+    if with_state:
         for size in hidden:
             size.fix(f"{name} is given its initial state")
 
@@ -141,13 +166,16 @@ def _recurrent(
         for size in hidden[1:]:
             hidden[0].tie(size)
 
-    results = [s for s in pytree.tree_leaves(out) if isinstance(s, Tensor)]
-    for state in results[1:]:
+    # A packed output is its data and, without notes of their own, three tensors of indices.
+    results = tensors_in(out)
+    first_state = len(results) - (2 if isinstance(module, nn.LSTM) else 1)
+    for state in results[first_state:]:
         # Final states of all layers come in one tensor: only where somebody reads it need the layers agree.
         t.on_use(state, tie_layers)
     y = (*x[:-1], make_axis(directions, hidden[-1]))
-    states = [(*((int(n),) for n in s.shape[:-1]), (hidden[-1],)) for s in results[1:]]
-    return [y, *states], [(size,) for size in hidden]
+    indices = [tuple((int(n),) for n in s.shape) for s in results[1:first_state]]
+    states = [(*((int(n),) for n in s.shape[:-1]), (hidden[-1],)) for s in results[first_state:]]
+    return [y, *indices, *states], [(size,) for size in hidden]
 
 
 def _mel(t: Tracer, name: str, module: Any, inputs: tuple[Axes, ...], out: Tensor) -> list[Axes]:
@@ -156,19 +184,16 @@ def _mel(t: Tracer, name: str, module: Any, inputs: tuple[Axes, ...], out: Tenso
 
 
 def _pool_layer(t: Tracer, name: str, module: Any, inputs: tuple[Axes, ...], out: Any) -> list[Axes]:
-    results = [x for x in pytree.tree_leaves(out) if isinstance(x, Tensor)]
-    pooled = [_pool(inputs[0], x) for x in results]
-    if any(axes is None for axes in pooled):
-        return _opaque(t, name, module, inputs, out)
-    return [axes for axes in pooled if axes is not None]
+    return _pools(inputs[0], tensors_in(out)) or _opaque(t, name, module, inputs, out)
 
 
-def _opaque(t: Tracer, name: str, module: Any, inputs: tuple[Axes, ...], out: Any) -> list[Axes]:
+def _opaque(
+    t: Tracer, name: str, module: Any, inputs: tuple[Axes, ...], out: Any, reason: str | None = None
+) -> list[Axes]:
     for axes in inputs:
         for axis in axes:
-            _fixed_axis(t, name, axis, f"{name} is a {type(module).__name__}")
-    results = [x for x in pytree.tree_leaves(out) if isinstance(x, Tensor)]
-    return [tuple((int(n),) for n in x.shape) for x in results]
+            _fixed_axis(t, name, axis, reason or f"{name} is a {type(module).__name__}")
+    return [tuple((int(n),) for n in x.shape) for x in tensors_in(out)]
 
 
 _LAYER_RULES: list[tuple[Any, Callable[..., Any]]] = [
@@ -185,10 +210,12 @@ _ELEMENTWISE = frozenset(
     """relu relu6 leaky_relu elu selu celu gelu silu mish sigmoid logsigmoid tanh softplus hardtanh hardswish
     hardsigmoid softmax log_softmax dropout dropout1d dropout2d alpha_dropout feature_dropout identity clone contiguous
     detach data real to float double half bfloat16 type type_as cpu cuda log log1p log10 log2 exp expm1 sqrt rsqrt square abs neg
-    pow clamp clamp_min clamp_max nan_to_num sin cos reciprocal sign requires_grad_
-    add sub mul div true_divide floor_divide maximum minimum where lerp rsub""".split()
+    pow clamp clamp_min clamp_max nan_to_num sin cos reciprocal sign requires_grad_ erf floor ceil round
+    add sub mul div true_divide floor_divide maximum minimum where lerp rsub masked_fill
+    gt lt ge le eq ne isnan isfinite logical_and logical_or logical_not
+    zeros_like ones_like full_like empty_like rand_like randn_like""".split()
 )
-_REDUCTIONS = frozenset("mean sum amax amin std var logsumexp norm prod".split())
+_REDUCTIONS = frozenset("mean sum amax amin max min std var logsumexp norm prod".split())
 _POOLS = frozenset(
     """max_pool1d max_pool2d avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool1d
     adaptive_max_pool2d""".split()
@@ -205,14 +232,14 @@ def function_name(func: Any) -> str:
         name = {"truediv": "div"}.get(name, name)
     elif name.endswith("_") and name != "requires_grad_":
         name = name[:-1]
-    return name.removeprefix("_").removesuffix("_with_indices") if name != "_VF" else name
+    return name.removeprefix("_").removesuffix("_with_indices")
 
 
 def on_function(t: Tracer, func: Any, args: Any, kwargs: Any, tensors: list[Tensor], out: Any) -> None:
     """Note what a function's outputs are made of; fix what an unknown function touches."""
     from dyn_lightning.graph_shapes import SHAPE_RULES
 
-    results = [x for x in pytree.tree_leaves(out) if isinstance(x, Tensor)]
+    results = tensors_in(out)
     name = function_name(func)
     if name == "get":
         name = getattr(getattr(func, "__self__", None), "__name__", name)
@@ -223,12 +250,13 @@ def on_function(t: Tracer, func: Any, args: Any, kwargs: Any, tensors: list[Tens
     outputs: list[Axes] | None = None
     if not free:
         outputs = [tuple((int(n),) for n in x.shape) for x in results]
-    elif name in _ELEMENTWISE:
+    elif name in _ELEMENTWISE or (name in ("max", "min") and len(tensors) > 1):
         outputs = [_broadcast(t, name, tensors, inputs, results[0])]
     elif name in _REDUCTIONS and len(tensors) == 1:
-        outputs = [_reduce(inputs[0], results[0], args, kwargs)] * len(results)
+        reduced = _reduce(name, inputs[0], results[0], args, kwargs)
+        outputs = None if reduced is None else [reduced] * len(results)
     elif name in _POOLS and len(tensors) == 1:
-        outputs = [_pool(inputs[0], x) for x in results]
+        outputs = _pools(inputs[0], results)
     elif name in SHAPE_RULES:
         outputs = SHAPE_RULES[name](inputs, results, args, kwargs)
     if outputs is None:
@@ -250,8 +278,9 @@ def _broadcast(t: Tracer, name: str, tensors: list[Tensor], inputs: tuple[Axes, 
     return tuple(axes)
 
 
-def _reduce(x: Axes, out: Tensor, args: Any, kwargs: Any) -> Axes | None:
-    dims = kwargs.get("dim", kwargs.get("axis", args[1] if len(args) > 1 else None))
+def _reduce(name: str, x: Axes, out: Tensor, args: Any, kwargs: Any) -> Axes | None:
+    position = 2 if name == "norm" else 1
+    dims = kwargs.get("dim", kwargs.get("axis", args[position] if len(args) > position else None))
     if dims is None or isinstance(dims, bool):
         return () if out.dim() == 0 else None
     gone = {d % len(x) for d in ([dims] if isinstance(dims, int) else dims)}
@@ -260,11 +289,14 @@ def _reduce(x: Axes, out: Tensor, args: Any, kwargs: Any) -> Axes | None:
     return tuple(axis for i, axis in enumerate(x) if i not in gone)
 
 
-def _pool(x: Axes, out: Tensor) -> Axes | None:
+def _pools(x: Axes, results: list[Tensor]) -> list[Axes] | None:
     """Pooling keeps every dimension that it does not change; a learned one must be among the kept."""
-    axes = []
-    for axis, n in zip(x, out.shape, strict=True):
-        if axis_size(axis) != n and any(True for _ in axis_sizes(axis)):
-            return None
-        axes.append(axis if axis_size(axis) == n else (int(n),))
-    return tuple(axes)
+    pooled = []
+    for out in results:
+        axes = []
+        for axis, n in zip(x, out.shape, strict=True):
+            if axis_size(axis) != n and any(True for _ in axis_sizes(axis)):
+                return None
+            axes.append(axis if axis_size(axis) == n else (int(n),))
+        pooled.append(tuple(axes))
+    return pooled

@@ -37,6 +37,10 @@ def _transpose(inputs: tuple[Axes, ...], results: list[Tensor], args: Any, kwarg
     return [tuple(x)]
 
 
+def _reverse(inputs: tuple[Axes, ...], results: list[Tensor], args: Any, kwargs: Any) -> list[Axes]:
+    return [inputs[0][::-1]]
+
+
 def _permute(inputs: tuple[Axes, ...], results: list[Tensor], args: Any, kwargs: Any) -> list[Axes]:
     dims = kwargs.get("dims", args[1:])
     dims = dims[0] if len(dims) == 1 and not isinstance(dims[0], int) else dims
@@ -62,8 +66,6 @@ def _reshape(inputs: tuple[Axes, ...], results: list[Tensor], args: Any, kwargs:
                 taken.append(need)
                 factors.insert(0, factor // need)
                 need = 1
-            elif isinstance(factor, int) and math.gcd(factor, need) > 1 and factor > need:
-                return None
             else:
                 return None
         made.append(make_axis(*taken))
@@ -105,7 +107,7 @@ def _getitem(inputs: tuple[Axes, ...], results: list[Tensor], args: Any, kwargs:
                 return None
         elif i == slice(None):
             made.append(axis)
-        elif _free(axis):
+        elif _free(axis) or not isinstance(i, slice):
             return None
         else:
             made.append((len(range(axis_size(axis))[i]),))
@@ -129,25 +131,42 @@ def _unchanged_elsewhere(
     return made
 
 
-def _flatten(inputs: tuple[Axes, ...], results: list[Tensor], args: Any, kwargs: Any) -> list[Axes] | None:
-    return _reshape(inputs, results, args, kwargs)
+def _index_select(inputs: tuple[Axes, ...], results: list[Tensor], args: Any, kwargs: Any) -> list[Axes] | None:
+    x = list(inputs[0])
+    dim = _argument(args, kwargs, 1, "dim")
+    if _free(x[dim]):
+        return None
+    x[dim] = (int(results[0].shape[dim]),)
+    return [tuple(x)]
+
+
+def _packed(inputs: tuple[Axes, ...], results: list[Tensor], args: Any, kwargs: Any) -> list[Axes] | None:
+    """Packing sequences and its reverse: features stay the last dimension, time and batch are in all others."""
+    if any(map(_free, inputs[0][:-1])):
+        return None
+    sizes = [[(int(n),) for n in x.shape] for x in results]
+    return [(*sizes[0][:-1], inputs[0][-1]), *map(tuple, sizes[1:])]
 
 
 SHAPE_RULES: dict[str, Rule] = {
     "transpose": _transpose,
     "swapaxes": _transpose,
     "swapdims": _transpose,
-    "t": _transpose,
-    "T": _transpose,
+    "t": _reverse,
+    "T": _reverse,
     "mT": _transpose,
     "permute": _permute,
     "reshape": _reshape,
     "view": _reshape,
-    "flatten": _flatten,
+    "flatten": _reshape,
     "unflatten": _reshape,
     "squeeze": _squeeze,
     "unsqueeze": _unsqueeze,
     "getitem": _getitem,
+    "index_select": _index_select,
+    "pack_padded_sequence": _packed,
+    "pad_packed_sequence": _packed,
+    "interpolate": _unchanged_elsewhere,
     "pad": _unchanged_elsewhere,
     "expand": _unchanged_elsewhere,
     "narrow": _unchanged_elsewhere,

@@ -17,12 +17,6 @@ from dyn_lightning.width import Width
 Schedule = Literal["cosine", "constant"]
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "sgd": torch.optim.SGD,
-}
-
 
 def parameter_groups(
     network: nn.Module, *, lr: float, weight_decay: float, lr_lam: float
@@ -38,7 +32,9 @@ def parameter_groups(
     thetas = width_parameters(network)
     known = {id(p) for p in thetas}
     weights = [p for p in network.parameters() if p.requires_grad and id(p) not in known]
-    groups: list[dict[str, Any]] = [{"params": weights, "lr": lr, "weight_decay": weight_decay, "name": "weights"}]
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "lr": lr, "weight_decay": weight_decay, "name": "weights"}
+    ]
     if thetas:
         groups.append({"params": thetas, "lr": lr_lam, "weight_decay": 0.0, "name": "lam"})
     return groups
@@ -50,37 +46,25 @@ def width_parameters(network: nn.Module) -> list[nn.Parameter]:
 
 
 def make_optimizer(
-    network: nn.Module,
-    *,
-    optimizer: str = "adam",
-    lr: float,
-    weight_decay: float,
-    lr_lam: float,
-    momentum: float = 0.9,
+    network: nn.Module, optimizer: OptimizerCallable, *, lr: float, weight_decay: float, lr_lam: float
 ) -> Optimizer:
     """An optimiser that leaves parameters out of use alone (see :func:`protect_unused`).
 
-    Raises:
-        ValueError: for an unknown name.
+    Args:
+        network: whose parameters are optimised, in the groups of :func:`parameter_groups`.
+        optimizer: an optimiser class, or a function of the parameter groups.
+        lr, weight_decay, lr_lam: see :func:`parameter_groups`.
     """
-    if optimizer not in OPTIMIZERS:
-        raise ValueError(f"optimizer={optimizer!r} is unknown: use one of {', '.join(OPTIMIZERS)}")
-    groups = parameter_groups(network, lr=lr, weight_decay=weight_decay, lr_lam=lr_lam)
-    options: dict[str, Any] = {"momentum": momentum} if optimizer == "sgd" else {}
-    if optimizer == "sgd" and len(groups) > 1:
-        # Plain SGD would move λ in proportion to a gradient whose scale is that of the loss.
-        groups[1]["momentum"] = 0.0
-    made: Any = OPTIMIZERS[optimizer]
-    result: Optimizer = made(groups, **options)
-    protect_unused(result, network)
-    return result
+    made = optimizer(parameter_groups(network, lr=lr, weight_decay=weight_decay, lr_lam=lr_lam))
+    protect_unused(made, network)
+    return made
 
 
 def protect_unused(optimizer: Optimizer, network: nn.Module) -> None:
     """Keep an optimiser from changing elements that the current widths leave out.
 
-    They have a gradient of zero, yet weight decay and the momentum of earlier steps would still move them. Where a
-    parameter is in use as a whole, nothing is done.
+    They have a gradient of zero, yet weight decay and the momentum of earlier steps would still move them.
+    Where a parameter is in use as a whole, nothing is done.
     """
     layers = [m for m in network.modules() if isinstance(m, DynamicLayer)]
     before: list[tuple[nn.Parameter, Tensor, list[Tensor]]] = []
@@ -129,7 +113,7 @@ def make_schedule(optimizer: Optimizer, schedule: Schedule, total_steps: int) ->
     def constant(_step: int) -> float:
         return 1.0
 
-    weights = cosine if schedule == "cosine" else constant
+    weights: Callable[[int], float] = cosine if schedule == "cosine" else constant
     return LambdaLR(optimizer, [weights] + [constant] * (len(optimizer.param_groups) - 1))
 
 
@@ -142,7 +126,7 @@ def clip_gradients(optimizer: Optimizer, max_norm: float | None, max_norm_lam: f
 
 
 def forget(optimizer: Optimizer, parameters: Iterable[nn.Parameter]) -> None:
-    """Drop gradients and momentum of parameters: a frozen λ must not be moved by what it had learned before."""
+    """Drop gradients and momentum of parameters, so that what they had learned cannot move them on."""
     for parameter in parameters:
         parameter.grad = None
         optimizer.state.pop(parameter, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Mapping
 from fractions import Fraction
@@ -83,9 +84,11 @@ class Polynomial:
 
     def renamed(self, names: Mapping[Any, Hashable]) -> Polynomial:
         """The same polynomial in other variables. Raises KeyError for a variable without a new name."""
-        return Polynomial(
-            {frozenset((names[key], power) for key, power in m): c for m, c in self.terms.items()}
-        )
+        total = Polynomial({})
+        for monomial, c in self.terms.items():
+            factors = [Polynomial.variable(names[key]) for key, power in monomial for _ in range(power)]
+            total = total + math.prod(factors, start=Polynomial.constant(c))
+        return total
 
     def at(self, values: Mapping[Any, int]) -> Coefficient:
         """The value where each variable has the given value. Raises KeyError for a variable without one."""

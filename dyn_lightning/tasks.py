@@ -9,7 +9,6 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
@@ -20,9 +19,10 @@ Batch = Mapping[str, Any]
 
 
 class Task(nn.Module):
-    """A loss and its metrics. A task is told a network's outputs and batches; it knows nothing of the network.
+    """A loss and its metrics: told a network's outputs and batches, it knows nothing of the network.
 
-    Subclasses say the key of the network's input in a batch, and the metric that chooses checkpoints.
+    Attributes:
+        input_key: the network's input in a batch.
     """
 
     input_key = "audio"
@@ -78,8 +78,8 @@ def align_target(output: Tensor, target: Tensor) -> Tensor:
     surplus = target.shape[1] - output.shape[1]
     if output.shape[0] != target.shape[0] or surplus < 0:
         raise ValueError(
-            f"outputs {tuple(output.shape)} and targets {tuple(target.shape)} do not match: data and network must "
-            "agree in batch, n_fft and hop_length"
+            f"outputs {tuple(output.shape)} and targets {tuple(target.shape)} do not match: data and network "
+            "must agree in n_fft and hop_length"
         )
     return target[:, surplus // 2 : surplus // 2 + output.shape[1]]
 
@@ -87,8 +87,8 @@ def align_target(output: Tensor, target: Tensor) -> Tensor:
 class FrameDetection(Task):
     """Binary detection in every frame, e.g. of voice activity: cross-entropy on logits (B, T_out).
 
-    ``batch["target"]`` is (B, T) with 1 present, 0 absent and below 0 not scored. Metrics: ``eer`` in [0, 1] over all
-    frames, and by signal-to-noise ratio where ``batch["meta"]["snr_db"]`` is known.
+    ``batch["target"]`` is (B, T) with 1 present, 0 absent and below 0 not scored. Metrics: ``eer`` in [0, 1]
+    over all frames, and by signal-to-noise ratio where ``batch["meta"]["snr_db"]`` is known.
 
     Args:
         positive_weight: weight of frames with target 1.
@@ -166,22 +166,15 @@ class RegressionMetrics(TaskMetrics):
 
 
 def pad_outputs(output: Tensor, target: Tensor) -> Tensor:
-    """Zeros behind the last dimension up to the target's size. Raises ValueError where the output is the larger."""
+    """Zeros behind the last dimension up to the target's size.
+
+    Raises:
+        ValueError: if there are more outputs than targets.
+    """
     missing = target.shape[-1] - output.shape[-1]
     if missing < 0:
         raise ValueError(
-            f"the network has {output.shape[-1]} outputs, the targets {target.shape[-1]}: ask the data module for "
-            "as many targets (n_outputs), or end the network in a layer of their size"
+            f"the network has {output.shape[-1]} outputs, the targets {target.shape[-1]}: ask the data "
+            "module for as many targets (n_outputs), or end the network in a layer of their size"
         )
     return F.pad(output, (0, missing)) if missing else output
-
-
-def validation_mode(metric: str) -> str:
-    """Which way a logged metric improves: "min" for losses and error rates, "max" for the rest."""
-    name = metric.rsplit("/", 1)[-1]
-    return "min" if name.startswith(("loss", "eer", "l1", "error")) else "max"
-
-
-def as_float(value: Tensor | float) -> float:
-    """A metric's value as a Python number."""
-    return float(value.detach()) if isinstance(value, torch.Tensor) else float(value)

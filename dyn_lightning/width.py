@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dyn_lightning.functional import active_size, boundary_noise, kept_size, noise_level
+from dyn_lightning.functional import BOUNDARIES, active_size, boundary_noise, kept_size
 
 
 class Width(nn.Module):
@@ -23,29 +23,42 @@ class Width(nn.Module):
         full_size: N, in elements.
         multiple_of: elements given up together: a head, or 8 channels on hardware that likes them.
         groups: the elements form this many equal blocks that shrink together; ``multiple_of`` spans all of them.
-        lam_min: least λ; one unit when absent.
+        lam_min: least λ; one unit when absent, and never less.
+        boundary: how the boundary unit passes away, a name in ``functional.BOUNDARIES``.
 
     Raises:
-        ValueError: if ``multiple_of`` or ``groups`` do not fit ``full_size``.
+        ValueError: if ``boundary`` is unknown, ``lam_min`` lies outside (0, 1], or ``multiple_of`` or ``groups`` do
+            not fit ``full_size``.
     """
 
-    _frozen_units: Tensor
+    _frozen_size: Tensor
     _learning: Tensor
 
     def __init__(
-        self, full_size: int, *, multiple_of: int = 1, groups: int = 1, lam_min: float | None = None
+        self,
+        full_size: int,
+        *,
+        multiple_of: int = 1,
+        groups: int = 1,
+        lam_min: float | None = None,
+        boundary: str = "rotation",
     ) -> None:
         super().__init__()
         if full_size < 1 or groups < 1 or full_size % groups:
             raise ValueError(f"{full_size} elements cannot be split into {groups} groups")
+        if boundary not in BOUNDARIES:
+            raise ValueError(f"boundary={boundary!r} is unknown: use one of {', '.join(BOUNDARIES)}")
+        if lam_min is not None and not 0.0 < lam_min <= 1.0:
+            raise ValueError(f"lam_min must lie in (0, 1], got {lam_min}")
+        self.boundary = boundary
         self.full_size = full_size
         self.groups = groups
         self.theta = nn.Parameter(torch.zeros(()))
-        self.register_buffer("_frozen_units", torch.tensor(-1))
+        self.register_buffer("_frozen_size", torch.tensor(-1))
         self.register_buffer("_learning", torch.tensor(True))
         self._cache: tuple[Any, tuple[float, int, bool]] | None = None
+        self.lam_min = 0.0 if lam_min is None else lam_min
         self.set_multiple_of(multiple_of)
-        self.lam_min = 1.0 / self.units if lam_min is None else lam_min
 
     def set_multiple_of(self, multiple_of: int) -> None:
         """Set the elements in a unit; rounded up to a multiple of ``groups``."""
@@ -53,14 +66,14 @@ class Width(nn.Module):
             raise ValueError(f"multiple_of={multiple_of} must lie in 1…{self.full_size}, the width's full size")
         self.multiple_of = math.ceil(multiple_of / self.groups) * self.groups
         self.units = math.ceil(self.full_size / self.multiple_of)
-        self.lam_min = max(getattr(self, "lam_min", 0.0), 1.0 / self.units)
+        self.lam_min = max(self.lam_min, 1.0 / self.units)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_cache": None}
 
     def _read(self) -> tuple[float, int, bool]:
-        """(K in units, frozen units or −1, learning) as Python numbers; on a GPU one transfer for each new value."""
-        tensors = (self.theta, self._frozen_units, self._learning)
+        """(K in units, frozen size in elements or −1, learning) as Python numbers; on a GPU one transfer for each new value."""
+        tensors = (self.theta, self._frozen_size, self._learning)
         key = tuple((id(t), t._version) for t in tensors) if self.theta.is_cuda else None
         if key is None or self._cache is None or self._cache[0] != key:
             flat = torch.stack([t.detach().double() for t in tensors]).tolist() if key else [t.item() for t in tensors]
@@ -74,7 +87,7 @@ class Width(nn.Module):
     def lam(self) -> Tensor:
         """λ, 0-d. With a gradient while learning; a constant that keeps θ in the graph when frozen."""
         frozen = self._read()[1]
-        return self.theta.exp() if frozen < 0 else self.theta * 0.0 + frozen / self.units
+        return self.theta.exp() if frozen < 0 else self.theta * 0.0 + frozen / self.full_size
 
     @torch.no_grad()
     def set_lam(self, lam: float) -> None:
@@ -91,7 +104,7 @@ class Width(nn.Module):
     @property
     def k(self) -> Tensor:
         """Real-valued size K in elements, 0-d, with λ's gradient."""
-        return self.lam * min(self.units * self.multiple_of, self.full_size)
+        return self.lam * self.full_size
 
     def _elements(self, units: int) -> int:
         return min(min(units, self.units) * self.multiple_of, self.full_size)
@@ -100,13 +113,13 @@ class Width(nn.Module):
     def size(self) -> int:
         """Elements that evaluation uses and consolidation keeps: ⌊K⌋, or the frozen size."""
         k, frozen, _ = self._read()
-        return self._elements(kept_size(k) if frozen < 0 else frozen)
+        return self._elements(kept_size(k)) if frozen < 0 else frozen
 
     @property
     def active(self) -> int:
         """Elements computed while learning: ⌈K⌉, or the frozen size."""
         k, frozen, _ = self._read()
-        return self._elements(active_size(k) if frozen < 0 else frozen)
+        return self._elements(active_size(k)) if frozen < 0 else frozen
 
     @property
     def current(self) -> int:
@@ -133,28 +146,45 @@ class Width(nn.Module):
         self._learning.fill_(learning)
 
     def freeze(self, size: int | None = None) -> None:
-        """Fix the size at ``size`` elements (the kept size when absent), rounded down to whole units."""
+        """Fix the size at ``size`` elements (the kept size when absent), rounded down to whole units, one at least.
+
+        Raises ValueError outside 1…N.
+        """
         size = self.size if size is None else size
         if not 1 <= size <= self.full_size:
             raise ValueError(f"cannot freeze at {size}: the width has 1…{self.full_size} elements")
-        full = size == self.full_size
-        self._frozen_units.fill_(self.units if full else max(1, size // self.multiple_of))
+        if size < self.full_size:
+            size = self._elements(max(1, size // self.multiple_of))
+        self._frozen_size.fill_(size)
 
     def unfreeze(self) -> None:
         """Let λ rule again, from the value it had."""
-        self._frozen_units.fill_(-1)
+        self._frozen_size.fill_(-1)
 
     @property
     def alpha(self) -> Tensor:
-        """Noise level of the boundary unit, bounded; 0-d, with λ's gradient."""
+        """⌈K⌉ − K in units, in [0, 1]: how far the boundary unit has passed away. 0-d, with λ's gradient."""
         k, _, _ = self._read()
-        return noise_level(self.lam * self.units, min(active_size(k), self.units))
+        alpha = min(active_size(k), self.units) - self.lam * self.units
+        return alpha + (alpha.clamp(0.0, 1.0) - alpha).detach()
 
-    def noise(self, x: Tensor, dim: int) -> Tensor:
-        """Put boundary noise on the last unit of a dimension of this width; x unchanged where none is due."""
+    @property
+    def amplitudes(self) -> tuple[Tensor, Tensor]:
+        """Amplitudes of the boundary unit's feature and noise, 0-d, with λ's gradient."""
+        return BOUNDARIES[self.boundary](self.alpha)
+
+    def noise(self, x: Tensor, dim: int, *, repeats: int = 1) -> Tensor:
+        """Put boundary noise on the last unit of a dimension of this width; x unchanged where none is due.
+
+        Args:
+            x: elements in use.
+            dim: the dimension.
+            repeats: the dimension holds the width this many times, one after another, each with a unit of its own.
+        """
         if not self.noisy:
             return x
-        return boundary_noise(x, self.alpha, dim=dim, unit=self.boundary_size, groups=self.groups)
+        unit, groups = repeats * self.boundary_size, repeats * self.groups
+        return boundary_noise(x, *self.amplitudes, dim=dim, unit=unit, groups=groups)
 
     @property
     def boundary_size(self) -> int:
@@ -178,14 +208,14 @@ class Layout:
     both directions of a bidirectional layer ``Layout(2, width)``.
 
     Args:
-        factors: fixed sizes, Widths, or Layouts, outermost first.
+        factors: fixed sizes, Widths, or Layouts, outermost first; ones are left out.
     """
 
     def __init__(self, *factors: int | Width | Layout) -> None:
         flat: list[int | Width] = []
         for factor in factors:
             flat.extend(factor.factors if isinstance(factor, Layout) else [factor])
-        self.factors = tuple(flat)
+        self.factors: tuple[int | Width, ...] = tuple(f for f in flat if f != 1)
         self._cache: dict[tuple[Any, ...], Tensor] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -211,9 +241,10 @@ class Layout:
 
     def indices(self, sizes: Iterable[int], device: torch.device | None = None) -> Tensor:
         """Positions in use, in the full dimension, for one size for each Width: (n,), int64; kept for each size."""
+        sizes = tuple(sizes)
         key = (*sizes, device)
         if key not in self._cache:
-            remaining = iter(key)
+            remaining = iter(sizes)
             flat = torch.zeros(1, dtype=torch.int64)
             for factor in self.factors:
                 if isinstance(factor, Width):

@@ -13,6 +13,7 @@ Two conventions for FLOPs, for one call with the shapes of the traced example:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dyn_lightning.costs import front_end, weighted
@@ -27,7 +28,12 @@ __all__ = ["OpCost", "front_end", "op_cost", "weighted"]
 
 
 def op_cost(op: Op) -> OpCost:
-    """Cost of one operation, exact at any size of the Widths in its axes."""
+    """Cost of one operation, exact at any size of the Widths in its axes.
+
+    A layer under ``torch.nn.utils.parametrize`` costs what it costs without, as once its weights are folded.
+    """
+    if op.kind.startswith("Parametrized"):
+        op = replace(op, kind=op.kind.removeprefix("Parametrized"))
     if op.module is None:
         cost = FUNCTIONS.get(function_name(op.kind), function_by_element)(op)
         return cost or OpCost(counted=False)

@@ -39,7 +39,7 @@ def _linear(op: Op) -> OpCost:
 def _conv(op: Op) -> OpCost:
     module: Any = op.module
     x, y, channel = op.inputs[0], op.outputs[0], -1 - len(module.kernel_size)
-    depthwise = module.groups == module.in_channels
+    depthwise = module.groups == module.in_channels > 1
     in_per_group = Polynomial.constant(1) if depthwise else size(x[channel]) / module.groups
     positions = numel(y[:channel]) * numel(y[channel + 1 :])
     fan_in = in_per_group * math.prod(module.kernel_size)
@@ -51,7 +51,7 @@ def _conv_transpose(op: Op) -> OpCost:
     module: Any = op.module
     x, y, channel = op.inputs[0], op.outputs[0], -1 - len(module.kernel_size)
     bias, taps = has_bias(module), math.prod(module.kernel_size)
-    depthwise = module.groups == module.in_channels
+    depthwise = module.groups == module.in_channels > 1
     out_per_group = (
         Polynomial.constant(module.out_channels // module.groups)
         if depthwise

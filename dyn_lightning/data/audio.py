@@ -58,10 +58,8 @@ def read_audio(
             samples = file.read(expected, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise AudioError(f"{path}: cannot be decoded ({error}). Replace it with an intact file.") from error
-    if len(samples) < expected:
-        raise AudioError(
-            f"{path}: is truncated, {len(samples)} of {expected} samples. Replace it with an intact file."
-        )
+    if len(samples) < expected or _ends_early(path):
+        raise AudioError(f"{path}: is truncated. Replace it with an intact file.")
     if not np.isfinite(samples).all():
         raise AudioError(f"{path}: holds NaN or infinite samples. Replace it, or leave it out.")
     mono: Samples = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
@@ -71,6 +69,17 @@ def read_audio(
     if not len(mono):
         raise AudioError(f"{path}: holds no samples from sample {start} on. Replace it, or leave it out.")
     return np.ascontiguousarray(mono)
+
+
+def _ends_early(path: Path) -> bool:
+    """Whether a WAV file is shorter than its header says, of which libsndfile makes nothing."""
+    if path.suffix.lower() != ".wav":
+        return False
+    with open(path, "rb") as file:
+        header = file.read(8)
+    announced = int.from_bytes(header[4:8], "little")
+    # All ones: written by a program that did not know the length. One byte less: a missing padding byte.
+    return header[:4] == b"RIFF" and announced != 0xFFFFFFFF and path.stat().st_size + 1 < announced + 8
 
 
 def resample(samples: Samples, from_rate: int, to_rate: int) -> Samples:

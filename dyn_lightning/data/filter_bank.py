@@ -4,6 +4,7 @@ import functools
 from typing import Any, Literal
 
 import lightning
+import numpy as np
 import torch
 import torchaudio.functional
 from torch import Tensor
@@ -129,14 +130,19 @@ class SyntheticBatches(Dataset[dict[str, Any]]):
         options: passed on to :func:`synthetic_batch`.
     """
 
-    def __init__(self, n_batches: int, batch_size: int, seed: int, options: dict[str, Any]) -> None:
+    def __init__(
+        self, n_batches: int, batch_size: int, seed: tuple[int, ...], options: dict[str, Any]
+    ) -> None:
         self.n_batches, self.batch_size, self.seed, self.options = n_batches, batch_size, seed, options
 
     def __len__(self) -> int:
         return self.n_batches
 
     def __getitem__(self, key: int) -> dict[str, Any]:
-        generator = torch.Generator().manual_seed((self.seed << 40) + key)
+        # torch's CPU generator heeds the lowest 32 bits of a seed only, so epoch and seeds are hashed into
+        # these.
+        state = np.random.SeedSequence((*self.seed, key)).generate_state(1)
+        generator = torch.Generator().manual_seed(int(state[0]))
         spectra, target = synthetic_batch(self.batch_size, generator, **self.options)
         return {
             "input": spectra,
@@ -193,13 +199,12 @@ class FilterBankDataModule(lightning.LightningDataModule):
             "reading": reading,
         }
 
-    def _batches(self, n_batches: int, seed: int) -> SyntheticBatches:
+    def _batches(self, n_batches: int, seed: tuple[int, ...]) -> SyntheticBatches:
         return SyntheticBatches(n_batches, self.batch_size, seed, self.options)
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """New batches in each epoch; the same again for the same ``train_seed``."""
-        # Split 0 belongs to training whatever its seed: 3 * seed + split keeps all streams apart.
-        batches = self._batches(self.batches_per_epoch, 3 * self.train_seed)
+        batches = self._batches(self.batches_per_epoch, (0, self.train_seed))
         world_size = self.trainer.world_size if self.trainer else 1
         rank = self.trainer.global_rank if self.trainer else 0
         sampler = EpochSampler(batches, self.train_seed, world_size, rank, shuffle=False)
@@ -207,8 +212,8 @@ class FilterBankDataModule(lightning.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         """The same batches each time."""
-        return DataLoader(self._batches(self.eval_batches, 1), batch_size=None)
+        return DataLoader(self._batches(self.eval_batches, (1,)), batch_size=None)
 
     def test_dataloader(self) -> DataLoader[dict[str, Any]]:
         """The same batches each time, none of them in validation."""
-        return DataLoader(self._batches(self.eval_batches, 2), batch_size=None)
+        return DataLoader(self._batches(self.eval_batches, (2,)), batch_size=None)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
-# Mean and standard deviation of ln(mel power + 1e-6) over clean read speech (LibriSpeech, 16 kHz, full scale 1.0,
-# n_fft 1024, 80 bands): -3.5 and 3.9 over train-clean-100, -3.8 and 4.1 over test-other.
+# Mean and standard deviation of ln(mel power + 1e-6) over clean read speech (LibriSpeech, 16 kHz, full scale
+# 1.0, n_fft 1024, 80 bands): -3.5 and 3.9 over train-clean-100, -3.8 and 4.1 over test-other.
 LOG_MEL_MEAN = -4.0
 LOG_MEL_STD = 4.0
 
@@ -69,13 +69,14 @@ class Spectrogram(nn.Module):
 class MelFilterBank(nn.Module):
     """Triangular filters spaced equally on the mel scale (HTK's, without area normalisation), not trainable.
 
-    ``fb`` (n_freqs, n_mels) is a buffer, made by torchaudio's ``melscale_fbanks``; ``mel_min`` and ``mel_max`` are
-    the ends of the range in mel.
+    ``fb`` (n_freqs, n_mels) is a buffer, made by torchaudio's ``melscale_fbanks``; ``mel_min`` and
+    ``mel_max`` are the ends of the range in mel.
 
     Shapes: power (batch, n_freqs, frames) → (batch, n_mels, frames).
 
     Raises:
-        ValueError: if the range is empty or reaches past the Nyquist frequency, or if a band holds no frequency bin.
+        ValueError: if the range is empty or reaches past the Nyquist frequency, or if a band holds no
+        frequency bin.
     """
 
     fb: Tensor

@@ -21,7 +21,8 @@ class _Recurrent(DynamicLayer):
 
     ``hidden_widths`` has one Width (or None) for each layer; both directions of a layer share it. The noise lies on
     the layer's output, so that the fused kernels stay. Inside the recurrence the boundary unit is heard through
-    √(1−α) of its weights: it has faded by the time that it leaves, instead of leaving the others with a jump.
+    weights scaled by its feature's amplitude: it has faded by the time that it leaves, instead of leaving the others
+    with a jump.
     """
 
     gates: int
@@ -101,8 +102,7 @@ class _Recurrent(DynamicLayer):
     input_size: int
 
     def forward(self, input: Any, hx: Any = None) -> Any:
-        widths = [w for w in self.widths()]
-        if all(w.current == w.full_size and not w.noisy for w in widths):
+        if all(w.current == w.full_size and not w.noisy for w in self.widths()):
             return super().forward(input, hx)
         packed = isinstance(input, PackedSequence)
         x = input.data if packed else input
@@ -139,7 +139,8 @@ class _Recurrent(DynamicLayer):
                 part = part[:, packed.sorted_indices]
             if part.shape[-1] == self.hidden_size and (width := self.hidden_widths[layer]) is not None:
                 part = Layout(width).take(part, 2)
-            found.append(part.contiguous())
+            # What this layer answered before comes back with zeros behind it where another layer is wider.
+            found.append(part[..., :size].contiguous())
         return found
 
     def _run_layer(
@@ -160,10 +161,7 @@ class _Recurrent(DynamicLayer):
         else:
             y, *last = kernel(x, hx, weights, *tail, self.batch_first)
         if width is not None and width.noisy:
-            if self.directions == 2:
-                y = width.noise(y.unflatten(-1, (2, -1)), -1).flatten(-2)
-            else:
-                y = width.noise(y, -1)
+            y = width.noise(y, -1, repeats=self.directions)
         return y, last
 
     def to_plain(self) -> nn.Module:
@@ -197,8 +195,8 @@ class _Recurrent(DynamicLayer):
 
 
 def _fade_last(weight_hh: Tensor, width: Width) -> Tensor:
-    """Scale the boundary unit's columns of recurrent weights by √(1−α). Shape (gates · H, H)."""
-    keep = (1 - width.alpha).sqrt().to(weight_hh.dtype)
+    """Scale the boundary unit's columns of recurrent weights by its feature's amplitude. Shape (gates · H, H)."""
+    keep = width.amplitudes[0].to(weight_hh.dtype)
     unit = width.boundary_size // width.groups
     block = weight_hh.unflatten(1, (width.groups, -1))
     clean, boundary = block.split([block.shape[-1] - unit, unit], dim=-1)

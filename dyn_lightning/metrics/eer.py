@@ -1,7 +1,8 @@
-"""Equal error rate from ranks alone: no sigmoid, no bins, the same for any batching and any monotone map of scores."""
+"""Equal error rate from ranks alone: the same for any batching and any monotone map of the scores."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
@@ -17,16 +18,18 @@ SNR_EDGES_DB = (5.0, 15.0, 25.0)
 
 
 def eer(scores: Tensor, targets: Tensor, *, convention: Convention = "roc") -> tuple[float, float]:
-    """Equal error rate and the score at which it is (nearly) reached: decide positive where score >= threshold.
+    """Equal error rate and its threshold: decide positive where score >= threshold.
 
-    The EER is the rate at which the misses (positives below the threshold) equal the false alarms (negatives at or
-    above it). A finite set has no such threshold in general, and there are two conventions:
+    The EER is the rate at which the misses (positives below the threshold) equal the false alarms (negatives
+    at or above it). A finite set has no such threshold in general, and there are two conventions:
 
-    - ``"roc"``: the point where the ROC, straight between neighbouring thresholds, crosses misses = false alarms.
-      Equal scores are one step, half a chance each. The threshold is the score nearest to the crossing.
-    - ``"asvspoof2019"``: the challenge's own scoring. Mean of both rates at the score where they are nearest to each
-      other, and equal scores go against the system. Published anti-spoofing figures are of this kind; on few or on
-      tied scores it differs from the other. The threshold is the challenge's: positive where score > threshold.
+    - ``"roc"``: the point where the ROC, straight between neighbouring thresholds, crosses misses = false
+      alarms. Equal scores are one step, half a chance each. The threshold is the score nearest to the
+      crossing.
+    - ``"asvspoof2019"``: the challenge's own scoring. Mean of both rates at the score where they are nearest
+      to each other, and equal scores go against the system. Published anti-spoofing figures are of this kind;
+      on few or on tied scores it differs from the other. The threshold is the challenge's: positive where
+      score > threshold.
 
     Args:
         scores: any shape, higher means positive.
@@ -61,7 +64,8 @@ def _roc_eer(scores: Tensor, targets: Tensor) -> tuple[float, float]:
     thresholds = sorted_scores[last_of_ties]
     n_positive = int(true_accepts[-1])
     n_negative = scores.numel() - n_positive
-    # (misses - false alarms)·n_positive·n_negative: falls as the threshold does, and whole numbers keep it exact
+    # (misses - false alarms)·n_positive·n_negative: falls as the threshold does, and whole numbers keep it
+    # exact
     excess = (n_positive - true_accepts) * n_negative - (accepts - true_accepts) * n_positive
     after = int((excess > 0).sum())
     excess_after, hits_after = int(excess[after]), int(true_accepts[after])
@@ -106,8 +110,8 @@ def eer_by_group(
 ) -> dict[str, float]:
     """EER of each bin of ``values``, each bin with a threshold of its own.
 
-    The default bins are those of the published table by SNR: <5, 5–15, 15–25 and >=25 dB, where a bin holds its lower
-    edge. An infinite SNR (no noise) is in the last.
+    The default bins are those of the published table by SNR: <5, 5–15, 15–25 and >=25 dB, where a bin holds
+    its lower edge. An infinite SNR (no noise) is in the last.
 
     Args:
         scores: (batch, …), higher means positive.
@@ -133,7 +137,7 @@ def group_labels(edges: Sequence[float] = SNR_EDGES_DB) -> list[str]:
     >>> group_labels()
     ['<5', '5-15', '15-25', '>=25']
     """
-    inner = [f"{low:g}-{high:g}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    inner = [f"{low:g}-{high:g}" for low, high in itertools.pairwise(edges)]
     return [f"<{edges[0]:g}", *inner, f">={edges[-1]:g}"]
 
 
@@ -149,8 +153,8 @@ def _bins(values: Tensor, scores: Tensor, edges: Sequence[float]) -> Tensor:
 class EER(Metric):
     """``eer`` over all batches and processes.
 
-    ``update`` takes scores and targets of one shape; ``compute`` gives the EER and leaves its ``threshold``. It keeps
-    five bytes per entry until then.
+    ``update`` takes scores and targets of one shape; ``compute`` gives the EER and leaves its ``threshold``.
+    It keeps five bytes per entry until then.
     """
 
     is_differentiable = False
@@ -180,8 +184,8 @@ class EER(Metric):
 class EERBySNR(Metric):
     """``eer_by_group`` over all batches and processes, by signal-to-noise ratio in dB.
 
-    ``update`` takes scores, targets, and the SNR of each entry or of each leading index; ``compute`` gives a dict from
-    the bin's label to its EER. It keeps six bytes per entry until then.
+    ``update`` takes scores, targets, and the SNR of each entry or of each leading index; ``compute`` gives a
+    dict from the bin's label to its EER. It keeps six bytes per entry until then.
     """
 
     is_differentiable = False

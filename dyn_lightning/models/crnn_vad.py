@@ -19,17 +19,17 @@ class CRNNVAD(nn.Module):
     """Audio to one logit of speech per frame (arXiv 2601.13704, table of voice activity detection).
 
     Conv1d(n_mels → channels, 3) → SELU → GRU(channels → hidden_size) → Linear(hidden_size → 1), with
-    ``3·n_mels·channels + 769·channels + 593,153`` parameters at the default hidden size and layers: 673,873 in all,
-    as published. The published FLOPs (2,249,961 for one second, which leave out the GRU and the front end) settle the
-    rest: they hold 7 operations per channel and frame, which is SELU's or Tanh's price, and one per frame after the
-    logit. Of what costs one operation per element, ReLU would turn all non-speech into ties; so that operation is
-    read as a maximum over time, the hangover of voice activity detectors.
+    ``3·n_mels·channels + 769·channels + 593,153`` parameters at the default hidden size and layers: 673,873
+    in all, as published. The published FLOPs (2,249,961 for one second, which leave out the GRU and the front
+    end) settle the rest: they hold 7 operations per channel and frame, which is SELU's or Tanh's price, and
+    one per frame after the logit. Of what costs one operation per element, ReLU would turn all non-speech
+    into ties; so that operation is read as a maximum over time, the hangover of voice activity detectors.
 
-    Without padding the convolution loses a frame at either end: logit i belongs to STFT frame i + 1, whose centre is
-    ``first_frame_centre_s + i·hop_length / sample_rate`` seconds into the audio.
+    Without padding the convolution loses a frame at either end: logit i belongs to STFT frame i + 1, whose
+    centre is ``first_frame_centre_s + i·hop_length / sample_rate`` seconds into the audio.
 
     Args:
-        hangover_frames: a logit is the largest within this many frames to either side. At 0 it is the frame's own.
+        hangover_frames: a logit is the largest within this many frames to either side (0: its own alone).
 
     Shapes: audio (batch, samples) → logits (batch, frames - 2), frames = 1 + (samples - n_fft) // hop_length.
 

@@ -6,11 +6,12 @@ from torch import Tensor, nn
 
 
 class FilterBankNet(nn.Module):
-    """A linear layer with more outputs than the filter bank that it approximates (arXiv 2601.13704, case study 1).
+    """A linear layer with more outputs than the filter bank that it approximates (arXiv 2601.13704, case
+    study 1).
 
-    How 64 outputs meet 32 targets is not published; both readings are here. Without ``readout`` the outputs are the
-    estimate, and the targets are padded with zeros to ``n_bands``; with it a second linear layer maps them to
-    ``n_targets``. Neither layer has a bias: a filter bank has none.
+    How 64 outputs meet 32 targets is not published; both readings are here. Without ``readout`` the outputs
+    are the estimate, and the targets are padded with zeros to ``n_bands``; with it a second linear layer maps
+    them to ``n_targets``. Neither layer has a bias: a filter bank has none.
 
     Shapes: (batch, n_freqs) → (batch, n_targets) with ``readout``, (batch, n_bands) without.
 

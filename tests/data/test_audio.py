@@ -85,7 +85,6 @@ def test_truncated_flac(tmp_path):
 
 
 def test_truncated_wav(tmp_path):
-    # Header says 8000 samples; libsndfile trusts the file's size instead, so all that is there must come back.
     path = tmp_path / "cut.wav"
     soundfile.write(path, tone(), RATE)
     path.write_bytes(path.read_bytes()[:-4000])

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from dyn_lightning.models.crnn_vad import CRNNVAD
 
-# Prices of the published counts' convention, per module from its input and output; the GRU is left out of them.
+# Prices in the convention of the published counts, which leave the GRU out.
 PAPER_PRICES: dict[type, Callable[..., int]] = {
     nn.Conv1d: lambda m, x, y: 2 * m.in_channels * m.kernel_size[0] * y.numel(),
     nn.SELU: lambda m, x, y: 7 * y.numel(),
@@ -29,9 +29,7 @@ def paper_flops(model: nn.Module, audio: Tensor) -> int:
     return total
 
 
-@pytest.mark.parametrize(
-    ("bands", "channels"), [(80, 80), (74, 80), (13, 80), (41, 80), (13, 13), (10, 10), (74, 74)]
-)
+@pytest.mark.parametrize(("bands", "channels"), [(80, 80), (41, 80), (13, 80), (80, 40), (10, 10)])
 def test_parameters(bands: int, channels: int) -> None:
     counted = sum(p.numel() for p in CRNNVAD(bands, channels).parameters())
     assert counted == 3 * bands * channels + 769 * channels + 593_153

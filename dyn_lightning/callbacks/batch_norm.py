@@ -1,0 +1,101 @@
+"""Batch normalisation statistics that fit the sizes in use."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch import Callback
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from dyn_lightning.module import DynamicModule
+
+
+class BatchNormReestimation(Callback):
+    """Re-estimates the running statistics of every BatchNorm before a validation in search, and at the freeze.
+
+    The running statistics of a network whose sizes change lag behind, and those gathered under noise do not
+    fit the network without noise. The latest training batches are kept for it; the network runs on them as in
+    evaluation, and only the BatchNorm layers take the batches' statistics, averaged over all of them.
+
+    Args:
+        batches: how many training batches.
+    """
+
+    def __init__(self, batches: int = 16) -> None:
+        if batches < 1:
+            raise ValueError(f"batches={batches} must be 1 or more")
+        self.batches = batches
+        self._recent: deque[Any] = deque(maxlen=batches)
+        self._done = False
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        if isinstance(pl_module, DynamicModule) and pl_module.is_dynamic and not self._done:
+            self._recent.append(pl_module.task.input_of(batch))
+
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self._update(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._update(trainer, pl_module)
+
+    def _update(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if not isinstance(pl_module, DynamicModule) or pl_module.phase == "warmup" or self._done:
+            return
+        if self._recent:
+            reestimate(pl_module.network, list(self._recent))
+            for layer in _batch_norms(pl_module.network):
+                for statistics in (layer.running_mean, layer.running_var):
+                    statistics.copy_(trainer.strategy.reduce(statistics.clone(), reduce_op="mean"))
+        if pl_module.phase == "settle":
+            self._done = True
+            self._recent.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"done": self._done}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._done = state_dict["done"]
+
+
+def _batch_norms(network: nn.Module) -> list[Any]:
+    return [m for m in network.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+
+
+@torch.no_grad()
+def reestimate(network: nn.Module, inputs: list[Any]) -> None:
+    """Set BatchNorm statistics to the mean over batches of the batches' own, in evaluation otherwise.
+
+    Args:
+        network: any network; its mode is put back.
+        inputs: inputs of the network.
+    """
+    layers = _batch_norms(network)
+    if not layers:
+        return
+    modes = {module: module.training for module in network.modules()}
+    momenta = {layer: layer.momentum for layer in layers}
+    network.eval()
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # cumulative average
+        layer.training = True  # not train(): the widths must stay as in evaluation
+    try:
+        for x in inputs:
+            network(x)
+    finally:
+        for layer, momentum in momenta.items():
+            layer.momentum = momentum
+        for module, mode in modes.items():
+            module.training = mode

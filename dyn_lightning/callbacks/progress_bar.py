@@ -1,0 +1,31 @@
+"""A progress bar that shows the phase and the cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import RichProgressBar
+
+from dyn_lightning.module import DynamicModule
+
+
+class WidthsProgressBar(RichProgressBar):
+    """Lightning's RichProgressBar with the phase of the run and the MFLOPs per second of audio (or per call)."""
+
+    def __init__(self, refresh_rate: int = 1, leave: bool = False) -> None:
+        super().__init__(refresh_rate=refresh_rate, leave=leave)
+        self._costs: dict[tuple[int, ...], float] = {}
+
+    def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
+        metrics: dict[str, Any] = dict(super().get_metrics(trainer, pl_module))
+        metrics.pop("v_num", None)
+        if isinstance(pl_module, DynamicModule):
+            complexity = pl_module.complexity
+            sizes = tuple(complexity.sizes_now.values())
+            if sizes not in self._costs:
+                self._costs = {sizes: complexity.flops_now()}
+            label = "MFLOPs/s" if complexity.unit == "flops_per_second" else "MFLOPs/call"
+            metrics[label] = f"{self._costs[sizes] / 1e6:.2f}"
+            metrics["phase"] = pl_module.phase
+        return metrics

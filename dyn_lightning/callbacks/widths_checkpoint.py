@@ -1,0 +1,60 @@
+"""Checkpoints of a run in which the network changes its size."""
+
+from __future__ import annotations
+
+import os
+import lightning
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from dyn_lightning.module import DynamicModule
+
+
+class WidthsCheckpoint(ModelCheckpoint):
+    """Keeps ``last.ckpt`` of every epoch to resume from, and the best checkpoint with the final sizes.
+
+    A score from before the sizes are final belongs to a larger network, so it chooses nothing. In a run
+    without epochs to settle in, the best checkpoint is the last one. A module without learned sizes has its
+    final sizes from the start.
+
+    Args:
+        monitor: what is to be best, a logged value of the validation.
+        mode: "min" or "max".
+        dirpath: folder; None: in the logger's.
+        filename: of the best checkpoint.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val/loss",
+        mode: str = "min",
+        dirpath: str | None = None,
+        filename: str = "best",
+    ) -> None:
+        super().__init__(
+            dirpath=dirpath,
+            filename=filename,
+            monitor=monitor,
+            mode=mode,
+            save_top_k=1,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+            auto_insert_metric_name=False,
+        )
+        self._final = False
+
+    def check_monitor_top_k(self, trainer: lightning.Trainer, current: Tensor | None = None) -> bool:
+        return self._final and super().check_monitor_top_k(trainer, current)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._final = not isinstance(pl_module, DynamicModule) or pl_module.phase == "settle"
+        super().on_train_epoch_end(trainer, pl_module)
+        if not (trainer.fast_dev_run or trainer.sanity_checking):
+            assert self.dirpath is not None
+            self.last_model_path = os.path.join(self.dirpath, f"{self.CHECKPOINT_NAME_LAST}.ckpt")
+            trainer.save_checkpoint(self.last_model_path)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        if not self.best_model_path:
+            self.best_model_path = self.last_model_path

@@ -1,0 +1,342 @@
+"""Speech segments of audio files, by a network from an artifact."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dyn_lightning.artifact import ArtifactError, load_artifact
+from dyn_lightning.data.audio import AudioError
+from dyn_lightning.streaming import FrameStream, context_frames, read_blocks, streams_exactly
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".w64", ".caf", ".au", ".sph")
+
+Segment = tuple[float, float]
+Scores = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What became of each file.
+
+    Attributes:
+        segments: file → its speech segments (start_s, end_s).
+        failed: file → why it could not be used.
+        exact: whether the scores are those of each whole file; False where the network was run on overlapping
+            windows (see :class:`Predictor`).
+    """
+
+    segments: dict[Path, list[Segment]] = field(default_factory=dict)
+    failed: dict[Path, str] = field(default_factory=dict)
+    exact: bool = True
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 1 if a file failed."""
+        return 1 if self.failed else 0
+
+    def summary(self) -> str:
+        """One line of counts, and one line per failed file."""
+        speech_s = sum(end - start for found in self.segments.values() for start, end in found)
+        first = f"{len(self.segments)} files done, {speech_s:.1f} s of speech; {len(self.failed)} failed"
+        if not self.exact:
+            first += "; scored in overlapping windows, as the network looks at all of its input"
+        return "\n".join([first, *self.failed.values()])
+
+
+class Predictor:
+    """Frame scores and speech segments of audio files of any length, rate and number of channels.
+
+    Files are read in blocks. Recurrent layers go on with their state from block to block, so scores are those
+    of the whole file, and memory does not grow with its length but by the scores. A network that looks at all
+    of its input (bidirectional layers, attention or normalisation over time) cannot go on like this: it sees
+    windows of ``block_s`` with ``overlap_s`` more on either side, whose scores are dropped. ``exact`` says
+    which it is; this is found out by trying both on noise.
+
+    Args:
+        network: (1, samples) → (1, frames), as :func:`load_artifact` gives it.
+        metadata: of the artifact: ``sample_rate``, ``hop_length``, ``first_frame_centre_s``, ``threshold``;
+            and, where there, ``threshold_on`` ("logit", the default, or "probability": scores are then
+            sigmoids), ``n_fft``, ``min_speech_s``, ``min_silence_s``, ``context_frames`` (frames that padding at
+            an edge reaches; else found from the layers).
+        block_s: seconds of audio per pass.
+        overlap_s: seconds by which windows reach into their neighbours.
+        threshold: instead of the artifact's; a frame is speech from there upwards.
+        hysteresis: once speech, a frame remains so down to ``threshold - hysteresis``.
+        min_speech_s, min_silence_s: instead of the artifact's (0 where it has none); shorter pauses are
+            filled, then shorter segments dropped.
+
+    Raises:
+        ArtifactError: if the metadata lacks a value that is needed.
+        ValueError: for a duration or hysteresis below 0, or a block of no length.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        metadata: Mapping[str, Any],
+        *,
+        block_s: float = 30.0,
+        overlap_s: float = 5.0,
+        threshold: float | None = None,
+        hysteresis: float = 0.0,
+        min_speech_s: float | None = None,
+        min_silence_s: float | None = None,
+    ) -> None:
+        given = {"threshold": threshold, "min_speech_s": min_speech_s, "min_silence_s": min_silence_s}
+        values = {
+            "threshold_on": "logit",
+            "min_speech_s": 0.0,
+            "min_silence_s": 0.0,
+            **metadata,
+            **{k: v for k, v in given.items() if v is not None},
+        }
+        missing = [k for k in (*_NEEDED, "threshold") if k not in values]
+        if missing:
+            raise ArtifactError(f"the artifact's metadata lacks {', '.join(missing)}: save it with them")
+        if values["threshold_on"] not in ("logit", "probability"):
+            raise ArtifactError(f"threshold_on must be logit or probability, not {values['threshold_on']!r}")
+        for name, value in (("overlap_s", overlap_s), ("hysteresis", hysteresis), *values.items()):
+            if name in ("overlap_s", "hysteresis", "min_speech_s", "min_silence_s") and not value >= 0.0:
+                raise ValueError(f"{name} must not be negative, got {value}")
+        if not block_s > 0.0:
+            raise ValueError(f"block_s must be positive, got {block_s}")
+        self.network = network.eval()
+        self.sample_rate, self.hop_length = int(values["sample_rate"]), int(values["hop_length"])
+        self.first_frame_centre_s = float(values["first_frame_centre_s"])
+        self.threshold, self.hysteresis = float(values["threshold"]), hysteresis
+        self.min_speech_s, self.min_silence_s = float(values["min_speech_s"]), float(values["min_silence_s"])
+        self.on_probability = values["threshold_on"] == "probability"
+        self.block_s = block_s
+        needed = (int(values.get("n_fft", 0)), int(getattr(network, "min_samples", 0)))
+        self.min_samples = max(needed) + 16 * self.hop_length
+        self.context_frames = int(values.get("context_frames", context_frames(network, self.hop_length)))
+        self.exact = streams_exactly(
+            network, self.hop_length, self.context_frames, min_samples=self.min_samples
+        )
+        if not self.exact:
+            self.context_frames = round(overlap_s * self.sample_rate / self.hop_length)
+
+    def scores(self, path: str | os.PathLike[str]) -> Scores:
+        """Scores of a file's frames, (frames,), on the scale of the threshold.
+
+        Raises:
+            AudioError: if the file cannot be read, or is too short for a frame.
+        """
+        return self._read(path)[0]
+
+    def segments(self, path: str | os.PathLike[str]) -> list[Segment]:
+        """Speech segments of a file, (start_s, end_s) each, in order.
+
+        Raises:
+            AudioError: if the file cannot be read, or is too short for a frame.
+        """
+        return self.segments_of(*self._read(path))
+
+    def segments_of(self, scores: Scores, duration_s: float) -> list[Segment]:
+        """Speech segments of frame scores."""
+        return find_segments(
+            scores,
+            threshold=self.threshold,
+            hysteresis=self.hysteresis,
+            frame_s=self.hop_length / self.sample_rate,
+            first_frame_centre_s=self.first_frame_centre_s,
+            duration_s=duration_s,
+            min_speech_s=self.min_speech_s,
+            min_silence_s=self.min_silence_s,
+        )
+
+    def _read(self, path: str | os.PathLike[str]) -> tuple[Scores, float]:
+        """Scores and duration in seconds."""
+        stream = FrameStream(
+            self.network,
+            self.hop_length,
+            self.context_frames,
+            carry=self.exact,
+            min_samples=self.min_samples,
+        )
+        samples, parts = 0, list[Tensor]()
+        for block in read_blocks(path, self.sample_rate, self.block_s):
+            samples += len(block)
+            parts.append(stream.push(block))
+        try:
+            parts.append(stream.finish())
+        except (ValueError, RuntimeError) as error:
+            if samples >= self.min_samples:
+                raise
+            raise AudioError(
+                f"{path}: is too short ({samples} samples at {self.sample_rate} Hz): {error}"
+            ) from error
+        logits = torch.cat(parts)
+        scores: Scores = (logits.sigmoid() if self.on_probability else logits).numpy()
+        if not np.isfinite(scores).all():
+            raise AudioError(f"{path}: the network's scores are not finite. Check the file and the artifact.")
+        return scores, samples / self.sample_rate
+
+
+_NEEDED = ("sample_rate", "hop_length", "first_frame_centre_s")
+
+
+def find_segments(
+    scores: Scores,
+    *,
+    threshold: float,
+    frame_s: float,
+    first_frame_centre_s: float,
+    duration_s: float,
+    hysteresis: float = 0.0,
+    min_speech_s: float = 0.0,
+    min_silence_s: float = 0.0,
+) -> list[Segment]:
+    """Speech segments (start_s, end_s) from one score per frame.
+
+    Each instant has the decision of the frame whose centre is nearest. A frame is speech where its score is
+    at least the threshold, and goes on being speech down to ``threshold - hysteresis``. Pauses shorter than
+    ``min_silence_s`` are filled, then segments shorter than ``min_speech_s`` dropped.
+
+    Shapes: scores (frames,).
+    """
+    on, off = scores >= threshold, scores < threshold - hysteresis
+    # A frame between the two thresholds repeats the last one outside of them; before any there is silence.
+    last = np.maximum.accumulate(np.where(on | off, np.arange(1, len(scores) + 1), 0))
+    speech = np.concatenate([[False], on])[last]
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], speech, [False]]).astype(np.int8)))
+    times = first_frame_centre_s + (edges - 0.5) * frame_s
+    times[edges == 0], times[edges == len(scores)] = 0.0, duration_s
+    filled: list[Segment] = []
+    for start, end in times.reshape(-1, 2).tolist():
+        if filled and start - filled[-1][1] < min_silence_s:
+            filled[-1] = (filled[-1][0], end)
+        else:
+            filled.append((start, end))
+    return [(start, end) for start, end in filled if end - start >= min_speech_s]
+
+
+def predict_files(
+    artifact: str | os.PathLike[str],
+    inputs: Sequence[str | os.PathLike[str]],
+    out_dir: str | os.PathLike[str],
+    *,
+    frame_scores: Literal["npy", "csv"] | None = None,
+    device: str | torch.device = "cpu",
+    backbone: nn.Module | None = None,
+    trusted: bool = False,
+    **options: Any,
+) -> Predictions:
+    """Write the speech segments of audio files.
+
+    For each file ``<name>.rttm``; for all of them ``segments.csv`` (file, start_s, end_s); on request the
+    frame scores as ``<name>.npy`` (float32) or ``<name>.csv`` (time_s, score). ``<name>`` is the file's name
+    without suffix, below the same subfolders if it was found in a folder. Each is written completely or not
+    at all. A file that cannot be used is left out and reported; the others are done all the same.
+
+    Args:
+        artifact: folder that ``save_artifact`` wrote.
+        inputs: audio files, or folders to search at any depth.
+        out_dir: where to.
+        frame_scores: format of the scores, on the scale of the threshold; None for none.
+        device: where the network runs.
+        backbone, trusted: see :func:`load_artifact`.
+        options: of :class:`Predictor`.
+
+    Raises:
+        ArtifactError: if the artifact cannot be used.
+        ValueError: if the inputs hold no audio, two files would have one name, or an option is wrong.
+    """
+    if frame_scores not in (None, "npy", "csv"):
+        raise ValueError(f"frame_scores must be npy, csv or None, got {frame_scores!r}")
+    names = _name_files(inputs)
+    network, metadata = load_artifact(artifact, backbone=backbone, trusted=trusted, device=device)
+    predictor = Predictor(network, metadata, **options)
+    out_dir = Path(out_dir)
+    result = Predictions(exact=predictor.exact)
+    for path, name in names.items():
+        try:
+            scores, duration_s = predictor._read(path)
+        except AudioError as error:
+            result.failed[path] = str(error)
+            continue
+        segments = predictor.segments_of(scores, duration_s)
+        result.segments[path] = segments
+        write_atomically(out_dir / f"{name}.rttm", rttm(name.as_posix(), segments).encode())
+        if frame_scores == "npy":
+            buffer = io.BytesIO()
+            np.save(buffer, scores)
+            write_atomically(out_dir / f"{name}.npy", buffer.getvalue())
+        elif frame_scores == "csv":
+            times = predictor.first_frame_centre_s + np.arange(len(scores)) * (
+                predictor.hop_length / predictor.sample_rate
+            )
+            rows = ((f"{t:.4f}", f"{s:.6g}") for t, s in zip(times, scores, strict=True))
+            write_atomically(out_dir / f"{name}.csv", _csv(("time_s", "score"), rows))
+    found = ((str(path), f"{a:.3f}", f"{b:.3f}") for path, found in result.segments.items() for a, b in found)
+    write_atomically(out_dir / "segments.csv", _csv(("file", "start_s", "end_s"), found))
+    return result
+
+
+def rttm(uri: str, segments: Iterable[Segment]) -> str:
+    """Segments as RTTM: SPEAKER lines of the speaker "speech"; white space in the URI becomes "_"."""
+    uri = "_".join(uri.split())
+    return "".join(
+        f"SPEAKER {uri} 1 {start:.3f} {end - start:.3f} <NA> <NA> speech <NA> <NA>\n"
+        for start, end in segments
+    )
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file, and the folders to it, so that it is there as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _name_files(inputs: Sequence[str | os.PathLike[str]]) -> dict[Path, Path]:
+    """Each file and the name, below the output folder and without suffix, of what is written of it."""
+    names: dict[Path, Path] = {}
+    owners: dict[Path, Path] = {Path("segments"): Path("segments.csv")}
+    for path, name in _find(inputs):
+        if path in names:
+            continue
+        if name in owners:
+            raise ValueError(f"{path} and {owners[name]} would both be written as {name}: rename one of them")
+        names[path], owners[name] = name, path
+    if not names:
+        raise ValueError("there is no audio file to predict: give files, or folders that hold some")
+    return names
+
+
+def _find(inputs: Sequence[str | os.PathLike[str]]) -> Iterator[tuple[Path, Path]]:
+    for given in map(Path, inputs):
+        if not given.is_dir():
+            yield given, Path(given.stem)
+            continue
+        files = sorted(p for p in given.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
+        if not files:
+            raise ValueError(f"{given}: holds no audio ({' '.join(AUDIO_SUFFIXES)}). Check the folder.")
+        yield from ((p, p.relative_to(given).with_suffix("")) for p in files)

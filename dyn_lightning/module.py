@@ -1,0 +1,353 @@
+"""The LightningModule around any backbone, task and objective."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from dyn_lightning.complexity import Complexity
+from dyn_lightning.dynamize import DynamicNetwork, dynamize
+from dyn_lightning.graph import Op, axis_size, read_graph
+from dyn_lightning.objectives import Objective
+from dyn_lightning.optim import (
+    OptimizerCallable,
+    Schedule,
+    clip_gradients,
+    forget,
+    make_optimizer,
+    make_schedule,
+    width_parameters,
+)
+from dyn_lightning.randomness import gather_random_states, set_random_state
+from dyn_lightning.tasks import Task, TaskMetrics
+from dyn_lightning.width import Width
+
+Phase = Literal["warmup", "search", "settle"]
+PHASES: tuple[Phase, ...] = get_args(Phase)
+
+
+class DynamicModule(lightning.LightningModule):
+    """Trains a backbone while its layer sizes are learned (arXiv 2601.13704, "Procedure").
+
+    Three phases: *warmup* (task loss alone, all sizes full), *search* (the objective's penalty is added
+    and λ learns) and *settle* (sizes frozen, task loss alone). A run starts in the search; the callback
+    ``PhaseSwitch`` gives it the other two. λ stays in the autograd graph throughout, so that distributed
+    training never misses a gradient.
+
+    Logs ``train/loss``, ``train/penalty``, ``val/loss`` and the task's metrics as ``val/<metric>`` and
+    ``test/<metric>``, with the names of the test sets in between where the data module has several.
+
+    Args:
+        backbone: the network to train: plain, or made by ``dynamize`` already.
+        task: loss and metrics.
+        objective: what pulls the sizes down; it may be left out where nothing is learned.
+        dynamic: patterns of the layers whose sizes are learned; None for all that can be, [] for none: the
+            plain training of the backbone as it is.
+        fixed: patterns of sizes to leave alone.
+        ties: groups of layer names whose sizes are to be one.
+        mel_spacing, boundary: see ``dynamize``.
+        example_duration_s: seconds of audio that the FLOPs are counted on; they are then per second of
+            audio. None counts per call, which needs ``example_shape``.
+        example_shape: shape of the example input, batch dimension first; when absent,
+            (1, example_duration_s · backbone.sample_rate).
+        optimizer: an optimiser class, or a function of parameter groups.
+        lr: learning rate of the weights.
+        weight_decay: of the weights; λ has none.
+        lr_lam: learning rate of log λ.
+        lr_schedule: "cosine" (to 0 over the whole run) or "constant"; λ's learning rate is constant.
+        gradient_clip_lam: largest gradient norm of all λ together. The weights' is the trainer's
+            ``gradient_clip_val``, and neither affects the other.
+
+    Attributes:
+        network: the backbone, dynamic unless nothing is learned.
+        complexity: its parameters and FLOPs.
+        is_dynamic: whether there are sizes to learn.
+        threshold: score at the equal error rate of the latest validation, where the task has one; else NaN.
+
+    Raises:
+        ValueError: for a pattern that matches nothing, an example that cannot be made, or sizes to learn
+            without an objective.
+    """
+
+    threshold: Tensor
+    _phase: Tensor
+    _search_steps: Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        task: Task,
+        objective: Objective | None = None,
+        dynamic: list[str] | None = None,
+        fixed: list[str] | None = None,
+        ties: list[list[str]] | None = None,
+        mel_spacing: str = "respaced",
+        boundary: str = "rotation",
+        example_duration_s: float | None = 1.0,
+        example_shape: list[int] | None = None,
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        lr_lam: float = 5e-3,
+        lr_schedule: Schedule = "cosine",
+        gradient_clip_lam: float | None = 1.0,
+    ) -> None:
+        super().__init__()
+        if isinstance(backbone, DynamicNetwork):
+            if dynamic is not None or fixed or ties:
+                raise ValueError("the backbone has widths already: give dynamic, fixed and ties to dynamize")
+            self.network: Any = backbone
+            self.complexity: Complexity = backbone.complexity
+        else:
+            example = example_input(backbone, example_duration_s, example_shape)
+            if dynamic is not None and not dynamic:
+                self.network = backbone
+                self.complexity = plain_complexity(backbone, example, example_duration_s)
+            else:
+                self.network = dynamize(
+                    backbone,
+                    example,
+                    duration_s=example_duration_s,
+                    dynamic=dynamic,
+                    fixed=fixed or (),
+                    ties=ties or (),
+                    mel_spacing=mel_spacing,
+                    boundary=boundary,
+                )
+                self.complexity = self.network.complexity
+        self.is_dynamic = isinstance(self.network, DynamicNetwork)
+        if self.is_dynamic and objective is None:
+            raise ValueError(
+                "sizes are learned, but nothing pulls them down: give an objective or dynamic=[]"
+            )
+        self.task = task
+        self.objective: Any = objective if self.is_dynamic else None
+        self.optimizer = optimizer
+        self.lr, self.weight_decay, self.lr_lam = lr, weight_decay, lr_lam
+        self.lr_schedule: Schedule = lr_schedule
+        self.gradient_clip_lam = gradient_clip_lam
+        self.save_hyperparameters(ignore=["backbone", "task", "objective", "optimizer"])
+        self._evaluations: dict[str, nn.ModuleList] = {}
+        self.register_buffer("_phase", torch.tensor(PHASES.index("search" if self.is_dynamic else "settle")))
+        self.register_buffer("_search_steps", torch.tensor([0, 0]))
+        self.register_buffer("threshold", torch.tensor(float("nan")))
+        self._mirror: tuple[Phase, int, int] | None = None
+        self.register_load_state_dict_post_hook(lambda module, _keys: setattr(module, "_mirror", None))
+
+    @property
+    def widths(self) -> Mapping[str, Width]:
+        """The learned sizes by name; empty for a plain backbone."""
+        return dict(self.network.widths.items()) if self.is_dynamic else {}
+
+    def _read(self) -> tuple[Phase, int, int]:
+        """(phase, first and end step of the search), read from the device once per change."""
+        if self._mirror is None:
+            first, end = self._search_steps.tolist()
+            self._mirror = (PHASES[int(self._phase)], first, end)
+        return self._mirror
+
+    @property
+    def phase(self) -> Phase:
+        """The phase of the run, part of its checkpoints."""
+        return self._read()[0]
+
+    @property
+    def search_progress(self) -> float:
+        """How far the search is, in [0, 1]: what the objective is told."""
+        _, first, end = self._read()
+        return min(1.0, max(0.0, (self.global_step - first) / max(1, end - first)))
+
+    @property
+    def search_ended(self) -> bool:
+        """Whether the search has used up its steps."""
+        return self.global_step >= self._read()[2]
+
+    def set_search_steps(self, first: int, end: int) -> None:
+        """Say which optimiser steps the search takes, first ≤ step < end."""
+        self._search_steps.copy_(torch.tensor([first, end]))
+        self._mirror = None
+
+    def set_phase(self, phase: Phase) -> None:
+        """Enter a phase: in warmup the widths rest, in search they learn, in settle they are frozen for good.
+
+        Raises:
+            ValueError: for a name that is no phase, or for a way back out of settle.
+        """
+        if phase not in PHASES:
+            raise ValueError(f"phase={phase!r} is unknown: use one of {', '.join(PHASES)}")
+        if not self.is_dynamic:
+            return
+        if self.phase == "settle" and phase != "settle":
+            raise ValueError(f"the widths are frozen: {phase} cannot follow settle. Start another run")
+        if phase == "settle" and self.phase != "settle":
+            sizes = self.objective.final_sizes(self.network)
+            for name, width in self.widths.items():
+                width.freeze(sizes[name])
+        for width in self.widths.values():
+            width.set_learning(phase == "search")
+        self._phase.fill_(PHASES.index(phase))
+        self._mirror = None
+        if phase != "search" and self._trainer is not None:
+            for optimizer in self.trainer.optimizers:
+                forget(optimizer, width_parameters(self.network))
+
+    def on_fit_start(self) -> None:
+        if self._read()[2] == 0:
+            self.set_search_steps(0, int(self.trainer.estimated_stepping_batches))
+        if self.is_dynamic and self.phase != "settle":
+            self.objective.check(self.network)
+        self.set_phase(self.phase)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        # At a step, not at an epoch's end: the validation that follows must see the sizes that ship.
+        if self.phase == "search" and (self.objective.finished or self.search_ended):
+            self.set_phase("settle")
+
+    def forward(self, x: Any) -> Any:
+        """The backbone's output."""
+        return self.network(x)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        task_loss = self.task.loss(self.network(self.task.input_of(batch)), batch)
+        self.log("train/loss", task_loss.detach(), prog_bar=True, batch_size=1)
+        if not self.is_dynamic:
+            return task_loss
+        if self.phase != "search":
+            return task_loss + 0.0 * torch.stack([w.theta for w in self.widths.values()]).sum()
+        penalty = self.penalty(task_loss)
+        self.log("train/penalty", penalty.detach(), batch_size=1)
+        return task_loss + penalty
+
+    def penalty(self, task_loss: Tensor) -> Tensor:
+        """What the objective adds to the task loss in the search."""
+        # The objective keeps state: all processes must see the same loss.
+        seen = self.trainer.strategy.reduce(task_loss.detach(), reduce_op="mean")
+        penalty: Tensor = self.objective(self.network, seen, self.search_progress)
+        return penalty
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        if self.phase != "search":
+            for theta in width_parameters(self.network):
+                theta.grad = None
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        clip_gradients(optimizer, gradient_clip_val, self.gradient_clip_lam)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = make_optimizer(
+            self.network, self.optimizer, lr=self.lr, weight_decay=self.weight_decay, lr_lam=self.lr_lam
+        )
+        schedule = make_schedule(optimizer, self.lr_schedule, int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _metrics(self, stage: str, index: int) -> TaskMetrics:
+        sets = self._evaluations.setdefault(stage, nn.ModuleList())
+        while len(sets) <= index:
+            sets.append(self.task.new_metrics().to(self.device))
+        metrics: Any = sets[index]
+        return metrics
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate("val", batch, dataloader_idx)
+
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate("test", batch, dataloader_idx)
+
+    def _evaluate(self, stage: str, batch: Any, index: int) -> None:
+        output = self.network(self.task.input_of(batch))
+        self._metrics(stage, index).update(output, batch)
+        self.log(
+            f"{self._prefix(stage, index)}/loss",
+            self.task.loss(output, batch),
+            on_epoch=True,
+            batch_size=len(batch["target"]),
+            sync_dist=True,
+            add_dataloader_idx=False,
+        )
+
+    def _prefix(self, stage: str, index: int) -> str:
+        """``test/<name>`` where the data module names its test sets; ``val``, ``val/1``, … otherwise."""
+        names: Sequence[str] = getattr(getattr(self.trainer, "datamodule", None), f"{stage}_names", ())
+        if len(names) > 1:
+            return f"{stage}/{names[index]}"
+        return stage if index == 0 else f"{stage}/{index}"
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_metrics("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_metrics("test")
+
+    def _log_metrics(self, stage: str) -> None:
+        sets: Any = self._evaluations.get(stage, ())
+        for index, metrics in enumerate(sets):
+            found = metrics.compute()
+            for name, value in found.items():
+                self.log(f"{self._prefix(stage, index)}/{name}", value, prog_bar=name == "eer")
+            if stage == "val" and index == 0 and "threshold" in found:
+                self.threshold.fill_(found["threshold"])
+            metrics.reset()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["random_state"] = gather_random_states()
+        checkpoint["widths"] = {n: [w.multiple_of, w.lam_min] for n, w in self.widths.items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # What a frozen size means depends on the unit, which may have been set by a callback.
+        for name, (multiple_of, lam_min) in checkpoint.get("widths", {}).items():
+            if name in self.widths:
+                self.widths[name].set_multiple_of(multiple_of)
+                self.widths[name].lam_min = lam_min
+        if self._trainer is None or not self.trainer.training or "random_state" not in checkpoint:
+            return
+        states, rank = checkpoint["random_state"], self.trainer.global_rank
+        if rank < len(states):
+            set_random_state(states[rank])
+
+
+def example_input(backbone: nn.Module, duration_s: float | None, shape: Sequence[int] | None) -> Tensor:
+    """Zeros for a backbone to be counted on: of ``shape``, or (1, duration_s · backbone.sample_rate).
+
+    Raises:
+        ValueError: where neither says how large it is.
+    """
+    parameter = next(iter(backbone.parameters()), torch.zeros(0))
+    if shape is not None:
+        return torch.zeros(*shape, device=parameter.device)
+    sample_rate = getattr(backbone, "sample_rate", None)
+    if duration_s is None or sample_rate is None:
+        raise ValueError(
+            f"the example input of {type(backbone).__name__} is unknown: give example_shape (batch dimension "
+            "first), or example_duration_s and a backbone with a sample_rate attribute"
+        )
+    return torch.zeros(1, round(duration_s * sample_rate), device=parameter.device)
+
+
+def plain_complexity(backbone: nn.Module, example: Any, duration_s: float | None) -> Complexity:
+    """What a backbone costs in which nothing is learned."""
+
+    def sizes(axes: Any) -> Any:
+        return tuple((axis_size(axis),) for axis in axes)
+
+    ops = [
+        Op(
+            op.name,
+            op.kind,
+            op.module,
+            tuple(map(sizes, op.inputs)),
+            tuple(map(sizes, op.outputs)),
+            sizes(op.hidden),
+        )
+        for op in read_graph(backbone, example).ops
+    ]
+    return Complexity(ops, {}, duration_s)

@@ -1,0 +1,157 @@
+"""What is kept of a finished run: one JSON line, and a figure of its widths and cost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+import dyn_lightning
+from dyn_lightning.module import DynamicModule
+
+
+def append_result(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
+    """Append one JSON line to a file; several processes may do so at once.
+
+    Args:
+        path: a ``.jsonl`` file; made, with its folders, where absent.
+        record: JSON values; NaN and infinities become null.
+
+    Raises:
+        TypeError: if a value is not JSON.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps(_finite(record), sort_keys=True, allow_nan=False) + "\n"
+    # A single write of an appending descriptor: no other process can come in between.
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, line.encode())
+    finally:
+        os.close(descriptor)
+
+
+def read_results(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """All records of a file that :func:`append_result` wrote.
+
+    Raises:
+        ValueError: names the line that is no JSON.
+    """
+    records = []
+    for number, line in enumerate(Path(path).read_text().splitlines(), start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: is no JSON ({error}). Remove the line") from error
+    return records
+
+
+def result_record(
+    module: DynamicModule,
+    *,
+    metrics: Mapping[str, Any],
+    config: Mapping[str, Any],
+    seed: int | None,
+    dataset: str,
+    wall_time_s: float,
+) -> dict[str, Any]:
+    """The record of a finished run: what was run, what came out, and what it cost.
+
+    Args:
+        module: after the run; its sizes are those kept.
+        metrics: name → value, of validation and test.
+        config: everything that decides the run, as JSON values; its hash tells runs apart.
+        seed: of the run.
+        dataset: name of the data set.
+        wall_time_s: duration of the run.
+    """
+    complexity = module.complexity
+    unit, full, now = complexity.unit, complexity.full_sizes, complexity.sizes_now
+    return {
+        "config_hash": config_hash(config),
+        "config": dict(config),
+        "seed": seed,
+        "dataset": dataset,
+        "metrics": {name: float(value) for name, value in metrics.items()},
+        unit: complexity.flops_at(now),
+        f"{unit}_before": complexity.flops_at(full),
+        f"{unit}_fixed": complexity.fixed_flops(),
+        f"{unit}_paper": complexity.flops_at(now, "paper"),
+        f"{unit}_paper_before": complexity.flops_at(full, "paper"),
+        "parameters": complexity.parameters_at(now),
+        "parameters_before": complexity.parameters_at(full),
+        "widths": {name: [now[name], full[name]] for name in full},
+        "phase": module.phase,
+        "wall_time_s": round(wall_time_s, 3),
+        "versions": {
+            "dyn_lightning": dyn_lightning.__version__,
+            "torch": str(torch.__version__),
+            "lightning": lightning.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """First 12 hexadecimal digits of the SHA-256 of a configuration, whatever the order of its keys."""
+    text = json.dumps(config, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def plot_history(history: Mapping[str, Sequence[float]], path: str | os.PathLike[str]) -> None:
+    """Draw the sizes of all widths and the FLOPs over the steps, as PNG.
+
+    Args:
+        history: ``step``, ``complexity/<unit>`` and ``width/<name>/size`` → values (``ComplexityLogger``).
+        path: of the figure; it is there as a whole or not at all.
+
+    Raises:
+        ValueError: if the history has no steps.
+    """
+    steps = history.get("step", ())
+    if not steps:
+        raise ValueError("the history is empty: nothing was logged (log_every_n_steps above the run's length?)")
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, 1, sharex=True)
+    for key, values in history.items():
+        if key.startswith("width/") and key.endswith("/size"):
+            above.step(steps, values, where="post", label=key.split("/")[1])
+    above.set_ylabel("kept elements")
+    above.set_ylim(bottom=0)
+    if 0 < len(above.lines) <= 12:
+        above.legend(fontsize="small", ncols=2)
+    for unit, label in (("flops_per_second", "MFLOPs per second of audio"), ("flops_per_call", "MFLOPs per call")):
+        if f"complexity/{unit}" in history:
+            below.step(steps, [v / 1e6 for v in history[f"complexity/{unit}"]], where="post", color="black")
+            below.set_ylabel(label)
+    below.set_ylim(bottom=0)
+    below.set_xlabel("optimiser step")
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".png", dir=path.parent)
+    os.close(handle)
+    try:
+        figure.savefig(temporary, dpi=120)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,129 @@
+"""The voice-activity study's table and figure, from finished runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from dyn_lightning.report import read_results
+
+SNR_BINS = ("<5", "5-15", "15-25", ">=25")
+Record = dict[str, Any]
+
+
+def mean_spread(values: Iterable[float | None], digits: int = 2) -> str:
+    """Mean ± standard deviation over seeds; a dash where nothing was measured."""
+    known = [v for v in values if v is not None]
+    if not known:
+        return "–"
+    spread = f" ± {np.std(known, ddof=1):.{digits}f}" if len(known) > 1 else ""
+    return f"{np.mean(known):.{digits}f}{spread}"
+
+
+def metric(record: Record, name: str, metrics: str = "metrics") -> float | None:
+    """A metric of the mixed test set in percent."""
+    values = record.get(metrics, {})
+    value = values.get(f"test/mixed/{name}", values.get(f"test/{name}"))
+    return None if value is None else 100 * float(value)
+
+
+def ami(record: Record, metrics: str = "metrics") -> float | None:
+    """EER on AMI in percent, where it was tested."""
+    value = record.get(metrics, {}).get("test/ami/eer")
+    return None if value is None else 100 * float(value)
+
+
+def rows(records: list[Record]) -> list[dict[str, Any]]:
+    """One row a system, in the order in which systems first appear; the full network has one for each checkpoint."""
+    names = list(dict.fromkeys(r["config"]["system"] for r in records))
+    found = []
+    for name in names:
+        runs = [r for r in records if r["config"]["system"] == name]
+        found.append(_row(name, runs, "metrics"))
+        if any("metrics_last" in r for r in runs):
+            found.append(_row(f"{name}, last checkpoint", runs, "metrics_last"))
+    return found
+
+
+def _row(name: str, runs: list[Record], metrics: str) -> dict[str, Any]:
+    def over(value: Callable[[Record], float | None], digits: int = 2) -> str:
+        return mean_spread(map(value, runs), digits)
+
+    row: dict[str, Any] = {
+        "system": name,
+        "seeds": len(runs),
+        "EER %": over(lambda r: metric(r, "eer", metrics)),
+    }
+    for label in SNR_BINS:
+        row[f"{label} dB"] = over(lambda r, label=label: metric(r, f"eer_snr_db_{label}", metrics))  # type: ignore[misc]
+    row |= {
+        "AMI EER %": over(lambda r: ami(r, metrics)),
+        "parameters": over(lambda r: r["parameters"], 0),
+        "MFLOPs/s": over(lambda r: r["flops_per_second"] / 1e6),
+        "learnable %": over(lambda r: 100 * learnable_share(r)),
+        "MFLOPs/s (paper)": over(lambda r: r["flops_per_second_paper"] / 1e6),
+        "without GRU": over(lambda r: r["flops_per_second_published"] / 1e6, 3),
+        "RTF": over(lambda r: r.get("real_time_factor"), 4),
+        "training s": over(lambda r: None if r.get("resumed") else r["wall_time_s"], 0),
+        "sizes": "; ".join(
+            "/".join(str(kept) for kept, _ in r["widths"].values()) for r in runs if r["widths"]
+        ),
+    }
+    return row
+
+
+def learnable_share(record: Record) -> float:
+    """FLOPs/s above the part that no size governs, over the same of the network at full size."""
+    fixed, full = record["flops_per_second_full"]
+    return (record["flops_per_second"] - fixed) / (full - fixed)
+
+
+def markdown(table: list[dict[str, Any]]) -> str:
+    """A table as Markdown."""
+    head = list(table[0])
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(str(row[key]) for key in head) + " |" for row in table]
+    return "\n".join(lines) + "\n"
+
+
+def figure(records: list[Record], path: Path) -> None:
+    """EER over FLOPs/s: every run a point, every system its mean."""
+    canvas = Figure(figsize=(7, 4.5), layout="constrained")
+    FigureCanvasAgg(canvas)
+    axes = canvas.subplots()
+    families: dict[str, list[tuple[float, float]]] = {}
+    for name in dict.fromkeys(r["config"]["system"] for r in records):
+        runs = [r for r in records if r["config"]["system"] == name]
+        points = [(r["flops_per_second"] / 1e6, metric(r, "eer") or 0.0) for r in runs]
+        family = name.split(",")[0].rstrip("% ").rstrip("0123456789.").strip()
+        families.setdefault(family, []).append(tuple(np.mean(points, axis=0)))
+        axes.scatter(*zip(*points, strict=True), s=10, alpha=0.4, color=f"C{list(families).index(family)}")
+    for i, (family, means) in enumerate(families.items()):
+        x, y = zip(*sorted(means), strict=True)
+        axes.plot(x, y, "o-", color=f"C{i}", label=family)
+    axes.set_xscale("log")
+    axes.set_xlabel("MFLOPs per second of audio, all counted")
+    axes.set_ylabel("EER on the mixed test set, %")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    canvas.savefig(path, dpi=150)
+
+
+def write_tables(results: str | os.PathLike[str], folder: Path) -> None:
+    """Write ``results.md`` and ``results.png`` into a folder, and print the table."""
+    records = read_results(results)
+    table = markdown(rows(records))
+    print(table)
+    text = f"Data: {'; '.join(sorted({r['dataset'] for r in records}))}\n\n{table}"
+    (folder / "results.md").write_text(text)
+    figure(records, folder / "results.png")
+
+
+if __name__ == "__main__":
+    write_tables(Path(__file__).parent / "results.jsonl", Path(__file__).parent)

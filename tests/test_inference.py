@@ -1,0 +1,224 @@
+"""From audio files to segments: the whole-file scores, the rules for segments, and what is written."""
+
+import csv
+import itertools
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import Tensor, nn
+
+from dyn_lightning.artifact import ArtifactError, save_artifact
+from dyn_lightning.data.audio import AudioError, read_audio
+from dyn_lightning.inference import Predictor, find_segments, predict_files, rttm, write_atomically
+from dyn_lightning.models.crnn_vad import CRNNVAD
+from dyn_lightning.models.stacked_rnn import StackedRNN
+
+METADATA = {
+    "sample_rate": 16000,
+    "hop_length": 160,
+    "first_frame_centre_s": 0.01,
+    "n_fft": 320,
+    "threshold": 0.001,
+}
+
+
+class Energy(nn.Module):
+    """Mean power of frames of 20 ms, every 10 ms: a detector whose right answer is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hop_length = 160
+
+    def forward(self, audio: Tensor) -> Tensor:
+        return audio.unfold(1, 320, self.hop_length).square().mean(-1)
+
+
+@pytest.fixture
+def energy_artifact(tmp_path):
+    return save_artifact(Energy(), tmp_path / "energy", metadata=METADATA)
+
+
+def write_bursts(path, bursts, rate=16000, duration_s=4.0, channels=1):
+    """A quiet file with a loud tone in each of the intervals."""
+    time = np.arange(round(duration_s * rate)) / rate
+    loud = np.any([(time >= a) & (time < b) for a, b in bursts], axis=0)
+    tone = np.where(loud, 0.5, 0.001) * np.sin(2 * np.pi * 440 * time)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.repeat(tone[:, None], channels, axis=1), rate)
+    return path
+
+
+def segments(decisions, **options):
+    """Segments of frames of 1 s whose centres lie at 0.5, 1.5, …"""
+    scores = np.array(decisions, dtype=np.float32)
+    options = {
+        "threshold": 0.5,
+        "frame_s": 1.0,
+        "first_frame_centre_s": 0.5,
+        "duration_s": len(scores),
+    } | options
+    return find_segments(scores, **options)
+
+
+def test_each_instant_goes_to_the_nearest_frame():
+    assert segments([0, 1, 1, 0, 1]) == [(1, 3), (4, 5)]
+    assert segments([0, 0]) == []
+    assert segments([0.5]) == [(0, 1)]
+    # Before the first centre and after the last one the outermost frames decide, up to the file's ends.
+    assert segments([1, 0, 1], first_frame_centre_s=2.0, duration_s=9.5) == [(0, 2.5), (3.5, 9.5)]
+
+
+def test_short_pauses_are_filled_before_short_segments_are_dropped():
+    decisions = [1, 0, 1, 0, 0, 1, 0, 0, 0, 1, 1, 1]
+    assert segments(decisions, min_silence_s=2) == [(0, 3), (5, 6), (9, 12)]
+    assert segments(decisions, min_speech_s=2) == [(9, 12)]
+    assert segments(decisions, min_silence_s=2, min_speech_s=2) == [(0, 3), (9, 12)]
+    assert segments(decisions, min_silence_s=3.5) == [(0, 12)]
+
+
+def test_hysteresis_against_a_state_machine():
+    scores = np.random.default_rng(0).random(300).astype(np.float32)
+    state, decisions = False, []
+    for score in scores:
+        state = score >= 0.7 or (state and score >= np.float32(0.7 - 0.3))
+        decisions.append(state)
+    found = segments(scores, threshold=0.7, hysteresis=0.3)
+    runs = [(k, len(list(g))) for k, g in itertools.groupby(decisions)]
+    ends = np.cumsum([n for _, n in runs])
+    assert found == [(end - n, end) for (k, n), end in zip(runs, ends, strict=True) if k]
+    assert len(found) > 10
+
+
+def test_rttm_lines():
+    lines = rttm("a b/c", [(0.0, 1.25), (2.0004, 3.0)])
+    assert lines == (
+        "SPEAKER a_b/c 1 0.000 1.250 <NA> <NA> speech <NA> <NA>\n"
+        "SPEAKER a_b/c 1 2.000 1.000 <NA> <NA> speech <NA> <NA>\n"
+    )
+
+
+def test_bursts_are_found_at_any_rate_and_channels(tmp_path, energy_artifact):
+    bursts = [(0.5, 1.5), (2.0, 2.5), (2.6, 2.65)]
+    write_bursts(tmp_path / "in" / "a.wav", bursts)
+    write_bursts(tmp_path / "in" / "deep" / "b c.flac", bursts, rate=44100, channels=2)
+    (tmp_path / "in" / "broken.wav").write_text("no audio")
+    soundfile.write(tmp_path / "in" / "tiny.wav", np.zeros(100), 16000)
+    (tmp_path / "in" / "notes.txt").write_text("no audio file")
+    result = predict_files(
+        energy_artifact,
+        [tmp_path / "in"],
+        tmp_path / "out",
+        backbone=Energy(),
+        block_s=0.7,
+        min_speech_s=0.1,
+        frame_scores="npy",
+    )
+    assert result.exact
+    assert result.exit_code == 1
+    assert [p.name for p in result.segments] == ["a.wav", "b c.flac"]
+    for found in result.segments.values():
+        np.testing.assert_allclose(found, bursts[:2], atol=0.02)
+    assert {p.name for p in result.failed} == {"broken.wav", "tiny.wav"}
+    assert "2 files done, 3.0 s of speech; 2 failed" in result.summary()
+    assert str(tmp_path / "in" / "broken.wav") in result.summary()
+    assert "too short (100 samples" in result.summary()
+    written = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*"))
+    assert written == ["a.npy", "a.rttm", "deep/b c.npy", "deep/b c.rttm", "segments.csv"]
+    with (tmp_path / "out" / "segments.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    expected = [(str(p), f"{a:.3f}", f"{b:.3f}") for p, found in result.segments.items() for a, b in found]
+    assert [(r["file"], r["start_s"], r["end_s"]) for r in rows] == expected
+    fields = [line.split() for line in (tmp_path / "out" / "deep" / "b c.rttm").read_text().splitlines()]
+    assert [f[1] for f in fields] == ["deep/b_c"] * 2
+    np.testing.assert_allclose([float(f[3]) + float(f[4]) for f in fields], [1.5, 2.5], atol=0.02)
+
+
+def test_frame_scores_are_on_the_scale_of_the_threshold(tmp_path):
+    save_artifact(
+        Energy(), tmp_path / "e", metadata={**METADATA, "threshold_on": "probability", "threshold": 0.51}
+    )
+    path = write_bursts(tmp_path / "a.wav", [(1.0, 2.0)])
+    result = predict_files(tmp_path / "e", [path], tmp_path / "out", backbone=Energy(), frame_scores="csv")
+    np.testing.assert_allclose(result.segments[path], [(1.0, 2.0)], atol=0.02)
+    assert result.exit_code == 0
+    table = np.loadtxt(tmp_path / "out" / "a.csv", delimiter=",", skiprows=1)
+    power = Energy()(torch.from_numpy(read_audio(path, 16000))[None])[0]
+    np.testing.assert_allclose(table[:, 1], power.sigmoid(), rtol=1e-4)
+    np.testing.assert_allclose(table[:, 0], 0.01 + 0.01 * np.arange(len(power)), atol=1e-4)
+
+
+@pytest.mark.parametrize("block_s", [0.05, 1.0, 7.3, 30.0])
+def test_scores_of_a_recurrent_network_do_not_depend_on_blocks(tmp_path, block_s):
+    torch.manual_seed(0)
+    network = CRNNVAD(20, 12, 10, num_layers=1)
+    network.gru = StackedRNN("GRU", 12, (7, 5), batch_first=True)
+    network.linear = nn.Linear(5, 1)
+    save_artifact(network, tmp_path / "a", metadata={"threshold": 0.0})
+    noise = 0.1 * np.random.default_rng(0).standard_normal((22050 * 9 + 5, 2))
+    soundfile.write(tmp_path / "a.wav", noise, 22050)
+    result = predict_files(
+        tmp_path / "a", [tmp_path / "a.wav"], tmp_path / "out", block_s=block_s, frame_scores="npy"
+    )
+    assert result.exact
+    with torch.inference_mode():
+        whole = network.eval()(torch.from_numpy(read_audio(tmp_path / "a.wav", 16000))[None])[0]
+    np.testing.assert_allclose(np.load(tmp_path / "out" / "a.npy"), whole, rtol=0, atol=1e-5)
+
+
+def test_bidirectional_networks_run_in_windows(tmp_path):
+    torch.manual_seed(0)
+    network = CRNNVAD(20, 12, 6)
+    network.gru = nn.GRU(12, 3, batch_first=True, bidirectional=True)
+    path = write_bursts(tmp_path / "a.wav", [(2.0, 5.0)], duration_s=9.0)
+    metadata = {k: getattr(network, k) for k in ("sample_rate", "hop_length", "first_frame_centre_s")}
+    predictor = Predictor(network, {**metadata, "threshold": 0.0}, block_s=1.0, overlap_s=3.0)
+    assert not predictor.exact
+    with torch.inference_mode():
+        whole = network(torch.from_numpy(read_audio(path, 16000))[None])[0]
+    np.testing.assert_allclose(predictor.scores(path), whole, rtol=0, atol=1e-3)
+
+
+def test_settings_come_from_the_artifact_unless_given(tmp_path):
+    path = write_bursts(tmp_path / "a.wav", [(0.5, 1.5), (2.0, 2.2)])
+    metadata = {**METADATA, "min_speech_s": 0.5}
+    assert len(Predictor(Energy(), metadata).segments(path)) == 1
+    assert len(Predictor(Energy(), metadata, min_speech_s=0.0).segments(path)) == 2
+    assert len(Predictor(Energy(), metadata, min_silence_s=1.0).segments(path)) == 1
+    assert Predictor(Energy(), metadata, threshold=0.9).segments(path) == []
+
+
+def test_wrong_options_are_named(tmp_path, energy_artifact):
+    with pytest.raises(ArtifactError, match="lacks hop_length, threshold"):
+        Predictor(Energy(), {"sample_rate": 16000, "first_frame_centre_s": 0.0})
+    with pytest.raises(ArtifactError, match="threshold_on"):
+        Predictor(Energy(), {**METADATA, "threshold_on": "decibel"})
+    for option in ("min_speech_s", "min_silence_s", "hysteresis", "overlap_s", "block_s"):
+        with pytest.raises(ValueError, match=option):
+            Predictor(Energy(), METADATA, **{option: -1.0})
+    with pytest.raises(ValueError, match="frame_scores"):
+        predict_files(energy_artifact, [], tmp_path / "out", frame_scores="hdf5")
+    with pytest.raises(ValueError, match="no audio"):
+        predict_files(energy_artifact, [], tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty: holds no audio"):
+        predict_files(energy_artifact, [tmp_path / "empty"], tmp_path / "out")
+    with pytest.raises(ValueError, match="both be written as a"):
+        predict_files(energy_artifact, [tmp_path / "x/a.wav", tmp_path / "y/a.wav"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(AudioError, match=r"none\.wav"):
+        Predictor(Energy(), METADATA).scores(tmp_path / "none.wav")
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
+    write_atomically(tmp_path / "a.txt", b"old")
+
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError, match="no space"):
+        write_atomically(tmp_path / "a.txt", b"new")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_bytes() == b"old"
