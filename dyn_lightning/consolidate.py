@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import copy
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from dyn_lightning.dynamize import DynamicNetwork, dynamic_layers, run_in_eval
+from dyn_lightning.dynamize import DynamicNetwork, plain_copy, run_in_eval
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,12 @@ class Report:
     """What consolidation did.
 
     Attributes:
-        largest_difference: largest absolute difference between the outputs of the dynamic network in evaluation mode
-            and of the small one; None where no batches were given.
+        largest_difference: largest absolute difference between the outputs of the dynamic network in
+            evaluation mode and of the small one; None where no batches were given.
         largest_relative_difference: the same over the largest absolute output.
         batches: batches compared.
         unit: "flops_per_second" (of audio) or "flops_per_call".
-        parameters, parameters_before: trainable ones.
+        parameters, parameters_before: their number, without λ's own.
         flops, flops_before: convention ``full``, in ``unit``.
         flops_paper, flops_paper_before: convention of the paper's first author, in ``unit``.
         sizes: for each width (kept, full).
@@ -56,45 +56,45 @@ def consolidate(dynamic: Any, batches: Iterable[Any] | None = None) -> tuple[nn.
         batches: example inputs on which the two networks' outputs are compared.
 
     Returns:
-        The backbone's own class with plain torch.nn layers of the kept sizes, in the same mode and on the same device;
-        and a :class:`Report`.
+        The backbone's own class with plain torch.nn layers of the kept sizes, in the same mode and on the
+        same device; and a :class:`Report`.
 
     Raises:
         TypeError: if the network has no widths.
+        RuntimeError: if an output's shape changes.
     """
     if not isinstance(dynamic, DynamicNetwork):
         raise TypeError(f"{type(dynamic).__name__} has no widths: consolidate takes what dynamize has made")
-    small: Any = copy.deepcopy(dynamic)
-    layers = {id(layer): layer.to_plain() for layer in dynamic_layers(small).values()}
-    for module in list(small.modules()):
-        for name, child in module._modules.items():
-            if id(child) in layers:
-                module._modules[name] = layers[id(child)]
-    small.__class__ = dynamic.plain_class
-    del small._modules["widths"]
-    for name in ("complexity", "duration_s", "fixed_reasons", "plain_class"):
-        small.__dict__.pop(name)
-
+    small = plain_copy(dynamic)
     largest, scale, compared = 0.0, 0.0, 0
     for batch in batches if batches is not None else ():
         for a, b in zip(run_in_eval(dynamic, batch), run_in_eval(small, batch), strict=True):
             if a.shape != b.shape:
                 raise RuntimeError(f"consolidation changed an output's shape from {a.shape} to {b.shape}")
-            largest = max(largest, (a - b).abs().max().item())
-            scale = max(scale, a.abs().max().item())
+            if a.numel():
+                largest = max(largest, _largest_difference(a, b))
+                scale = max(scale, a.to(torch.complex128).abs().max().item())
         compared += 1
     return small, _report(dynamic, small, largest, scale, compared)
 
 
+def _largest_difference(a: Tensor, b: Tensor) -> float:
+    """Largest absolute difference; infinite where one is a number and the other is not."""
+    same = (a == b) | (a.isnan() & b.isnan())
+    difference = (a.to(torch.complex128) - b.to(torch.complex128)).abs().nan_to_num(math.inf)
+    return difference.masked_fill(same, 0.0).max().item()
+
+
 def _report(dynamic: DynamicNetwork, small: nn.Module, largest: float, scale: float, compared: int) -> Report:
-    widths, cost = dict(dynamic.widths.items()), dynamic.complexity
-    full = {name: width.full_size for name, width in widths.items()}
-    now = {name: width.size for name, width in widths.items()}
-    theta = {id(w.theta) for w in widths.values()}
+    cost = dynamic.complexity
+    full, now = cost.full_sizes, cost.sizes_now
+    theta = {id(w.theta) for w in cost.widths.values()}
     before = [p for p in dynamic.parameters() if id(p) not in theta]
     return Report(
         largest_difference=largest if compared else None,
-        largest_relative_difference=largest / max(scale, torch.finfo(torch.float32).tiny) if compared else None,
+        largest_relative_difference=largest / max(scale, torch.finfo(torch.float32).tiny)
+        if compared
+        else None,
         batches=compared,
         unit=cost.unit,
         parameters=sum(p.numel() for p in small.parameters()),
@@ -103,6 +103,6 @@ def _report(dynamic: DynamicNetwork, small: nn.Module, largest: float, scale: fl
         flops_before=cost.flops_at(full),
         flops_paper=cost.flops_at(now, "paper"),
         flops_paper_before=cost.flops_at(full, "paper"),
-        sizes={name: (now[name], full[name]) for name in widths},
+        sizes={name: (now[name], full[name]) for name in full},
         layers=cost.table(),
     )

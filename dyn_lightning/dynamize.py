@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.features.spectral import LogCompression, MelFilterBank
-from dyn_lightning.graph import Axis, Graph, Op, Size, call_arguments, read_graph, tensors_in
+from dyn_lightning.graph import Axis, Graph, Size, call_arguments, read_graph, tensors_in
 from dyn_lightning.layers import DYNAMIC_LAYERS, DynamicLayer
 from dyn_lightning.width import Layout, Width
 
@@ -36,12 +37,25 @@ class DynamicNetwork(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         new = self.__class__.__new__(self.__class__)
         memo[id(self)] = new
-        new.__dict__.update(copy.deepcopy({k: v for k, v in self.__dict__.items() if k != "complexity"}, memo))
+        new.__dict__.update(
+            copy.deepcopy({k: v for k, v in self.__dict__.items() if k != "complexity"}, memo)
+        )
         # The polynomials are shared; what they are evaluated at must be the copy's own λ.
         complexity = copy.copy(self.complexity)
-        complexity.widths = dict(new.widths.items())
+        widths: Any = new.widths
+        complexity.widths = dict(widths.items())
         new.__dict__["complexity"] = complexity
         return new
+
+
+class _DynamicSequential(DynamicNetwork):
+    """A Sequential runs, counts and iterates over its modules; its widths are none of these."""
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        return (module for name, module in self._modules.items() if name != "widths" and module is not None)
+
+    def __len__(self) -> int:
+        return len(self._modules) - 1
 
 
 def dynamize(
@@ -53,34 +67,42 @@ def dynamize(
     fixed: Sequence[str] = (),
     ties: Sequence[Sequence[str]] = (),
     mel_spacing: str = "respaced",
-    boundary: str = "rotation",
+    boundary: str = "taper",
 ) -> Any:
     """Make a network's sizes learnable.
 
-    The backbone is copied, run once on the example input to see which sizes are tied, and its layers are replaced by
-    dynamic ones that hold the same parameters under the same names. At λ = 1 the result computes what the backbone
-    computes. Sizes of the network's inputs and outputs are never touched.
+    The backbone is copied, run once on the example input to see which sizes are tied, and its layers are
+    replaced by dynamic ones that hold the same parameters under the same names. At λ = 1 the result computes
+    what the backbone computes. Sizes of the network's inputs and outputs are never touched.
 
     Args:
         backbone: any torch.nn network; left as it was.
         example_input: a tensor, a tuple (positional arguments) or a dict (keyword arguments), batch dimension
             included; costs are those of this input.
-        duration_s: seconds of audio in the example input, over its whole batch; costs are then per second. None:
-            costs per call.
-        dynamic: patterns (``fnmatch``) of the layers whose sizes are learned; None for every size that can be.
+        duration_s: seconds of audio in the example input, over its whole batch; costs are then per second.
+            None: costs per call.
+        dynamic: patterns (``fnmatch``) of the layers whose sizes are learned; None for every size that can
+            be.
         fixed: patterns of sizes to leave alone.
         ties: groups of layer names whose sizes are to be one.
-        mel_spacing: what fewer bands of a mel filter bank mean: ``respaced`` over the whole range, or ``dropped``
-            from the top.
+        mel_spacing: what fewer bands of a mel filter bank mean: ``respaced`` over the whole range, or
+            ``dropped`` from the top.
         boundary: how a width's boundary unit passes away, a name in ``functional.BOUNDARIES``.
 
     Returns:
         A :class:`DynamicNetwork`, also an instance of the backbone's class.
 
     Raises:
-        ValueError: where a pattern matches nothing, or nothing can be learned; the message lists what could be
-            matched, and why the rest is fixed.
+        ValueError: where a pattern matches nothing, or nothing can be learned; the message lists what could
+            be matched, and why the rest is fixed. Where the backbone has an attribute that a DynamicNetwork
+            needs.
+        TypeError: where the backbone cannot be called with the example input, or answers no tensor.
     """
+    taken = [name for name in DynamicNetwork.__annotations__ if hasattr(backbone, name)]
+    if taken:
+        raise ValueError(
+            f"dynamize: {type(backbone).__name__} has its own {', '.join(taken)}: rename it there"
+        )
     broken: dict[str, str] = {}
     while True:
         network = copy.deepcopy(backbone)
@@ -95,8 +117,9 @@ def dynamize(
 
 
 def width_name(size: Size) -> str:
-    """Name of a size's Width: its first maker, with dots as dashes (a ModuleDict key holds no dot)."""
-    return size.root.names[0].replace(".", "-")
+    """Name of a size's Width: its first maker, dots as dashes, unlike any attribute of a ModuleDict."""
+    name = size.root.names[0].replace(".", "-")
+    return f"{name}_" if hasattr(nn.ModuleDict, name) else name
 
 
 def _matches(size: Size, pattern: str) -> bool:
@@ -104,7 +127,9 @@ def _matches(size: Size, pattern: str) -> bool:
     return any(fnmatchcase(name, pattern) for name in names)
 
 
-def _declare(graph: Graph, fixed: Sequence[str], ties: Sequence[Sequence[str]], broken: dict[str, str]) -> None:
+def _declare(
+    graph: Graph, fixed: Sequence[str], ties: Sequence[Sequence[str]], broken: dict[str, str]
+) -> None:
     """Apply what the user has said, and what an earlier attempt has shown, of the sizes."""
     names = [n for size in graph.roots() for n in size.names]
     for group in ties:
@@ -112,7 +137,8 @@ def _declare(graph: Graph, fixed: Sequence[str], ties: Sequence[Sequence[str]], 
         for name, found in zip(group, tied, strict=True):
             if not found:
                 raise ValueError(f"ties: no size is called {name!r}; there are {', '.join(names)}")
-            tied[0][0].tie(found[0])
+            for size in found:
+                tied[0][0].tie(size)
     for pattern in fixed:
         if not any(_matches(s, pattern) for s in graph.roots()):
             raise ValueError(f"fixed: the pattern {pattern!r} matches nothing; there are {', '.join(names)}")
@@ -124,10 +150,10 @@ def _declare(graph: Graph, fixed: Sequence[str], ties: Sequence[Sequence[str]], 
 
 
 def _choose(graph: Graph, patterns: Sequence[str] | None) -> list[Size]:
-    free = [s for s in graph.roots() if s.reason is None and s.full_size > 1]
     for size in graph.roots():
-        if size.reason is None and size.full_size == 1:
-            size.fix("it has one element")
+        if size.full_size == size.root.groups:
+            size.fix("it has one element" + (" in each group" if size.full_size > 1 else ""))
+    free = [s for s in graph.roots() if s.reason is None]
     lines = [f"  {width_name(s)} ({s.full_size}): {s.reason or 'can be learned'}" for s in graph.roots()]
     lines += [f"  {name}: {reason}" for name, reason in graph.fixed.items()]
     known = "\n".join(lines) or "  (no layer with a size was found)"
@@ -136,13 +162,18 @@ def _choose(graph: Graph, patterns: Sequence[str] | None) -> list[Size]:
         found = [s for s in free if _matches(s, pattern)]
         if not found:
             barred = [s for s in graph.roots() if s.reason and _matches(s, pattern)]
-            why = f" (matched, but fixed: {', '.join(map(width_name, barred))})" if barred and patterns else ""
+            why = (
+                f" (matched, but fixed: {', '.join(map(width_name, barred))})" if barred and patterns else ""
+            )
             raise ValueError(
                 f"dynamic: the pattern {pattern!r} matches no size that can be learned{why}. Sizes:\n{known}"
             )
         chosen += [s for s in found if s not in chosen]
     if not chosen:
         raise ValueError(f"dynamic: no pattern was given, so nothing would be learned. Sizes:\n{known}")
+    for size in free:
+        if size not in chosen:
+            size.fix("it was not asked for")
     return chosen
 
 
@@ -156,6 +187,7 @@ def _build(
 ) -> DynamicNetwork:
     widths = {size: Width(size.full_size, groups=size.groups, boundary=boundary) for size in chosen}
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    parameters = sum(p.numel() for p in network.parameters())
 
     def resolve(axis: Axis) -> Axis:
         return tuple(f if isinstance(f, int) else widths.get(f.root, f.full_size) for f in axis)
@@ -194,12 +226,30 @@ def _build(
     dynamic.fixed_reasons = {width_name(s): s.reason for s in graph.roots() if s.reason} | graph.fixed
     dynamic.plain_class = type(network)
     ops = [
-        Op(op.name, op.kind, op.module, _all(op.inputs, resolve), _all(op.outputs, resolve), tuple(map(resolve, op.hidden)))
+        replace(
+            op,
+            inputs=_all(op.inputs, resolve),
+            outputs=_all(op.outputs, resolve),
+            hidden=tuple(map(resolve, op.hidden)),
+        )
         for op in graph.ops
-    ]  # fmt: skip
-    dynamic.complexity = Complexity(ops, named, duration_s)
-    network.__class__ = type(f"Dynamic{type(network).__name__}", (DynamicNetwork, type(network)), {})
+    ]
+    dynamic.complexity = Complexity(ops, named, duration_s, parameters=parameters)
+    mixin = _DynamicSequential if isinstance(network, nn.Sequential) else DynamicNetwork
+    network.__class__ = type(f"Dynamic{type(network).__name__}", (mixin, type(network)), {})
     return dynamic
+
+
+def plain_copy(dynamic: DynamicNetwork) -> Any:
+    """A copy of a dynamic network in the backbone's own class, with plain layers of the kept sizes."""
+    plain: Any = copy.deepcopy(dynamic)
+    for layer in dynamic_layers(plain).values():
+        _replace(plain, layer, layer.to_plain())
+    plain.__class__ = dynamic.plain_class
+    del plain._modules["widths"]
+    for name in DynamicNetwork.__annotations__:
+        plain.__dict__.pop(name, None)
+    return plain
 
 
 def _is(network: nn.Module, name: str, kind: type) -> bool:
@@ -220,31 +270,52 @@ def _replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
 
 def _check(backbone: nn.Module, dynamic: Any, example_input: Any) -> dict[str, str]:
     """Sizes that the network's own code holds fast in a way that its run at full size does not show."""
-    full = run_in_eval(backbone, example_input)
+
+    def answers(network: nn.Module) -> list[Tensor]:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return run_in_eval(network, example_input)
+
+    full = answers(backbone)
 
     def differs() -> str | None:
         try:
-            outputs = run_in_eval(dynamic, example_input)
+            outputs = answers(dynamic)
+            plain = answers(plain_copy(dynamic))
         except (RuntimeError, ValueError, IndexError, AssertionError) as error:
             return f"the network's code needs it at full size ({str(error).splitlines()[0]})"
         if [x.shape for x in outputs] != [x.shape for x in full]:
             return "the shape of the network's output depends on it"
+        if not _alike(outputs, plain):
+            return "the network's code uses a layer's parameters without calling the layer"
         return None
 
     for width in dynamic.widths.values():
         width.set_lam(0.5 if width.units > 1 else 1.0)
-    failures = {}
-    if differs():
+    failures: dict[str, str] = {}
+    if jointly := differs():
         for name, width in dynamic.widths.items():
             for other in dynamic.widths.values():
                 other.set_lam(0.5 if other is width and other.units > 1 else 1.0)
             if why := differs():
                 failures[name] = why
+        failures = failures or dict.fromkeys(dynamic.widths, jointly)
     for width in dynamic.widths.values():
         width.set_lam(1.0)
-    if not failures and (why := differs()):
-        raise RuntimeError(f"dynamize: the network does not run with its own sizes: {why}")
+    if not failures and not _alike(answers(dynamic), full):
+        raise RuntimeError("dynamize: at full size the network does not compute what the backbone computes")
     return failures
+
+
+def _alike(one: list[Tensor], other: list[Tensor]) -> bool:
+    """Whether two networks' outputs are the same but for rounding (integers may hang on a rounded one)."""
+    for a, b in zip(one, other, strict=True):
+        if a.is_floating_point() and a.numel():
+            tolerance = max(1e-3, 100 * torch.finfo(a.dtype).eps)
+            x, y = a.double().nan_to_num(), b.double().nan_to_num()
+            if (x - y).abs().max() > tolerance * x.abs().max() + 1e-6:
+                return False
+    return True
 
 
 def run_in_eval(network: nn.Module, example_input: Any) -> list[Tensor]:

@@ -1,6 +1,7 @@
 """The maths of a learned layer size. Pure functions; arXiv 2601.13704 unless said otherwise.
 
-Letters: N full size, λ normalised width, K = λN real-valued size, α = ⌈K⌉ − K noise level, ξ feature, ν noise.
+Letters: N full size, λ normalised width, K = λN real-valued size, α = ⌈K⌉ − K noise level, ξ feature,
+ν noise.
 """
 
 import math
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 SIZE_TOLERANCE = 1e-3
-"""Float rounding forgiven when K is turned into an integer: far below a unit, far above λ's rounding at N = 2048."""
+"""Rounding forgiven when K is turned into an integer: far below a unit, far above λ's own at N = 2048."""
 
 ALPHA_MARGIN = 0.05
 """Distance that the paper's noise level keeps from 0 and 1, where its gradient diverges."""
@@ -34,13 +35,24 @@ def kept_size(k: float) -> int:
     return max(1, math.floor(k + SIZE_TOLERANCE))
 
 
-def rotation(alpha: Tensor) -> tuple[Tensor, Tensor]:
-    """Amplitudes (cos φ, sin φ) of feature and noise, the angle φ = (π/2)·α linear in the size.
+def taper(alpha: Tensor) -> tuple[Tensor, Tensor]:
+    """Amplitudes (1 − α, α(1 − α)) of feature and noise: the unit fades, and is noisy while it does.
 
-    Keeps the variance as the paper's amplitudes do, and so does the noise that the best linear estimate must bear:
-    sin²φ, which is 0, ½ and 1 where α is. But its slope is finite at both ends. The paper's √α makes the first bit
-    of noise infinitely expensive wherever a loss grows with the noise's amplitude (L1 near its optimum): λ then never
-    leaves an integer, its upper limit above all.
+    Unlike the paper's it does not keep the variance. Both amplitudes are 0 where the unit leaves, so that nothing
+    jumps there, and their slopes are finite at both ends. Of all forms tried on the synthetic study it alone finds the
+    right size whichever layer stands behind (``experiments/filter_bank``): weights behind a fading unit can hand over
+    to others bit by bit, weights behind a unit of pure noise must first unlearn it.
+
+    Args:
+        alpha: distance of K from the active size, ⌈K⌉ − K, in [0, 1].
+    """
+    return 1 - alpha, alpha * (1 - alpha)
+
+
+def rotation(alpha: Tensor) -> tuple[Tensor, Tensor]:
+    """Amplitudes (cos φ, sin φ) of feature and noise, the angle φ = (π/2)·α: the paper's, with finite slopes.
+
+    Keeps the variance, and the best linear estimate's normalised squared error is sin²φ, 0, ½ and 1 where α is.
 
     Args:
         alpha: distance of K from the active size, ⌈K⌉ − K, in [0, 1].
@@ -72,6 +84,7 @@ def attenuation(alpha: Tensor) -> tuple[Tensor, Tensor]:
 
 
 BOUNDARIES: dict[str, Callable[[Tensor], tuple[Tensor, Tensor]]] = {
+    "taper": taper,
     "rotation": rotation,
     "paper": paper_amplitudes,
     "attenuation": attenuation,
@@ -91,9 +104,9 @@ def boundary_noise(
 ) -> Tensor:
     """Replace the last unit ξ of a dimension by η = a·ξ + b·σ_ξ·ν; in the paper a = √(1−α), b = √α.
 
-    With a² + b² = 1, η keeps the variance of ξ, and the best linear estimate of ξ from η has the normalised squared
-    error b². σ_ξ is the standard deviation of each boundary element over all other dimensions, detached; ν is drawn
-    afresh.
+    With a² + b² = 1, η keeps the variance of ξ, and the best linear estimate of ξ from η has the normalised
+    squared error b². σ_ξ is the standard deviation of each boundary element over all other dimensions,
+    detached; ν is drawn afresh.
 
     Args:
         x: (…, size, …), the elements in use.
@@ -108,7 +121,8 @@ def boundary_noise(
         Tensor of x's shape.
 
     Raises:
-        ValueError: if the dimension is not made of ``groups`` blocks that each hold ``unit / groups`` elements.
+        ValueError: if the dimension is not made of ``groups`` blocks that each hold ``unit / groups``
+            elements.
     """
     dim = dim % x.dim()
     size = x.shape[dim]

@@ -1,9 +1,9 @@
 """Reads a backbone: which sizes are free, which are tied, and what each dimension is made of.
 
-The network runs once on an example input, and every tensor carries a note on each of its dimensions (an Axis) through
-the run: Python's own control flow, shape arithmetic and containers need no tracing then. What a layer or function
-does to the notes is said in :mod:`dyn_lightning.graph_rules`; a function without a rule fixes the sizes it touches, and
-says so.
+The network runs once on an example input, and every tensor carries a note on each of its dimensions (an Axis)
+through the run: Python's own control flow, shape arithmetic and containers need no tracing then. What a layer
+or function does to the notes is said in :mod:`dyn_lightning.graph_rules`; a function without a rule fixes the
+sizes it touches, and says so.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def make_axis(*factors: Any) -> Axis:
 
 
 def tie_axes(axes: list[Axis], reason: str) -> Axis:
-    """Make several dimensions equal, as an elementwise sum does; where their structure differs they are fixed."""
+    """Make several dimensions equal, as an elementwise sum does; where their make differs they are fixed."""
     axes = [a for a in axes if axis_size(a) != 1] or axes[:1]
     first = axes[0]
     for other in axes[1:]:
@@ -111,9 +111,9 @@ def tie_axes(axes: list[Axis], reason: str) -> Axis:
 class Op:
     """One call of a layer or function, for counting.
 
-    ``name``: qualified module name, or "<module>.<function>"; ``kind``: class or function name; ``module``: for its
-    hyper-parameters; ``inputs`` and ``outputs``: the axes of each tensor; ``hidden``: for a recurrent layer, the
-    hidden size of each of its layers.
+    ``name``: qualified module name, or "<module>.<function>"; ``kind``: class or function name; ``module``:
+    for its hyper-parameters; ``inputs`` and ``outputs``: the axes of each tensor; ``hidden``: for a recurrent layer,
+    the hidden size of each of its layers.
     """
 
     name: str

@@ -14,8 +14,8 @@ Axes = tuple[Axis, ...]
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 _ELEMENTWISE_LAYERS = (
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.LogSigmoid,
-    nn.Tanh, nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Softmax, nn.LogSoftmax,
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid,
+    nn.LogSigmoid, nn.Tanh, nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Softmax, nn.LogSoftmax,
     nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.Identity, LogCompression,
 )  # fmt: skip
 _POOL_LAYERS = (
@@ -46,7 +46,9 @@ def on_modules(t: Tracer, modules: dict[str, nn.Module]) -> None:
 
 
 def on_end(t: Tracer, modules: dict[str, nn.Module]) -> None:
-    """Fix the sizes of layers that share a parameter: cut to different sizes, it would no longer be shared."""
+    """Fix the sizes of layers that share a parameter: cut to different sizes, it would no longer be
+    shared.
+    """
     holders: dict[nn.Parameter, str] = {}
     for name, module in modules.items():
         for parameter in module.parameters(recurse=False):
@@ -68,7 +70,7 @@ def on_layer(t: Tracer, name: str, module: nn.Module, args: Any, kwargs: Any, ou
     if rule is None:
         outputs = _as_input(t, name, module, inputs, out)
     elif rule is _recurrent:
-        with_state = len(args) > 1 and args[1] is not None or kwargs.get("hx") is not None
+        with_state = (len(args) > 1 and args[1] is not None) or kwargs.get("hx") is not None
         outputs, hidden = _recurrent(t, name, module, inputs, out, with_state)
     else:
         outputs = rule(t, name, module, inputs, out)
@@ -151,7 +153,9 @@ def _recurrent(
     t: Tracer, name: str, module: Any, inputs: tuple[Axes, ...], out: Any, with_state: bool
 ) -> tuple[list[Axes], list[Axis]]:
     if module.proj_size:
-        return _opaque(t, name, module, inputs, out, f"{name} has a projection"), [(module.hidden_size,)] * module.num_layers
+        return _opaque(t, name, module, inputs, out, f"{name} has a projection"), [
+            (module.hidden_size,)
+        ] * module.num_layers
     x, directions = inputs[0], 2 if module.bidirectional else 1
     known = t.graph.bindings.get(name)
     hidden = known["hidden"] if known else [
@@ -206,20 +210,25 @@ _LAYER_RULES: list[tuple[Any, Callable[..., Any]]] = [
     (Spectrogram, _opaque),
 ]
 
-_ELEMENTWISE = frozenset(
-    """relu relu6 leaky_relu elu selu celu gelu silu mish sigmoid logsigmoid tanh softplus hardtanh hardswish
-    hardsigmoid softmax log_softmax dropout dropout1d dropout2d alpha_dropout feature_dropout identity clone contiguous
-    detach data real to float double half bfloat16 type type_as cpu cuda log log1p log10 log2 exp expm1 sqrt rsqrt square abs neg
-    pow clamp clamp_min clamp_max nan_to_num sin cos reciprocal sign requires_grad_ erf floor ceil round
-    add sub mul div true_divide floor_divide maximum minimum where lerp rsub masked_fill
-    gt lt ge le eq ne isnan isfinite logical_and logical_or logical_not
-    zeros_like ones_like full_like empty_like rand_like randn_like""".split()
-)
-_REDUCTIONS = frozenset("mean sum amax amin max min std var logsumexp norm prod".split())
-_POOLS = frozenset(
-    """max_pool1d max_pool2d avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool1d
-    adaptive_max_pool2d""".split()
-)
+_ELEMENTWISE = frozenset({
+    "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "sigmoid",
+    "logsigmoid", "tanh", "softplus", "hardtanh", "hardswish", "hardsigmoid", "softmax", "log_softmax",
+    "dropout", "dropout1d", "dropout2d", "alpha_dropout", "feature_dropout", "identity", "clone",
+    "contiguous", "detach", "data", "real", "to", "float", "double", "half", "bfloat16", "type",
+    "type_as", "cpu", "cuda", "log", "log1p", "log10", "log2", "exp", "expm1", "sqrt", "rsqrt",
+    "square", "abs", "neg", "pow", "clamp", "clamp_min", "clamp_max", "nan_to_num", "sin", "cos",
+    "reciprocal", "sign", "requires_grad_", "erf", "floor", "ceil", "round", "add", "sub", "mul", "div",
+    "true_divide", "floor_divide", "maximum", "minimum", "where", "lerp", "rsub", "masked_fill", "gt",
+    "lt", "ge", "le", "eq", "ne", "isnan", "isfinite", "logical_and", "logical_or", "logical_not",
+    "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like",
+})  # fmt: skip
+_REDUCTIONS = frozenset({
+    "mean", "sum", "amax", "amin", "max", "min", "std", "var", "logsumexp", "norm", "prod",
+})  # fmt: skip
+_POOLS = frozenset({
+    "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d",
+})  # fmt: skip
 
 
 def function_name(func: Any) -> str:

@@ -1,12 +1,11 @@
 """Functions that move dimensions about: what they do to Axes (see :mod:`dyn_lightning.graph`).
 
-Each rule takes (inputs, results, args, kwargs) and answers the axes of each result, or None where it cannot tell; the
-sizes involved are then fixed.
+Each rule takes (inputs, results, args, kwargs) and answers the axes of each result, or None where it cannot
+tell; the sizes involved are then fixed.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -117,7 +116,7 @@ def _getitem(inputs: tuple[Axes, ...], results: list[Tensor], args: Any, kwargs:
 def _unchanged_elsewhere(
     inputs: tuple[Axes, ...], results: list[Tensor], args: Any, kwargs: Any
 ) -> list[Axes] | None:
-    """Padding, repetition, slicing: a dimension whose length stays is the same one; a learned one must stay."""
+    """Padding, repetition, splitting: a dimension whose length stays is the same; a learned one must stay."""
     made = []
     for out in results:
         if out.dim() != len(inputs[0]):
@@ -131,7 +130,9 @@ def _unchanged_elsewhere(
     return made
 
 
-def _index_select(inputs: tuple[Axes, ...], results: list[Tensor], args: Any, kwargs: Any) -> list[Axes] | None:
+def _index_select(
+    inputs: tuple[Axes, ...], results: list[Tensor], args: Any, kwargs: Any
+) -> list[Axes] | None:
     x = list(inputs[0])
     dim = _argument(args, kwargs, 1, "dim")
     if _free(x[dim]):
@@ -141,7 +142,7 @@ def _index_select(inputs: tuple[Axes, ...], results: list[Tensor], args: Any, kw
 
 
 def _packed(inputs: tuple[Axes, ...], results: list[Tensor], args: Any, kwargs: Any) -> list[Axes] | None:
-    """Packing sequences and its reverse: features stay the last dimension, time and batch are in all others."""
+    """Packing sequences and its reverse: features stay last, time and batch are in the other dimensions."""
     if any(map(_free, inputs[0][:-1])):
         return None
     sizes = [[(int(n),) for n in x.shape] for x in results]

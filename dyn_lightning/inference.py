@@ -68,8 +68,8 @@ class Predictor:
         network: (1, samples) → (1, frames), as :func:`load_artifact` gives it.
         metadata: of the artifact: ``sample_rate``, ``hop_length``, ``first_frame_centre_s``, ``threshold``;
             and, where there, ``threshold_on`` ("logit", the default, or "probability": scores are then
-            sigmoids), ``n_fft``, ``min_speech_s``, ``min_silence_s``, ``context_frames`` (frames that padding at
-            an edge reaches; else found from the layers).
+            sigmoids), ``n_fft``, ``min_speech_s``, ``min_silence_s``, ``context_frames`` (frames that padding
+            at an edge reaches; else found from the layers).
         block_s: seconds of audio per pass.
         overlap_s: seconds by which windows reach into their neighbours.
         threshold: instead of the artifact's; a frame is speech from there upwards.

@@ -59,13 +59,14 @@ class DynamicModule(lightning.LightningModule):
         lr: learning rate of the weights.
         weight_decay: of the weights; λ has none.
         lr_lam: learning rate of log λ.
-        lr_schedule: "cosine" (to 0 over the whole run) or "constant"; λ's learning rate is constant.
+        lr_schedule: "cosine" (to 0 at the end of the run) or "constant"; λ's learning rate is constant.
+        lr_hold: share of the run before the cosine begins.
         gradient_clip_lam: largest gradient norm of all λ together. The weights' is the trainer's
             ``gradient_clip_val``, and neither affects the other.
 
     Attributes:
         network: the backbone, dynamic unless nothing is learned.
-        complexity: its parameters and FLOPs.
+        example_shape: shape of the example input; None for a backbone that was dynamic already.
         is_dynamic: whether there are sizes to learn.
         threshold: score at the equal error rate of the latest validation, where the task has one; else NaN.
 
@@ -87,7 +88,7 @@ class DynamicModule(lightning.LightningModule):
         fixed: list[str] | None = None,
         ties: list[list[str]] | None = None,
         mel_spacing: str = "respaced",
-        boundary: str = "rotation",
+        boundary: str = "taper",
         example_duration_s: float | None = 1.0,
         example_shape: list[int] | None = None,
         optimizer: OptimizerCallable = torch.optim.Adam,
@@ -95,19 +96,22 @@ class DynamicModule(lightning.LightningModule):
         weight_decay: float = 0.0,
         lr_lam: float = 5e-3,
         lr_schedule: Schedule = "cosine",
+        lr_hold: float = 0.0,
         gradient_clip_lam: float | None = 1.0,
     ) -> None:
         super().__init__()
+        self._plain_complexity: Complexity | None = None
+        self.example_shape: tuple[int, ...] | None = None
         if isinstance(backbone, DynamicNetwork):
             if dynamic is not None or fixed or ties:
                 raise ValueError("the backbone has widths already: give dynamic, fixed and ties to dynamize")
             self.network: Any = backbone
-            self.complexity: Complexity = backbone.complexity
         else:
             example = example_input(backbone, example_duration_s, example_shape)
+            self.example_shape = tuple(example.shape)
             if dynamic is not None and not dynamic:
                 self.network = backbone
-                self.complexity = plain_complexity(backbone, example, example_duration_s)
+                self._plain_complexity = plain_complexity(backbone, example, example_duration_s)
             else:
                 self.network = dynamize(
                     backbone,
@@ -119,7 +123,6 @@ class DynamicModule(lightning.LightningModule):
                     mel_spacing=mel_spacing,
                     boundary=boundary,
                 )
-                self.complexity = self.network.complexity
         self.is_dynamic = isinstance(self.network, DynamicNetwork)
         if self.is_dynamic and objective is None:
             raise ValueError(
@@ -130,6 +133,7 @@ class DynamicModule(lightning.LightningModule):
         self.optimizer = optimizer
         self.lr, self.weight_decay, self.lr_lam = lr, weight_decay, lr_lam
         self.lr_schedule: Schedule = lr_schedule
+        self.lr_hold = lr_hold
         self.gradient_clip_lam = gradient_clip_lam
         self.save_hyperparameters(ignore=["backbone", "task", "objective", "optimizer"])
         self._evaluations: dict[str, nn.ModuleList] = {}
@@ -138,6 +142,12 @@ class DynamicModule(lightning.LightningModule):
         self.register_buffer("threshold", torch.tensor(float("nan")))
         self._mirror: tuple[Phase, int, int] | None = None
         self.register_load_state_dict_post_hook(lambda module, _keys: setattr(module, "_mirror", None))
+
+    @property
+    def complexity(self) -> Complexity:
+        """Parameters and FLOPs of the network as functions of its widths."""
+        complexity: Complexity = self._plain_complexity or self.network.complexity
+        return complexity
 
     @property
     def widths(self) -> Mapping[str, Width]:
@@ -217,17 +227,19 @@ class DynamicModule(lightning.LightningModule):
         self.log("train/loss", task_loss.detach(), prog_bar=True, batch_size=1)
         if not self.is_dynamic:
             return task_loss
+        if self.phase != "settle":
+            # The objective keeps state: all processes must see the same loss.
+            seen = self.trainer.strategy.reduce(task_loss.detach(), reduce_op="mean")
+            self.objective.observe(seen)
         if self.phase != "search":
             return task_loss + 0.0 * torch.stack([w.theta for w in self.widths.values()]).sum()
-        penalty = self.penalty(task_loss)
+        penalty = self.penalty(seen)
         self.log("train/penalty", penalty.detach(), batch_size=1)
         return task_loss + penalty
 
     def penalty(self, task_loss: Tensor) -> Tensor:
-        """What the objective adds to the task loss in the search."""
-        # The objective keeps state: all processes must see the same loss.
-        seen = self.trainer.strategy.reduce(task_loss.detach(), reduce_op="mean")
-        penalty: Tensor = self.objective(self.network, seen, self.search_progress)
+        """What the objective adds to the task loss (0-d, detached) in the search."""
+        penalty: Tensor = self.objective(self.network, task_loss, self.search_progress)
         return penalty
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -247,7 +259,8 @@ class DynamicModule(lightning.LightningModule):
         optimizer = make_optimizer(
             self.network, self.optimizer, lr=self.lr, weight_decay=self.weight_decay, lr_lam=self.lr_lam
         )
-        schedule = make_schedule(optimizer, self.lr_schedule, int(self.trainer.estimated_stepping_batches))
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        schedule = make_schedule(optimizer, self.lr_schedule, total_steps, self.lr_hold)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _metrics(self, stage: str, index: int) -> TaskMetrics:

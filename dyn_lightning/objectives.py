@@ -17,6 +17,10 @@ from dyn_lightning.complexity import Complexity
 from dyn_lightning.width import Width
 
 
+ROUNDING = 0.01
+"""Share of a unit by which K may stand above an integer and still count as that integer."""
+
+
 class Objective(nn.Module):
     """Base of the objectives: no penalty, never finished, freezes at the kept sizes ⌊K⌋."""
 
@@ -27,6 +31,9 @@ class Objective(nn.Module):
 
     def check(self, dynamic: Any) -> None:
         """Raise ValueError where the goal cannot be met by this network."""
+
+    def observe(self, task_loss: Tensor) -> None:
+        """See the task loss (0-d, detached) of every step before the sizes are final, warm-up included."""
 
     def final_sizes(self, dynamic: Any) -> dict[str, int]:
         """Elements that each Width is frozen at when the search ends."""
@@ -159,6 +166,70 @@ class FlopsBudget(Objective):
             mu = (self.proportional * error + self.integral_error).clamp(min=0.0) * self.loss_scale
             self.met.copy_(self.met | (log_share <= math.log(goal)))
         return mu * log_share
+
+
+class LossTolerance(Objective):
+    """Shrinks as far as the task loss allows: no weight to tune, and no size or cost to name.
+
+    ``penalty = μ · L₀ · log(learnable FLOPs)``, L₀ being the loss of the first step. μ grows while the running task
+    loss stays under its best value so far plus a tolerance, and falls as soon as it does not, so that the size comes
+    to rest where the next element would cost more than the tolerance. Sizes freeze at ⌈K⌉: the loss was tolerable
+    with the boundary unit at work, so it is kept.
+
+    Args:
+        tolerance: loss that may be given up for size, as a share of what training has gained (L₀ − best).
+        rate: largest relative change of μ in a step.
+        memory: of the running loss, per step.
+        weight_min, weight_max: limits of μ.
+    """
+
+    first_loss: Tensor
+    running_loss: Tensor
+    best_loss: Tensor
+    log_weight: Tensor
+
+    def __init__(
+        self,
+        tolerance: float = 0.01,
+        *,
+        rate: float = 0.1,
+        memory: float = 0.95,
+        weight_min: float = 1e-3,
+        weight_max: float = 10.0,
+    ) -> None:
+        super().__init__()
+        if not 0.0 < tolerance < 1.0:
+            raise ValueError(f"tolerance must lie between 0 and 1, got {tolerance}")
+        self.tolerance = tolerance
+        self.rate = rate
+        self.memory = memory
+        self.limits = (math.log(weight_min), math.log(weight_max))
+        self.register_buffer("first_loss", torch.tensor(math.nan))
+        self.register_buffer("running_loss", torch.tensor(math.nan))
+        self.register_buffer("best_loss", torch.tensor(math.inf))
+        self.register_buffer("log_weight", torch.tensor(self.limits[0]))
+
+    @torch.no_grad()
+    def observe(self, task_loss: Tensor) -> None:
+        self.first_loss.copy_(torch.where(self.first_loss.isnan(), task_loss, self.first_loss))
+        running = torch.where(self.running_loss.isnan(), task_loss, self.running_loss)
+        self.running_loss.copy_(self.memory * running + (1 - self.memory) * task_loss)
+
+    def forward(self, dynamic: Any, task_loss: Tensor, progress: float) -> Tensor:
+        with torch.no_grad():
+            self.best_loss.copy_(torch.minimum(self.best_loss, self.running_loss))
+            slack = self.tolerance * (self.first_loss - self.best_loss).clamp(min=1e-12)
+            room = ((self.best_loss + slack - self.running_loss) / slack).clamp(-1.0, 1.0)
+            self.log_weight.add_(self.rate * room).clamp_(*self.limits)
+            weight = self.log_weight.exp() * self.first_loss.abs()
+        return weight * learnable_share(dynamic.complexity).log()
+
+    def final_sizes(self, dynamic: Any) -> dict[str, int]:
+        sizes = {}
+        for name, width in dynamic.widths.items():
+            units = math.ceil(float(width.k.detach()) / width.multiple_of - ROUNDING)
+            sizes[name] = min(max(1, units) * width.multiple_of, width.full_size)
+        return sizes
 
 
 def learnable_share(complexity: Complexity) -> Tensor:

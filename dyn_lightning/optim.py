@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -15,6 +15,7 @@ from dyn_lightning.layers.base import DynamicLayer, used_mask
 from dyn_lightning.width import Width
 
 Schedule = Literal["cosine", "constant"]
+Block = tuple[slice, ...]
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
 
 
@@ -61,54 +62,85 @@ def make_optimizer(
 
 
 def protect_unused(optimizer: Optimizer, network: nn.Module) -> None:
-    """Keep an optimiser from changing elements that the current widths leave out.
+    """Keep an optimiser from changing elements of parameters that the current widths leave out.
 
     They have a gradient of zero, yet weight decay and the momentum of earlier steps would still move them.
     Where a parameter is in use as a whole, nothing is done.
     """
     layers = [m for m in network.modules() if isinstance(m, DynamicLayer)]
-    before: list[tuple[nn.Parameter, Tensor, list[Tensor]]] = []
+    blocks: dict[tuple[int, str, tuple[int, ...]], list[Block]] = {}
+    before: list[tuple[Tensor, Tensor]] = []
 
     def remember(_optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         before.clear()
-        for layer in layers:
-            if all(w.current == w.full_size for w in layer.widths()):
+        for number, layer in enumerate(layers):
+            widths = layer.widths()
+            sizes = tuple(width.current for width in widths)
+            if all(size == width.full_size for size, width in zip(sizes, widths, strict=True)):
                 continue
-            for name, parameter in layer._parameters.items():
-                if parameter is None or not parameter.requires_grad:
+            for name, parameter in layer.named_parameters(recurse=False):
+                if not parameter.requires_grad:
                     continue
-                used = used_mask(layer, name, device=parameter.device)
-                if used is not None:
-                    before.append((parameter, parameter.detach().clone(), used))
+                key = (number, name, sizes)
+                if key not in blocks:
+                    used = used_mask(layer, name, device=torch.device("cpu"))
+                    if len(blocks) > 1000:
+                        blocks.clear()
+                    blocks[key] = [] if used is None else unused_blocks(used, parameter.shape)
+                before.extend((part, part.clone()) for part in (parameter.data[b] for b in blocks[key]))
 
     def restore(_optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
-        with torch.no_grad():
-            for parameter, old, used in before:
-                block = torch.meshgrid(*used, indexing="ij") if len(used) > 1 else (used[0],)
-                old[block] = parameter[block]
-                parameter.copy_(old)
+        for part, old in before:
+            part.copy_(old)
         before.clear()
 
     optimizer.register_step_pre_hook(remember)
     optimizer.register_step_post_hook(restore)
 
 
-def make_schedule(optimizer: Optimizer, schedule: Schedule, total_steps: int) -> LambdaLR:
+def unused_blocks(used: Sequence[Tensor], shape: Sequence[int]) -> list[Block]:
+    """Slices that together cover, without overlap, the elements of a tensor that are not in use.
+
+    Args:
+        used: for each dimension the positions in use, ascending; an element is in use where all of its are.
+        shape: of the tensor.
+    """
+    blocks: list[Block] = []
+    inside: list[Block] = [()]
+    for index, size in zip(used, shape, strict=True):
+        breaks = (index.diff() != 1).nonzero().flatten() + 1
+        starts = index[torch.cat([breaks.new_zeros(1), breaks])].tolist()
+        stops = [*(index[breaks - 1] + 1).tolist(), int(index[-1]) + 1]
+        gaps = zip([0, *stops], [*starts, size], strict=True)
+        outside = [slice(a, b) for a, b in gaps if a < b]
+        blocks += [(*done, gap) for done in inside for gap in outside]
+        inside = [(*done, slice(a, b)) for done in inside for a, b in zip(starts, stops, strict=True)]
+    return blocks
+
+
+def make_schedule(
+    optimizer: Optimizer, schedule: Schedule, total_steps: int, hold: float = 0.0
+) -> LambdaLR:
     """Learning rate over the steps of a run: of the weights by ``schedule``, of λ constant.
 
     Args:
         optimizer: its first group holds the weights.
         schedule: "cosine" (half a cosine down to 0 at ``total_steps``) or "constant".
         total_steps: optimiser steps in the run.
+        hold: share of the run before the cosine begins.
 
     Raises:
-        ValueError: for an unknown schedule.
+        ValueError: for an unknown schedule, or ``hold`` outside [0, 1).
     """
     if schedule not in ("cosine", "constant"):
         raise ValueError(f"lr_schedule={schedule!r} is unknown: use cosine or constant")
+    if not 0.0 <= hold < 1.0:
+        raise ValueError(f"lr_hold={hold} must lie in [0, 1)")
+    start = round(hold * total_steps)
 
     def cosine(step: int) -> float:
-        return 0.5 * (1.0 + math.cos(math.pi * min(step, total_steps) / max(1, total_steps)))
+        done = (min(step, total_steps) - start) / max(1, total_steps - start)
+        return 0.5 * (1.0 + math.cos(math.pi * max(0.0, done)))
 
     def constant(_step: int) -> float:
         return 1.0

@@ -121,7 +121,7 @@ def plot_history(history: Mapping[str, Sequence[float]], path: str | os.PathLike
     """
     steps = history.get("step", ())
     if not steps:
-        raise ValueError("the history is empty: nothing was logged (log_every_n_steps above the run's length?)")
+        raise ValueError("the history is empty: set log_every_n_steps below the number of steps")
     figure = Figure(figsize=(7, 6), layout="constrained")
     FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, sharex=True)
@@ -132,7 +132,8 @@ def plot_history(history: Mapping[str, Sequence[float]], path: str | os.PathLike
     above.set_ylim(bottom=0)
     if 0 < len(above.lines) <= 12:
         above.legend(fontsize="small", ncols=2)
-    for unit, label in (("flops_per_second", "MFLOPs per second of audio"), ("flops_per_call", "MFLOPs per call")):
+    labels = {"flops_per_second": "MFLOPs per second of audio", "flops_per_call": "MFLOPs per call"}
+    for unit, label in labels.items():
         if f"complexity/{unit}" in history:
             below.step(steps, [v / 1e6 for v in history[f"complexity/{unit}"]], where="post", color="black")
             below.set_ylabel(label)

@@ -15,20 +15,21 @@ from dyn_lightning.functional import BOUNDARIES, active_size, boundary_noise, ke
 class Width(nn.Module):
     """A layer size that is learned: λ in [λ_min, 1], of which N elements remain K = λN.
 
-    λ lives in log space (λ = e^θ), so that a step of θ is a relative change of the size whatever the size. Three
-    states: at rest (``learning`` off: all sizes follow λ, no noise), learning (the boundary unit is noisy in training
-    mode) and frozen (an integer buffer rules; λ is not read, yet stays in the graph for DDP).
+    λ lives in log space (λ = e^θ), so that a step of θ is a relative change of the size whatever the size.
+    Three states: at rest (``learning`` off: all sizes follow λ, no noise), learning (the boundary unit is
+    noisy in training mode) and frozen (an integer buffer rules; λ is not read, yet stays in the graph for DDP).
 
     Args:
         full_size: N, in elements.
         multiple_of: elements given up together: a head, or 8 channels on hardware that likes them.
-        groups: the elements form this many equal blocks that shrink together; ``multiple_of`` spans all of them.
+        groups: the elements form this many equal blocks that shrink together; ``multiple_of`` spans all of
+            them.
         lam_min: least λ; one unit when absent, and never less.
         boundary: how the boundary unit passes away, a name in ``functional.BOUNDARIES``.
 
     Raises:
-        ValueError: if ``boundary`` is unknown, ``lam_min`` lies outside (0, 1], or ``multiple_of`` or ``groups`` do
-            not fit ``full_size``.
+        ValueError: if ``boundary`` is unknown, ``lam_min`` lies outside (0, 1], or ``multiple_of`` or
+            ``groups`` do not fit ``full_size``.
     """
 
     _frozen_size: Tensor
@@ -41,7 +42,7 @@ class Width(nn.Module):
         multiple_of: int = 1,
         groups: int = 1,
         lam_min: float | None = None,
-        boundary: str = "rotation",
+        boundary: str = "taper",
     ) -> None:
         super().__init__()
         if full_size < 1 or groups < 1 or full_size % groups:
@@ -63,7 +64,9 @@ class Width(nn.Module):
     def set_multiple_of(self, multiple_of: int) -> None:
         """Set the elements in a unit; rounded up to a multiple of ``groups``."""
         if not 1 <= multiple_of <= self.full_size:
-            raise ValueError(f"multiple_of={multiple_of} must lie in 1…{self.full_size}, the width's full size")
+            raise ValueError(
+                f"multiple_of={multiple_of} must lie in 1…{self.full_size}, the width's full size"
+            )
         self.multiple_of = math.ceil(multiple_of / self.groups) * self.groups
         self.units = math.ceil(self.full_size / self.multiple_of)
         self.lam_min = max(self.lam_min, 1.0 / self.units)
@@ -72,11 +75,15 @@ class Width(nn.Module):
         return {**self.__dict__, "_cache": None}
 
     def _read(self) -> tuple[float, int, bool]:
-        """(K in units, frozen size in elements or −1, learning) as Python numbers; on a GPU one transfer for each new value."""
+        """(K in units, frozen size or −1, learning) in Python; on a GPU one transfer for each new value."""
         tensors = (self.theta, self._frozen_size, self._learning)
         key = tuple((id(t), t._version) for t in tensors) if self.theta.is_cuda else None
         if key is None or self._cache is None or self._cache[0] != key:
-            flat = torch.stack([t.detach().double() for t in tensors]).tolist() if key else [t.item() for t in tensors]
+            flat = (
+                torch.stack([t.detach().double() for t in tensors]).tolist()
+                if key
+                else [t.item() for t in tensors]
+            )
             value = (math.exp(flat[0]) * self.units, int(flat[1]), bool(flat[2]))
             if key is None:
                 return value
@@ -146,7 +153,8 @@ class Width(nn.Module):
         self._learning.fill_(learning)
 
     def freeze(self, size: int | None = None) -> None:
-        """Fix the size at ``size`` elements (the kept size when absent), rounded down to whole units, one at least.
+        """Fix the size at ``size`` elements (the kept size when absent), rounded down to whole units (one at
+        least).
 
         Raises ValueError outside 1…N.
         """
@@ -179,7 +187,8 @@ class Width(nn.Module):
         Args:
             x: elements in use.
             dim: the dimension.
-            repeats: the dimension holds the width this many times, one after another, each with a unit of its own.
+            repeats: the dimension holds the width this many times, one after another, each with a unit of its
+                own.
         """
         if not self.noisy:
             return x
@@ -192,20 +201,21 @@ class Width(nn.Module):
         return (self.active - 1) % self.multiple_of + 1
 
     def indices(self, size: int) -> Tensor:
-        """Positions, within the full dimension, of the elements in use at ``size`` elements: (size,), int64."""
+        """Positions within the full dimension of the elements in use at ``size``: (size,), int64."""
         block, kept = self.full_size // self.groups, size // self.groups
         return (torch.arange(self.groups)[:, None] * block + torch.arange(kept)).flatten()
 
     def extra_repr(self) -> str:
         state = "frozen" if self.frozen else "learning" if self.learning else "at rest"
-        return f"{self.size} of {self.full_size}, lam_min={self.lam_min:.4g}, multiple_of={self.multiple_of}, {state}"
+        size = f"{self.size} of {self.full_size}"
+        return f"{size}, lam_min={self.lam_min:.4g}, multiple_of={self.multiple_of}, {state}"
 
 
 class Layout:
     """How one tensor dimension is made of Widths: the row-major product of fixed sizes and Widths.
 
-    A GRU's gate rows are ``Layout(3, width)``, channels × bands flattened into one dimension ``Layout(width, 20)``,
-    both directions of a bidirectional layer ``Layout(2, width)``.
+    A GRU's gate rows are ``Layout(3, width)``, channels × bands flattened into one dimension
+    ``Layout(width, 20)``, both directions of a bidirectional layer ``Layout(2, width)``.
 
     Args:
         factors: fixed sizes, Widths, or Layouts, outermost first; ones are left out.
@@ -240,7 +250,7 @@ class Layout:
         return math.prod(f.size if isinstance(f, Width) else f for f in self.factors)
 
     def indices(self, sizes: Iterable[int], device: torch.device | None = None) -> Tensor:
-        """Positions in use, in the full dimension, for one size for each Width: (n,), int64; kept for each size."""
+        """Positions in use in the full dimension, given one size for each Width: (n,), int64."""
         sizes = tuple(sizes)
         key = (*sizes, device)
         if key not in self._cache:
@@ -258,7 +268,7 @@ class Layout:
         return self._cache[key]
 
     def take(self, x: Tensor, dim: int, *, kept: bool = False) -> Tensor:
-        """Cut a full-size dimension down to the elements in use (``kept``: to those that consolidation keeps)."""
+        """Cut a full-size dimension down to the elements in use (``kept``: that consolidation keeps)."""
         sizes = [w.size if kept else w.current for w in self.widths]
         if all(s == w.full_size for s, w in zip(sizes, self.widths, strict=True)):
             return x

@@ -1,4 +1,4 @@
-"""An artifact gives the network back bit for bit, imports nothing foreign, and names what is wrong."""
+"""An artifact gives the network back, imports nothing foreign, and names what is wrong."""
 
 import functools
 import json
@@ -94,7 +94,7 @@ def test_consolidated_network_comes_back(tmp_path):
     audio = torch.randn(2, 9000)
     assert not loaded.training
     assert type(loaded) is CRNNVAD
-    torch.testing.assert_close(loaded(audio), small.eval()(audio), rtol=0, atol=0)
+    assert_same(loaded, small, audio)
     assert metadata.items() <= found.items()
     assert (found["hop_length"], found["n_fft"]) == (128, 1024)
     assert found["first_frame_centre_s"] == small.first_frame_centre_s
@@ -112,7 +112,7 @@ def test_arguments_kept_nowhere_have_to_be_given(tmp_path):
     save_artifact(small, tmp_path / "a", metadata={}, backbone=entry)
     loaded, _ = load_artifact(tmp_path / "a")
     audio = torch.randn(1, 9000)
-    torch.testing.assert_close(loaded(audio), small.eval()(audio), rtol=0, atol=0)
+    assert_same(loaded, small, audio)
     with pytest.raises(ArtifactError, match="give the arguments"):
         save_artifact(small, tmp_path / "a", metadata={}, backbone={**entry, "init_args": {}})
 
@@ -132,7 +132,7 @@ def test_foreign_class_is_not_imported_unless_trusted(tmp_path, monkeypatch):
     loaded, _ = load_artifact(tmp_path / "a", backbone=Foreign(3))
     assert loaded.second is loaded.first[0]
     x = torch.randn(2, 3)
-    torch.testing.assert_close(loaded(x), small(x), rtol=0, atol=0)
+    assert_same(loaded, small, x)
     with pytest.raises(ArtifactError, match="n_features"):
         load_artifact(tmp_path / "a", backbone=Foreign(4))
 
@@ -193,6 +193,12 @@ def test_other_folders_are_left_alone(tmp_path):
     with pytest.raises(ArtifactError, match=r"other files \(thesis\.tex\)"):
         save_artifact(small_vad()[1], tmp_path, metadata={})
     assert (tmp_path / "thesis.tex").exists()
+
+
+def assert_same(loaded, small, x):
+    torch.testing.assert_close(dict(loaded.state_dict()), dict(small.state_dict()), rtol=0, atol=0)
+    # Where in memory weights lie may change the order of a sum.
+    torch.testing.assert_close(loaded(x), small.eval()(x), rtol=1e-5, atol=1e-6)
 
 
 def edit(folder, change):

@@ -15,7 +15,7 @@ from dyn_lightning.module import DynamicModule
 
 
 class BatchNormReestimation(Callback):
-    """Re-estimates the running statistics of every BatchNorm before a validation in search, and at the freeze.
+    """Re-estimates BatchNorm statistics before each validation in search, and when the widths freeze.
 
     The running statistics of a network whose sizes change lag behind, and those gathered under noise do not
     fit the network without noise. The latest training batches are kept for it; the network runs on them as in

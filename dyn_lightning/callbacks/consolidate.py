@@ -28,7 +28,7 @@ class Consolidate(Callback):
 
     The folder then holds the artifact (weights, architecture and the report). The report names the largest
     difference between the network that was trained and the small one, on validation batches. With a
-    ``ComplexityLogger`` a figure of widths and FLOPs over the steps, ``<dirpath>.widths.png``, lies beside it.
+    ``ComplexityLogger`` a figure of widths and FLOPs over the steps lies beside it, ``<dirpath>.widths.png``.
 
     Args:
         dirpath: folder of the artifact; None: ``artifact`` in the logger's folder.
@@ -72,18 +72,25 @@ def with_best_weights(module: DynamicModule, checkpoint: str) -> DynamicModule:
     return chosen
 
 
-def load_checkpoint(module: DynamicModule, checkpoint: str) -> None:
+def load_checkpoint(module: DynamicModule, checkpoint: str, *, weights_only: bool = True) -> None:
     """Load weights, sizes and phase from a checkpoint of a fit.
+
+    Args:
+        module: of the configuration that the checkpoint was made with.
+        checkpoint: the file.
+        weights_only: load tensors and primitives alone; anything else in a checkpoint can run code.
 
     Raises:
         ValueError: names the file, if it is no such checkpoint or belongs to another network.
     """
     try:
-        content = torch.load(checkpoint, map_location=module.device, weights_only=True)
+        if not Path(checkpoint).is_file():
+            raise OSError("no such file")
+        content = torch.load(checkpoint, map_location=module.device, weights_only=weights_only)
         module.on_load_checkpoint(content)
         module.load_state_dict(content["state_dict"])
     except (OSError, KeyError, RuntimeError) as error:
-        raise ValueError(f"{checkpoint}: does not fit this configuration ({error}); give its own") from error
+        raise ValueError(f"{checkpoint}: cannot be loaded with this configuration ({error})") from error
 
 
 def validation_inputs(trainer: lightning.Trainer, module: DynamicModule, batches: int) -> list[Any]:
@@ -130,7 +137,8 @@ def summary(report: Report, dirpath: Path) -> str:
     """What consolidation did, in two lines."""
     unit = report.unit.replace("_", " ").replace("flops", "FLOPs")
     sizes = ", ".join(f"{name} {kept}/{full}" for name, (kept, full) in report.sizes.items())
-    difference = "" if report.largest_difference is None else f", outputs within {report.largest_difference:.2g}"
+    largest = report.largest_difference
+    difference = "" if largest is None else f", outputs within {largest:.2g}"
     return (
         f"consolidated: {report.flops_before:.4g} → {report.flops:.4g} {unit}, "
         f"{report.parameters_before} → {report.parameters} parameters{difference}; {dirpath}\n  {sizes}"

@@ -32,7 +32,7 @@ class PhaseSwitch(Callback):
 
     def __init__(
         self,
-        warmup_epochs: int,
+        warmup_epochs: int = 0,
         search_epochs: int | None = None,
         monitor: str | None = None,
         patience: int = 3,

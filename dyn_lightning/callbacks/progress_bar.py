@@ -11,7 +11,7 @@ from dyn_lightning.module import DynamicModule
 
 
 class WidthsProgressBar(RichProgressBar):
-    """Lightning's RichProgressBar with the phase of the run and the MFLOPs per second of audio (or per call)."""
+    """Lightning's RichProgressBar with the phase and the MFLOPs per second of audio (or per call)."""
 
     def __init__(self, refresh_rate: int = 1, leave: bool = False) -> None:
         super().__init__(refresh_rate=refresh_rate, leave=leave)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from typing import Any
+
 import lightning
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
@@ -52,9 +54,13 @@ class WidthsCheckpoint(ModelCheckpoint):
         if not (trainer.fast_dev_run or trainer.sanity_checking):
             assert self.dirpath is not None
             self.last_model_path = os.path.join(self.dirpath, f"{self.CHECKPOINT_NAME_LAST}.ckpt")
-            trainer.save_checkpoint(self.last_model_path)
+            trainer.save_checkpoint(self.last_model_path, weights_only=False)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
         if not self.best_model_path:
             self.best_model_path = self.last_model_path
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        # A resumed run may log into another folder; what was best before still counts.
+        super().load_state_dict({**state_dict, "dirpath": self.dirpath})

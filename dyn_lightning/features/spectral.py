@@ -59,7 +59,8 @@ class Spectrogram(nn.Module):
             return_complex=True,
         )
         if self.power == 2.0:  # without complex numbers, which ONNX lacks
-            return torch.view_as_real(stft).square().sum(-1)
+            real, imaginary = torch.view_as_real(stft).unbind(-1)
+            return real.square() + imaginary.square()
         return stft.abs().pow(self.power)
 
     def extra_repr(self) -> str:

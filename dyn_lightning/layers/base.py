@@ -17,9 +17,10 @@ Size = int | Width | Layout
 class DynamicLayer(nn.Module):
     """A torch.nn layer whose sizes may follow Widths.
 
-    ``out_width``: this layer produces the width (dynamic complexity layer, DCL). ``in_width``: its input has the
-    width, or a Layout of widths (adaptive, ACL). Both, or neither. Widths are referred to, not registered: they belong
-    to no layer. Parameters keep torch.nn's names and full shapes; a forward pass uses slices of them.
+    ``out_width``: this layer produces the width (dynamic complexity layer, DCL). ``in_width``: its input has
+    the width, or a Layout of widths (adaptive, ACL). Both, or neither. Widths are referred to, not
+    registered: they belong to no layer. Parameters keep torch.nn's names and full shapes; a forward pass uses
+    slices of them.
 
     Subclasses inherit from their torch.nn class, name it in ``plain_class`` and say by ``layouts`` what the
     dimensions of their parameters and buffers are made of.
@@ -38,7 +39,8 @@ class DynamicLayer(nn.Module):
             for dim, (layout, size) in enumerate(zip(dims, tensor.shape, strict=True)):
                 if layout is not None and layout.full_size != size:
                     raise ValueError(
-                        f"{type(self).__name__}.{name} has {size} in dimension {dim}, its width {layout.full_size}"
+                        f"{type(self).__name__}.{name} has {size} elements in dimension {dim}, "
+                        f"its width {layout.full_size}"
                     )
 
     @classmethod
@@ -101,7 +103,7 @@ class DynamicLayer(nn.Module):
         return self._parameters[name] if name in self._parameters else self._buffers.get(name)
 
     def cut(self, name: str, *, kept: bool = False) -> Any:
-        """A parameter or buffer cut to the elements in use (``kept``: that consolidation keeps); None stays None."""
+        """A parameter or buffer cut to the elements in use (``kept``: that consolidation keeps), or None."""
         x = self._tensor(name)
         if x is not None:
             for dim, layout in enumerate(self.layouts().get(name, ())):

@@ -12,8 +12,8 @@ from dyn_lightning.width import Layout, Width, as_layout
 class _Conv(DynamicLayer):
     """Shared by the convolutions: channels are dimension 1 of input and output.
 
-    A depthwise convolution (as many groups as channels) produces no size of its own: it follows ``in_width``. Other
-    grouped convolutions have fixed sizes.
+    A depthwise convolution (as many groups as channels) produces no size of its own: it follows ``in_width``.
+    Other grouped convolutions have fixed sizes.
     """
 
     in_channels: int
@@ -31,7 +31,9 @@ class _Conv(DynamicLayer):
         learned = [name for name, width in widths.items() if width is not None]
         if self.groups > 1 and learned:
             if not self.depthwise:
-                raise ValueError(f"a convolution of {self.groups} groups and {self.in_channels} channels is fixed")
+                raise ValueError(
+                    f"a convolution of {self.groups} groups and {self.in_channels} channels is fixed"
+                )
             if "out_width" in learned:
                 raise ValueError("a depthwise convolution follows its input: give in_width alone")
         super().bind(**widths)
@@ -75,7 +77,7 @@ class _PlainConv(_Conv):
 
     def forward(self, input: Tensor) -> Tensor:
         y = self._convolve(input)
-        return y if self.depthwise else self.noise(y, 1)
+        return y if self.depthwise else self.noise(y, -1 - len(self.kernel_size))
 
     def _convolve(self, x: Tensor) -> Tensor:
         conv: Any = F.conv1d if len(self.kernel_size) == 1 else F.conv2d
@@ -94,7 +96,7 @@ class Conv1d(_PlainConv, nn.Conv1d):
 
 
 class Conv2d(_PlainConv, nn.Conv2d):
-    """torch.nn.Conv2d with learned channels. Shapes: (batch, in, height, width) → (batch, out, height, width)."""
+    """torch.nn.Conv2d with learned channels. Shapes: (batch, in, …) → (batch, out, …)."""
 
     plain_class = nn.Conv2d
 
@@ -109,7 +111,7 @@ class _TransposedConv(_Conv):
         conv: Any = F.conv_transpose1d if spatial == 1 else F.conv_transpose2d
         weight, bias = self.cut("weight"), self.cut("bias")
         y = conv(input, weight, bias, me.stride, me.padding, padding, self._groups, me.dilation)
-        return y if self.depthwise else self.noise(y, 1)
+        return y if self.depthwise else self.noise(y, -1 - len(self.kernel_size))
 
 
 class ConvTranspose1d(_TransposedConv, nn.ConvTranspose1d):
@@ -119,6 +121,6 @@ class ConvTranspose1d(_TransposedConv, nn.ConvTranspose1d):
 
 
 class ConvTranspose2d(_TransposedConv, nn.ConvTranspose2d):
-    """torch.nn.ConvTranspose2d with learned channels. Shapes: (batch, in, height, width) → (batch, out, …)."""
+    """torch.nn.ConvTranspose2d with learned channels. Shapes: (batch, in, …) → (batch, out, …)."""
 
     plain_class = nn.ConvTranspose2d

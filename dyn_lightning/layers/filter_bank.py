@@ -16,9 +16,9 @@ from dyn_lightning.width import Layout, Width, as_layout
 class MelFilterBank(DynamicLayer, PlainMelFilterBank):
     """features.MelFilterBank with a learned number of bands.
 
-    ``spacing="respaced"``: K bands always span the whole frequency range, and their spacing is a continuous function
-    of the real-valued K while searching, so that no band jumps when one leaves. ``spacing="dropped"``: the bands stay
-    where they are and the highest are given up.
+    ``spacing="respaced"``: K bands always span the whole frequency range, and their spacing is a continuous
+    function of the real-valued K while searching, so that no band jumps when one leaves.
+    ``spacing="dropped"``: the bands stay where they are and the highest are given up.
 
     ``quiet``: a LogCompression behind the bank makes the boundary noise in this bank's place.
 
@@ -56,7 +56,7 @@ class MelFilterBank(DynamicLayer, PlainMelFilterBank):
     def _filters(self) -> Tensor:
         """The filters in use, (bins, bands)."""
         width = self.out_width
-        if width is None or self.spacing == "dropped" or width.current == self.n_mels and not width.noisy:
+        if width is None or self.spacing == "dropped" or (width.current == self.n_mels and not width.noisy):
             return self.cut("fb")
         if not width.noisy:
             return self._bank(width.current)
@@ -96,9 +96,9 @@ class LogCompression(DynamicLayer, PlainLogCompression):
 def respaced_filters(bank: PlainMelFilterBank, k: Tensor, n_mels: int) -> Tensor:
     """Triangular mel filters for a real-valued number of bands K: (bins, n_mels).
 
-    Band i rises from the i-th to the (i+1)-th and falls to the (i+2)-th of K + 2 points spaced equally in mel; at an
-    integer K these are torchaudio's ``melscale_fbanks`` of K bands. Of a fraction of a band, the highest, what lies
-    above ``f_max`` is cut off.
+    Band i rises from the i-th to the (i+1)-th and falls to the (i+2)-th of K + 2 points spaced equally in
+    mel; at an integer K these are torchaudio's ``melscale_fbanks`` of K bands. Of a fraction of a band, the
+    highest, what lies above ``f_max`` is cut off.
     """
     points_mel = bank.mel_min + (bank.mel_max - bank.mel_min) / (k + 1) * torch.arange(
         n_mels + 2, device=k.device, dtype=torch.float32
@@ -108,4 +108,4 @@ def respaced_filters(bank: PlainMelFilterBank, k: Tensor, n_mels: int) -> Tensor
     slopes = points_hz[None, :] - bins_hz[:, None]
     steps = points_hz.diff()
     down, up = -slopes[:, :-2] / steps[:-1], slopes[:, 2:] / steps[1:]
-    return torch.minimum(down, up).clamp_min(0.0)
+    return torch.minimum(down, up).clamp_min(0.0).masked_fill(bins_hz[:, None] > bank.f_max, 0.0)

@@ -74,7 +74,7 @@ class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
 
 
 class LayerNorm(_Follower, nn.LayerNorm):
-    """torch.nn.LayerNorm over the last dimension, which follows a width; it normalises over the elements in use.
+    """torch.nn.LayerNorm over the elements in use of the last dimension, which follows a width.
 
     Shapes: (…, features), unchanged.
     """
@@ -90,7 +90,7 @@ class LayerNorm(_Follower, nn.LayerNorm):
 
 
 class GroupNorm(_Follower, nn.GroupNorm):
-    """torch.nn.GroupNorm that follows a width. The number of groups stays, and every group loses channels alike.
+    """torch.nn.GroupNorm that follows a width. Its number of groups stays; all of them lose channels alike.
 
     Shapes: (batch, channels, …), unchanged. The width must have been made with this layer's ``num_groups``.
     """
@@ -104,7 +104,9 @@ class GroupNorm(_Follower, nn.GroupNorm):
             return
         first = layout.factors[0]
         if isinstance(first, int) or len(layout.widths) != 1 or first.groups % self.num_groups:
-            raise ValueError(f"{self.num_groups} groups need a width that was made with groups={self.num_groups}")
+            raise ValueError(
+                f"{self.num_groups} groups need a width that was made with groups={self.num_groups}"
+            )
 
     def plain_sizes(self) -> dict[str, Any]:
         return {"num_channels": kept(self.in_width, self.num_channels)}

@@ -19,10 +19,10 @@ from dyn_lightning.width import Layout, Width
 class _Recurrent(DynamicLayer):
     """Shared by GRU and LSTM.
 
-    ``hidden_widths`` has one Width (or None) for each layer; both directions of a layer share it. The noise lies on
-    the layer's output, so that the fused kernels stay. Inside the recurrence the boundary unit is heard through
-    weights scaled by its feature's amplitude: it has faded by the time that it leaves, instead of leaving the others
-    with a jump.
+    ``hidden_widths`` has one Width (or None) for each layer; both directions of a layer share it. The noise
+    lies on the layer's output, so that the fused kernels stay. Inside the recurrence the boundary unit is
+    heard through weights scaled by its feature's amplitude: it has faded by the time that it leaves, instead
+    of leaving the others with a jump.
     """
 
     gates: int
@@ -84,7 +84,12 @@ class _Recurrent(DynamicLayer):
             rows = None if width is None else Layout(self.gates, width)
             hidden = None if width is None else Layout(width)
             for names in self._names(layer):
-                dims: tuple[tuple[Layout | None, ...], ...] = ((rows, below), (rows, hidden), (rows,), (rows,))
+                dims: tuple[tuple[Layout | None, ...], ...] = (
+                    (rows, below),
+                    (rows, hidden),
+                    (rows,),
+                    (rows,),
+                )
                 layouts.update(zip(names, dims, strict=False))
             below = None if width is None else Layout(self.directions, width)
         return layouts
@@ -118,7 +123,9 @@ class _Recurrent(DynamicLayer):
                 x = nn.functional.dropout(x, self.dropout, self.training)
         final: Any = tuple(_join([s[i] for s in states]) for i in range(2 if self.has_cell else 1))
         if packed:
-            final = tuple(s if input.unsorted_indices is None else s[:, input.unsorted_indices] for s in final)
+            final = tuple(
+                s if input.unsorted_indices is None else s[:, input.unsorted_indices] for s in final
+            )
             x = PackedSequence(x, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
         elif not batched:
             x, final = x.squeeze(0 if self.batch_first else 1), tuple(s.squeeze(1) for s in final)
@@ -128,7 +135,9 @@ class _Recurrent(DynamicLayer):
         """Initial state of one layer, (D, B, H) each; a full-size state is cut to the elements in use."""
         size = self._hidden(layer)
         if hx is None:
-            batch = int(packed.batch_sizes[0]) if packed is not None else x.shape[0 if self.batch_first else 1]
+            batch = (
+                int(packed.batch_sizes[0]) if packed is not None else x.shape[0 if self.batch_first else 1]
+            )
             return [x.new_zeros(self.directions, batch, size) for _ in range(2 if self.has_cell else 1)]
         states = hx if self.has_cell else (hx,)
         rows = slice(layer * self.directions, (layer + 1) * self.directions)
@@ -165,7 +174,7 @@ class _Recurrent(DynamicLayer):
         return y, last
 
     def to_plain(self) -> nn.Module:
-        """A torch.nn layer where all layers keep the same size, otherwise a StackedRNN of one-layer torch.nn ones."""
+        """A torch.nn layer where all layers keep the same size, otherwise a StackedRNN."""
         sizes = [self._hidden(layer, kept_sizes=True) for layer in range(self.num_layers)]
         me: Any = self
         options = {
@@ -195,7 +204,7 @@ class _Recurrent(DynamicLayer):
 
 
 def _fade_last(weight_hh: Tensor, width: Width) -> Tensor:
-    """Scale the boundary unit's columns of recurrent weights by its feature's amplitude. Shape (gates · H, H)."""
+    """Scale the boundary unit's columns, its recurrent weights, by its feature's amplitude: (gates · H, H)."""
     keep = width.amplitudes[0].to(weight_hh.dtype)
     unit = width.boundary_size // width.groups
     block = weight_hh.unflatten(1, (width.groups, -1))
@@ -218,8 +227,8 @@ def _map_state(hx: Any, function: Any) -> Any:
 class GRU(_Recurrent, nn.GRU):
     """torch.nn.GRU with learned hidden sizes. Shapes as torch.nn.GRU, H being the current size.
 
-    Initial states may be given at full or at current size. Final states of layers of different sizes are joined with
-    zeros behind the narrower ones.
+    Initial states may be given at full or at current size. Final states of layers of different sizes are
+    joined with zeros behind the narrower ones.
     """
 
     plain_class = nn.GRU

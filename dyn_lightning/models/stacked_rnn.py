@@ -1,4 +1,6 @@
-"""A stack of one-layer recurrent networks of different hidden sizes, called like torch.nn's multi-layer ones."""
+"""A stack of one-layer recurrent networks of different hidden sizes, called like torch.nn's multi-layer
+ones.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,9 @@ from torch import Tensor, nn
 class StackedRNN(nn.Module):
     """torch.nn.GRU or LSTM layers whose hidden sizes differ.
 
-    Called and answering like a multi-layer torch.nn.GRU or LSTM: ``output, state = rnn(input, state)``. Final states
-    are joined as (layers · directions, batch, widest), zeros behind the narrower layers; initial states come in the
-    same form.
+    Called and answering like a multi-layer torch.nn.GRU or LSTM: ``output, state = rnn(input, state)``. Final
+    states are joined as (layers · directions, batch, widest), zeros behind the narrower layers; initial
+    states come in the same form.
 
     Args:
         kind: "GRU" or "LSTM".

@@ -1,31 +1,37 @@
 """Speed of inference on one CPU core: CRNNVAD at full size and at 6.25 % of its learnable FLOPs.
 
-``python -m experiments.benchmarks.inference`` prints medians after a warm-up, of a minute at once and of one second
-at a time (the latency of a live system), the front end's share included; and, in a fresh process each, wall time and
-peak memory of ``predict_files`` on a long file. Weights are random: they do not change the time.
+``python -m experiments.benchmarks.inference`` prints medians after a warm-up, of a minute at once and of one
+second (the latency of a live system), with the front end's share beside them; and, in a fresh process each,
+wall time and peak memory of ``predict_files`` on a short and a long file. Weights are random: they do not
+change the time. Calls of all variants take turns, so that whatever else the machine does falls on all alike.
+With the ``export`` extra there is a row for ONNX Runtime: PyTorch's GRU spends some 20 µs a frame and layer on
+the CPU however small it is, which is most of what the small network takes.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dyn_lightning.artifact import save_artifact
 from dyn_lightning.inference import predict_files
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.models.stacked_rnn import StackedRNN
+from experiments.benchmarks.step import median_s
 
 SAMPLE_RATE = 16000
 CHANNELS, HIDDEN_SIZES = 67, (45, 40)  # 6.25 % of the learnable FLOPs with 80 bands
@@ -44,33 +50,50 @@ def front_end(network: CRNNVAD) -> nn.Sequential:
     return nn.Sequential(network.spectrogram, network.mel, network.log, network.scaling)
 
 
-def median_ms(function: Callable[[], object], repeats: int) -> float:
-    """Median wall time of a call in milliseconds, after three calls to warm up."""
-    times = []
-    for i in range(repeats + 3):
-        start = time.perf_counter()
-        function()
-        if i >= 3:
-            times.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(times)
-
-
 @torch.inference_mode()
 def speed(repeats: int, minute_s: float = 60.0) -> None:
     """Print the table of times and real-time factors."""
-    minute, second = torch.randn(1, round(minute_s * SAMPLE_RATE)) / 10, torch.randn(1, SAMPLE_RATE) / 10
-    rows: dict[str, tuple[float, float]] = {}
-    for name, network in networks().items():
-        for label, part in ((name, network), (f"{name}, front end alone", front_end(network))):
-            rows[label] = (
-                median_ms(lambda part=part: part(minute), max(5, repeats // 10)),  # type: ignore[misc]
-                median_ms(lambda part=part: part(second), repeats),  # type: ignore[misc]
-            )
+
+    def medians_ms(audio: Tensor, repeats: int) -> dict[str, float]:
+        calls: dict[str, Callable[[], None]] = {}
+        for name, network in networks().items():
+            calls[name] = partial(_call, network, audio)
+            calls[f"{name}, front end alone"] = partial(_call, front_end(network), audio)
+            if find_spec("onnxruntime") and find_spec("onnxscript"):
+                calls[f"{name}, ONNX Runtime"] = onnx_call(network, audio)
+        return {name: 1e3 * duration_s for name, duration_s in median_s(calls, repeats).items()}
+
+    minute_ms = medians_ms(torch.randn(1, round(minute_s * SAMPLE_RATE)) / 10, max(5, repeats // 10))
+    latency_ms = medians_ms(torch.randn(1, SAMPLE_RATE) / 10, repeats)
     print(f"{'network':26}{'60 s, ms':>10}{'RTF':>10}{'faster':>8}{'1 s, ms':>10}{'faster':>8}")
-    for name, (whole_ms, second_ms) in rows.items():
-        of_whole, of_second = rows["full"][0] / whole_ms, rows["full"][1] / second_ms
-        rtf = whole_ms / 1e3 / minute_s
-        print(f"{name:26}{whole_ms:10.1f}{rtf:10.5f}{of_whole:7.1f}x{second_ms:10.2f}{of_second:7.1f}x")
+    for name in minute_ms:
+        of_minute, of_second = minute_ms["full"] / minute_ms[name], latency_ms["full"] / latency_ms[name]
+        rtf = minute_ms[name] / 1e3 / minute_s
+        print(f"{name:26}{minute_ms[name]:10.1f}{rtf:10.5f}{of_minute:7.1f}x", end="")
+        print(f"{latency_ms[name]:10.2f}{of_second:7.1f}x")
+
+
+def onnx_call(network: nn.Module, audio: Tensor) -> Callable[[], None]:
+    """A call of the network in ONNX Runtime on one thread, whose recurrent layers cost less per frame."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = f"{folder}/network.onnx"
+        torch.onnx.export(network, (audio,), path, input_names=["audio"], dynamo=True, verbose=False)
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    feed = {"audio": audio.numpy()}
+
+    def call() -> None:
+        session.run(None, feed)
+
+    return call
+
+
+def _call(network: nn.Module, audio: Tensor) -> None:
+    network(audio)
 
 
 def write_noise(path: Path, hours: float, rate: int) -> None:
@@ -83,7 +106,7 @@ def write_noise(path: Path, hours: float, rate: int) -> None:
 
 
 def long_file(hours: float, rate: int) -> None:
-    """Print wall time and peak memory of predict_files on a long file, each network in a process of its own."""
+    """Print wall time and peak memory of predict_files, each run in a process of its own."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_noise(folder / "long.wav", hours, rate)

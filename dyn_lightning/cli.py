@@ -1,0 +1,287 @@
+"""Command line: fit, validate, test, predict, consolidate and profile."""
+
+from __future__ import annotations
+
+import copy
+import netrc
+import os
+import sys
+import time
+from collections.abc import Mapping, MutableMapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning
+import torch
+from jsonargparse import ArgumentParser
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from rich.console import Console
+from rich.table import Table
+
+from dyn_lightning.callbacks import LambdaClamp, PhaseSwitch
+from dyn_lightning.callbacks.consolidate import (
+    load_checkpoint,
+    summary,
+    write_artifact,
+)
+from dyn_lightning.inference import predict_files
+from dyn_lightning.module import DynamicModule
+from dyn_lightning.report import append_result, result_record
+
+
+class WidthsTrainer(Trainer):
+    """Lightning's Trainer with the two commands that need no training."""
+
+    def consolidate(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule | None = None,
+        ckpt_path: str | None = None,
+        dirpath: str = "artifact",
+        weights_only: bool | None = None,
+    ) -> None:
+        """Write the artifact of a checkpoint.
+
+        Args:
+            model: of the checkpoint's configuration.
+            datamodule: where given, both networks are compared on its validation batches, else on noise.
+            ckpt_path: a checkpoint of any phase.
+            dirpath: folder of the artifact.
+            weights_only: as elsewhere; only False loads anything but tensors and primitives.
+        """
+        module = _dynamic(model)
+        if ckpt_path is None:
+            raise ValueError("consolidate: give the checkpoint, --ckpt_path FILE")
+        load_checkpoint(module, ckpt_path, weights_only=weights_only is not False)
+        module.eval()
+        inputs: list[Any] = []
+        if datamodule is not None:
+            datamodule.setup("validate")
+            loader = datamodule.val_dataloader()
+            first = loader[0] if isinstance(loader, (list, tuple)) else loader
+            inputs = [module.task.input_of(batch) for batch, _ in zip(first, range(4), strict=False)]
+        elif module.example_shape is not None:
+            inputs = [0.1 * torch.randn(*module.example_shape)]
+        _, report = write_artifact(module, Path(dirpath), inputs)
+        print(summary(report, Path(dirpath)))
+
+    def profile(
+        self, model: LightningModule, ckpt_path: str | None = None, weights_only: bool | None = None
+    ) -> None:
+        """Print what each layer costs, at full size and at the kept sizes.
+
+        Args:
+            model: of any configuration.
+            ckpt_path: a checkpoint whose sizes are shown; without it all sizes are full.
+            weights_only: as elsewhere; only False loads anything but tensors and primitives.
+        """
+        module = _dynamic(model)
+        if ckpt_path is not None:
+            load_checkpoint(module, ckpt_path, weights_only=weights_only is not False)
+        Console(width=None if sys.stdout.isatty() else 160).print(profile_table(module))
+
+
+class WidthsCLI(LightningCLI):
+    """LightningCLI for :class:`DynamicModule`; a checkpoint alone says how its model is made."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {
+            "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"},
+            "validate": {"model", "dataloaders", "datamodule"},
+            "test": {"model", "dataloaders", "datamodule"},
+            "consolidate": {"model", "datamodule"},
+            "profile": {"model", "datamodule"},
+        }
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        # Under keys of their own: entries of a list of callbacks cannot be set from the command line.
+        parser.add_lightning_class_args(PhaseSwitch, "phases")
+        parser.add_lightning_class_args(LambdaClamp, "clamp")
+        parser.add_argument(
+            "--results",
+            type=str | None,
+            default=None,
+            help="fit: test the best checkpoint afterwards, and append one JSON line to this file.",
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        given = list(sys.argv[1:] if args is None else args) if not isinstance(args, dict) else []
+        if given and given[0] in ("consolidate", "profile") and not _has_config(given):
+            checkpoint = _option(given, "--ckpt_path")
+            if checkpoint is not None:
+                # Parsed below for good; here it only has to take the place of the required arguments.
+                model = _model_of(checkpoint)
+                self._subcommand_parsers[given[0]].set_defaults({f"model.{k}": v for k, v in model.items()})
+        super().parse_arguments(parser, args)
+
+    def after_instantiate_classes(self) -> None:
+        # What was parsed, with class paths: a checkpoint that holds it can be loaded without its YAML.
+        self._dump_config()
+        self.model.hparams.update(self.config_dump.get("model") or {})
+        self._started = time.monotonic()
+
+    def after_fit(self) -> None:
+        path = self.config[self.subcommand].get("results")
+        if path is None or self.trainer.fast_dev_run:
+            return
+        wall_time_s = time.monotonic() - self._started
+        checkpoint = getattr(self.trainer.checkpoint_callback, "best_model_path", "") or None
+        metrics: dict[str, Any] = {}
+        for evaluate in (self.trainer.validate, self.trainer.test):
+            evaluate(self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True)
+            metrics |= self.trainer.callback_metrics
+        if self.trainer.is_global_zero:
+            append_result(
+                path,
+                result_record(
+                    self.model,
+                    metrics=metrics,
+                    config=run_config(self.config_dump),
+                    seed=self.config_dump.get("seed_everything"),
+                    dataset=type(self.datamodule).__name__,
+                    wall_time_s=wall_time_s,
+                ),
+            )
+
+
+def run_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides a run's outcome, of its whole configuration: without places on a machine."""
+    kept = copy.deepcopy({k: config[k] for k in ("model", "data", "phases", "clamp", "trainer") if k in config})
+    kept["trainer"].pop("logger", None)
+    ((kept.get("data") or {}).get("init_args") or {}).pop("data_root", None)
+    return kept
+
+
+def profile_table(module: DynamicModule) -> Table:
+    """Per layer: role, parameters and FLOPs at full and at kept size."""
+    complexity = module.complexity
+    unit = complexity.unit
+    name = "MFLOPs/s of audio" if unit == "flops_per_second" else "MFLOPs/call"
+    table = Table(title=f"{type(module.network).__name__}: {name}", show_footer=True)
+    rows = complexity.table()
+
+    def total(key: str) -> float:
+        return sum(float(row[key]) for row in rows)
+
+    table.add_column("layer", footer="total")
+    table.add_column("kind")
+    table.add_column("role")
+    for column, key, scale in (
+        ("parameters", "parameters_before", 1.0),
+        ("kept", "parameters_after", 1.0),
+        (name, f"{unit}_before", 1e6),
+        ("kept", f"{unit}_after", 1e6),
+        ("paper's count", f"{unit}_paper_before", 1e6),
+        ("kept", f"{unit}_paper_after", 1e6),
+        ("share of kept", "share_after", 0.01),
+    ):
+        table.add_column(column, justify="right", footer=_number(total(key) / scale, key))
+        for row in rows:
+            row[key] = _number(float(row[key]) / scale, key)
+    for row in rows:
+        cells = [row["name"], row["kind"], row["role"], row["parameters_before"], row["parameters_after"]]
+        cells += [row[f"{unit}{c}"] for c in ("_before", "_after", "_paper_before", "_paper_after")]
+        table.add_row(*map(str, cells), str(row["share_after"]))
+    return table
+
+
+def _number(value: float, key: str) -> str:
+    if key.startswith("parameters"):
+        return f"{value:,.0f}"
+    return f"{value:.1f} %" if key.startswith("share") else f"{value:,.3f}"
+
+
+def predict(args: Sequence[str] | None = None) -> int:
+    """``dyn-lightning predict``: speech segments of audio files, by an artifact. Gives the exit status."""
+    parser = ArgumentParser(prog="dyn-lightning predict", description="Speech segments of audio files.")
+    parser.add_argument("--artifact", type=str, required=True, help="Folder that consolidation wrote.")
+    parser.add_argument("--audio", type=str, nargs="+", required=True, help="Audio files, or folders.")
+    parser.add_argument("--out_dir", type=str, default="predictions", help="Where RTTM and CSV files go.")
+    parser.add_argument("--frame_scores", type=Literal["npy", "csv"] | None, default=None)
+    parser.add_argument("--threshold", type=float | None, default=None, help="Instead of the artifact's.")
+    parser.add_argument("--device", type=str, default="cpu")
+    options = parser.parse_args(None if args is None else list(args))
+    result = predict_files(
+        options.artifact,
+        options.audio,
+        options.out_dir,
+        frame_scores=options.frame_scores,
+        device=options.device,
+        threshold=options.threshold,
+    )
+    print(result.summary())
+    return result.exit_code
+
+
+def default_wandb_offline(environment: MutableMapping[str, str]) -> None:
+    """Keep W&B offline unless its user has configured it: a mode, an API key, or a login."""
+    if "WANDB_MODE" in environment or "WANDB_API_KEY" in environment or _logged_in(environment):
+        return
+    environment["WANDB_MODE"] = "offline"
+
+
+def _logged_in(environment: MutableMapping[str, str]) -> bool:
+    try:
+        hosts = netrc.netrc(environment.get("NETRC")).hosts
+    except (OSError, netrc.NetrcParseError):
+        return False
+    return any("wandb" in host for host in hosts)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Entry point of ``dyn-lightning``. Gives the exit status."""
+    given = list(sys.argv[1:] if args is None else args)
+    if given[:1] == ["predict"]:
+        return predict(given[1:])
+    default_wandb_offline(os.environ)
+    WidthsCLI(
+        DynamicModule,
+        trainer_class=WidthsTrainer,
+        subclass_mode_data=True,
+        auto_configure_optimizers=False,
+        save_config_kwargs={"overwrite": True},
+        parser_kwargs={
+            "parser_mode": "omegaconf",
+            "description": "Learn layer sizes under a FLOPs budget. For `predict` see: predict --help",
+        },
+        args=None if args is None else given,
+    )
+    return 0
+
+
+def _dynamic(model: lightning.LightningModule) -> DynamicModule:
+    if not isinstance(model, DynamicModule):
+        raise TypeError(f"a DynamicModule is needed, not a {type(model).__name__}")
+    return model
+
+
+def _has_config(args: Sequence[str]) -> bool:
+    return any(a in ("-c", "--config") or a.startswith("--config=") for a in args)
+
+
+def _option(args: Sequence[str], name: str) -> str | None:
+    for i, argument in enumerate(args):
+        if argument == name and i + 1 < len(args):
+            return args[i + 1]
+        if argument.startswith(f"{name}="):
+            return argument.partition("=")[2]
+    return None
+
+
+def _model_of(checkpoint: str) -> dict[str, Any]:
+    """The model's configuration in a checkpoint of the command line."""
+    try:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise SystemExit(f"{checkpoint}: cannot be read ({error})") from error
+    parameters = dict(content.get("hyper_parameters", {}))
+    parameters.pop("_instantiator", None)
+    if "backbone" not in parameters:
+        raise SystemExit(f"{checkpoint}: does not say how its model is made: add its configuration, -c FILE")
+    return parameters
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Consolidate: what ships is what was chosen, and computes the same."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from dyn_lightning.artifact import load_artifact
+from dyn_lightning.callbacks import ComplexityLogger, Consolidate, LambdaClamp, PhaseSwitch, WidthsCheckpoint
+from dyn_lightning.callbacks.consolidate import load_checkpoint, write_artifact
+
+
+def test_writes_the_best_checkpoint_and_its_report(make_module, make_trainer, data, tmp_path):
+    module, consolidate = make_module(), Consolidate(str(tmp_path / "ship"))
+    checkpoint = WidthsCheckpoint(monitor="val/loss", mode="max")  # the worst: never the last weights by chance
+    trainer = make_trainer(
+        PhaseSwitch(1, 1), LambdaClamp(), ComplexityLogger(), checkpoint, consolidate, max_epochs=5
+    )
+    trainer.fit(module, data)
+    network, _ = load_artifact(tmp_path / "ship")
+    best = make_module()
+    load_checkpoint(best, checkpoint.best_model_path)
+    x = torch.rand(4, 65)
+    torch.testing.assert_close(network(x), best.eval()(x))
+    assert not torch.allclose(network(x), module.eval()(x))
+    kept = module.complexity.sizes_now["bands"]
+    assert network.bands.out_features == kept < 16
+    report = json.loads((tmp_path / "ship" / "report.json").read_text())
+    assert report["parameters"] == 65 * kept + kept * 8
+    assert report["batches"] == 2
+    assert report["largest_relative_difference"] < 1e-5
+    figure = (tmp_path / "ship.widths.png").read_bytes()
+    assert figure.startswith(b"\x89PNG")
+
+
+def test_folder_defaults_to_the_loggers(make_module, make_trainer, data):
+    trainer = make_trainer(PhaseSwitch(0), Consolidate(), max_epochs=1)
+    trainer.fit(make_module(), data)
+    assert (Path(trainer.log_dir) / "artifact" / "model.safetensors").is_file()
+
+
+def test_the_module_is_left_as_it_was(make_module, make_trainer, data, tmp_path):
+    module = make_module()
+    make_trainer(PhaseSwitch(0, 1), Consolidate(str(tmp_path / "a")), max_epochs=2).fit(module, data)
+    assert "widths" in dict(module.network.named_children())
+    assert module.trainer.current_epoch == 2
+
+
+def test_nothing_to_do_for_a_baseline(make_module, make_trainer, data, tmp_path):
+    consolidate = Consolidate(str(tmp_path / "none"))
+    make_trainer(consolidate, max_epochs=1).fit(make_module(dynamic=[]), data)
+    assert consolidate.small is None
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_search_in_progress_freezes_first(make_module, tmp_path):
+    module = make_module()
+    module.widths["bands"].set_lam(0.4)
+    small, report = write_artifact(module.eval(), tmp_path / "a", [torch.rand(2, 65)])
+    assert small.bands.out_features == 6
+    assert report.sizes == {"bands": (6, 16)}
+
+
+def test_a_network_that_does_not_compute_the_same_is_refused(make_module, tmp_path):
+    module = make_module().eval()
+    module.network.bands.register_forward_hook(
+        lambda layer, _inputs, output: output * 2 if hasattr(layer, "out_width") else output
+    )
+    module.widths["bands"].set_lam(0.5)
+    with pytest.raises(RuntimeError, match="tolerance"):
+        write_artifact(module, tmp_path / "a", [torch.rand(2, 65)])
+    assert not (tmp_path / "a").exists()
+
+
+def test_checkpoint_of_another_network_is_named(make_module, tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(ValueError, match=r"other\.ckpt"):
+        load_checkpoint(make_module(), str(tmp_path / "other.ckpt"))
+    with pytest.raises(ValueError, match="no such file"):
+        load_checkpoint(make_module(), str(tmp_path / "absent.ckpt"))

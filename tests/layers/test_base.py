@@ -1,0 +1,88 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from dyn_lightning.layers import DYNAMIC_LAYERS, Conv1d, Linear
+from dyn_lightning.layers.base import used_mask
+from dyn_lightning.width import Layout, Width
+
+
+def test_every_dynamic_layer_is_its_plain_one() -> None:
+    for plain, dynamic in DYNAMIC_LAYERS.items():
+        assert issubclass(dynamic, plain)
+        assert dynamic.plain_class is plain
+        assert dynamic.__name__ == plain.__name__
+
+
+def test_a_width_of_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"Linear.weight has 8 .*dimension 0, its width 9"):
+        Linear(4, 8, out_width=Width(9))
+    with pytest.raises(ValueError, match="dimension 1"):
+        Linear(40, 8, in_width=Layout(Width(4), 9))
+
+
+def test_from_plain_leaves_the_plain_layer_and_shares_its_parameters() -> None:
+    plain, width = nn.Linear(4, 8), Width(8)
+    layer = Linear.from_plain(plain, out_width=width)
+    assert type(plain) is nn.Linear
+    assert layer.weight is plain.weight
+    width.freeze(3)
+    assert plain(torch.randn(2, 4)).shape == (2, 8)
+    layer.weight = nn.Parameter(torch.zeros(8, 4))
+    assert not torch.equal(plain.weight, layer.weight)
+
+
+def test_widths_are_no_submodules_and_turn_with_the_layer() -> None:
+    width = Width(8)
+    layer = Linear(4, 8, out_width=width)
+    assert list(layer.children()) == []
+    layer.eval()
+    assert not width.training
+    layer.train()
+    assert width.training
+
+
+def test_deepcopy_takes_the_widths_along() -> None:
+    width = Width(8)
+    pair = nn.ModuleList([Linear(4, 8, out_width=width), Linear(8, 2, in_width=width)])
+    twin = copy.deepcopy(pair)
+    twin[0].out_width.freeze(3)
+    assert twin[1](twin[0](torch.randn(2, 4))).shape == (2, 2)
+    assert width.size == 8
+
+
+def test_widths_are_listed_once() -> None:
+    a, b = Width(4), Width(3)
+    assert Linear(12, 4, out_width=a, in_width=Layout(a, b)).widths() == [a, b]
+
+
+def test_to_plain_keeps_hooks_mode_and_frozen_parameters() -> None:
+    width = Width(8)
+    layer = Linear(4, 8, out_width=width).eval()
+    layer.weight.requires_grad_(False)
+    calls = []
+    layer.register_forward_hook(lambda *_: calls.append(1))
+    width.set_lam(0.5)
+    small = layer.to_plain()
+    assert type(small) is nn.Linear
+    assert (small.out_features, small.in_features, small.training) == (4, 4, False)
+    assert not small.weight.requires_grad
+    assert small.bias.requires_grad
+    small(torch.randn(1, 4))
+    assert calls == [1]
+    with torch.no_grad():
+        small.weight.zero_()
+    assert layer.weight.abs().sum() > 0
+
+
+def test_used_mask() -> None:
+    width = Width(8)
+    layer = Conv1d(8, 4, 3, in_width=width)
+    assert used_mask(layer, "weight") is None
+    width.freeze(3)
+    mask = used_mask(layer, "weight")
+    assert mask is not None
+    assert [m.tolist() for m in mask] == [[0, 1, 2, 3], [0, 1, 2], [0, 1, 2]]
+    assert used_mask(layer, "bias") is None

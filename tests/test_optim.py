@@ -1,0 +1,170 @@
+"""Optimisers: elements out of use are left alone, the others are moved as by torch's own."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from dyn_lightning.dynamize import dynamize
+from dyn_lightning.optim import (
+    clip_gradients,
+    forget,
+    make_optimizer,
+    make_schedule,
+    parameter_groups,
+    unused_blocks,
+    width_parameters,
+)
+
+
+def network(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(5, 8)
+            self.gru = nn.GRU(8, 6, batch_first=True)
+            self.last = nn.Linear(6, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(self.gru(torch.relu(self.first(x)))[0])
+
+    return dynamize(Net(), torch.zeros(1, 4, 5))
+
+
+def train(net: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> None:
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        x = torch.randn(3, 4, 5, generator=generator)
+        optimizer.zero_grad()
+        net(x).square().mean().backward()
+        optimizer.step()
+
+
+def set_sizes(net: nn.Module, lam: float) -> None:
+    for width in net.widths.values():
+        width.set_learning(False)
+        width.set_lam(lam)
+
+
+FACTORIES = {
+    "adamw": lambda groups: torch.optim.AdamW(groups),
+    "sgd": lambda groups: torch.optim.SGD(groups, momentum=0.9),
+}
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_unused_elements_are_neither_decayed_nor_moved_by_momentum(name):
+    net = network()
+    optimizer = make_optimizer(net, FACTORIES[name], lr=0.1, weight_decay=0.1, lr_lam=0.0)
+    train(net, optimizer, 3)  # momentum on everything
+    set_sizes(net, 0.5)
+    before = {n: p.detach().clone() for n, p in net.named_parameters()}
+    train(net, optimizer, 3)
+    gates = torch.arange(18).reshape(3, 6)
+    used = {
+        "first.weight": [range(4), range(5)],
+        "first.bias": [range(4)],
+        "gru.weight_ih_l0": [gates[:, :3].flatten().tolist(), range(4)],
+        "gru.weight_hh_l0": [gates[:, :3].flatten().tolist(), range(3)],
+        "gru.bias_ih_l0": [gates[:, :3].flatten().tolist()],
+        "last.weight": [range(2), range(3)],
+        "last.bias": [range(2)],
+    }
+    for key, positions in used.items():
+        mask = torch.zeros_like(before[key], dtype=torch.bool)
+        mask[torch.meshgrid(*(torch.tensor(list(p)) for p in positions), indexing="ij")] = True
+        after = net.get_parameter(key)
+        assert torch.equal(after[~mask], before[key][~mask]), key
+        assert (after[mask] != before[key][mask]).all(), key
+
+
+@pytest.mark.parametrize("lam", [1.0, 0.5])
+def test_elements_in_use_move_as_under_the_plain_optimizer(lam):
+    net, reference = network(), network()
+    for one in (net, reference):
+        set_sizes(one, lam)
+    train(net, make_optimizer(net, torch.optim.AdamW, lr=0.01, weight_decay=0.1, lr_lam=0.0), 4)
+    train(reference, torch.optim.AdamW(reference.parameters(), lr=0.01, weight_decay=0.1), 4)
+    x = torch.randn(2, 4, 5)
+    torch.testing.assert_close(net(x), reference(x), rtol=1e-6, atol=1e-7)
+    if lam == 1.0:
+        for one, other in zip(net.parameters(), reference.parameters(), strict=True):
+            assert torch.equal(one, other)
+
+
+def test_parameter_groups_hold_every_parameter_once_and_no_decay_for_lam():
+    net = network()
+    weights, lam = parameter_groups(net, lr=1e-3, weight_decay=0.1, lr_lam=5e-3)
+    assert (weights["weight_decay"], lam["weight_decay"]) == (0.1, 0.0)
+    assert (weights["lr"], lam["lr"]) == (1e-3, 5e-3)
+    ids = [id(p) for g in (weights, lam) for p in g["params"]]
+    assert sorted(ids) == sorted(id(p) for p in net.parameters())
+    assert {id(w.theta) for w in net.widths.values()} == {id(p) for p in lam["params"]}
+    assert len(parameter_groups(nn.Linear(2, 2), lr=1e-3, weight_decay=0.0, lr_lam=1.0)) == 1
+
+
+@pytest.mark.parametrize(
+    ("used", "shape"),
+    [
+        ([[0, 1]], (4,)),
+        ([[0, 1, 4, 5], [0, 2]], (8, 3)),
+        ([[1, 3], [0, 1, 2], [2]], (4, 3, 4)),
+        ([[0, 1], [0, 1, 2]], (2, 3)),
+    ],
+)
+def test_unused_blocks_cover_the_complement_exactly(used, shape):
+    expected = torch.ones(shape)
+    expected[torch.meshgrid(*(torch.tensor(u) for u in used), indexing="ij")] = 0
+    count = torch.zeros(shape)
+    for block in unused_blocks([torch.tensor(u) for u in used], shape):
+        count[block] += 1
+    assert torch.equal(count, expected)
+
+
+def test_cosine_reaches_zero_for_weights_and_leaves_lam_alone():
+    net = network()
+    optimizer = make_optimizer(net, torch.optim.SGD, lr=0.5, weight_decay=0.0, lr_lam=0.25)
+    schedule = make_schedule(optimizer, "cosine", 10)
+    for step in range(1, 11):
+        optimizer.step()
+        schedule.step()
+        weights, lam = (g["lr"] for g in optimizer.param_groups)
+        assert weights == pytest.approx(0.5 * 0.5 * (1 + math.cos(math.pi * step / 10)), abs=1e-12)
+        assert lam == 0.25
+
+
+def test_unknown_schedule_is_named():
+    optimizer = make_optimizer(network(), torch.optim.SGD, lr=0.5, weight_decay=0.0, lr_lam=0.25)
+    with pytest.raises(ValueError, match="cosine or constant"):
+        make_schedule(optimizer, "linear", 10)
+
+
+def test_clipping_keeps_the_groups_apart():
+    net = network()
+    optimizer = make_optimizer(net, torch.optim.SGD, lr=0.5, weight_decay=0.0, lr_lam=0.25)
+    for parameter in net.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    for theta in width_parameters(net):
+        theta.grad = torch.tensor(1e6)
+    before = copy.deepcopy([p.grad for p in optimizer.param_groups[0]["params"]])
+    clip_gradients(optimizer, None, 0.1)
+    for parameter, grad in zip(optimizer.param_groups[0]["params"], before, strict=True):
+        assert torch.equal(parameter.grad, grad)
+    norm = torch.stack([t.grad for t in width_parameters(net)]).norm()
+    assert norm.item() == pytest.approx(0.1, rel=1e-4)
+
+
+def test_forget_drops_momentum():
+    net = network()
+    optimizer = make_optimizer(net, torch.optim.Adam, lr=0.1, weight_decay=0.0, lr_lam=0.1)
+    for theta in width_parameters(net):
+        theta.grad = torch.ones(())
+    optimizer.step()
+    moved = [t.item() for t in width_parameters(net)]
+    forget(optimizer, width_parameters(net))
+    optimizer.step()
+    assert [t.item() for t in width_parameters(net)] == moved

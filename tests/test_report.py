@@ -1,0 +1,92 @@
+"""Reports: lines of results and the figure."""
+
+import json
+import math
+import threading
+
+import pytest
+from torch import nn
+
+from dyn_lightning.module import DynamicModule
+from dyn_lightning.objectives import FlopsTerm
+from dyn_lightning.report import append_result, config_hash, plot_history, read_results, result_record
+from dyn_lightning.tasks import Regression
+
+
+def test_lines_come_back_and_nan_is_null(tmp_path):
+    path = tmp_path / "study" / "results.jsonl"
+    append_result(path, {"a": 1, "nested": {"x": math.nan, "y": [1.0, math.inf]}})
+    append_result(path, {"a": 2})
+    assert read_results(path) == [{"a": 1, "nested": {"x": None, "y": [1.0, None]}}, {"a": 2}]
+
+
+def test_writers_at_the_same_time_do_not_mix(tmp_path):
+    path, filler = tmp_path / "results.jsonl", "x" * 20000
+
+    def write(number: int) -> None:
+        for i in range(20):
+            append_result(path, {"number": number, "i": i, "filler": filler})
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = {(r["number"], r["i"]) for r in read_results(path)}
+    assert found == {(n, i) for n in range(4) for i in range(20)}
+
+
+def test_damaged_line_is_named(tmp_path):
+    path = tmp_path / "results.jsonl"
+    path.write_text('{"a": 1}\n{"a": \n')
+    with pytest.raises(ValueError, match="line 2"):
+        read_results(path)
+
+
+def test_what_is_no_json_leaves_the_file_alone(tmp_path):
+    with pytest.raises(TypeError):
+        append_result(tmp_path / "results.jsonl", {"a": object()})
+    assert not (tmp_path / "results.jsonl").exists()
+
+
+def test_record_holds_both_counts_and_the_widths():
+    module = DynamicModule(
+        nn.Sequential(nn.Linear(10, 8), nn.ReLU(), nn.Linear(8, 3)),
+        Regression(),
+        FlopsTerm(),
+        example_duration_s=None,
+        example_shape=[1, 10],
+    )
+    module.widths["0"].set_lam(0.5)
+    record = result_record(
+        module, metrics={"test/l1": 0.5}, config={"lr": 1}, seed=3, dataset="toy", wall_time_s=1.5
+    )
+    assert record["widths"] == {"0": [4, 8]}
+    assert record["parameters"] == 10 * 4 + 4 + 4 * 3 + 3
+    assert record["parameters_before"] == 10 * 8 + 8 + 8 * 3 + 3
+    # With bias a linear layer is 2·in·out in the paper's convention; a ReLU costs one per element.
+    assert record["flops_per_call_paper"] == 2 * 10 * 4 + 4 + 2 * 4 * 3
+    assert record["flops_per_call"] < record["flops_per_call_before"]
+    assert (record["seed"], record["dataset"], record["metrics"]) == (3, "toy", {"test/l1": 0.5})
+    json.dumps(record)
+
+
+def test_config_hash_ignores_the_order_and_sees_every_value():
+    assert config_hash({"a": 1, "b": {"c": 2, "d": 3}}) == config_hash({"b": {"d": 3, "c": 2}, "a": 1})
+    assert config_hash({"a": 1}) != config_hash({"a": 2})
+
+
+def test_figure_is_written_whole(tmp_path):
+    history = {
+        "step": [1.0, 2.0, 3.0],
+        "width/conv/size": [8.0, 6.0, 5.0],
+        "complexity/flops_per_second": [2e6, 1e6, 9e5],
+    }
+    plot_history(history, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+    assert [p.name for p in tmp_path.iterdir()] == ["figure.png"]
+
+
+def test_empty_history_names_the_mend(tmp_path):
+    with pytest.raises(ValueError, match="log_every_n_steps"):
+        plot_history({}, tmp_path / "figure.png")

@@ -1,0 +1,87 @@
+"""Tasks: losses and metrics against closed forms."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dyn_lightning.metrics.eer import eer
+from dyn_lightning.tasks import FrameDetection, Regression, align_target, pad_outputs
+
+
+def test_align_target_takes_the_middle_frames():
+    target = torch.arange(7.0).repeat(2, 1)
+    assert align_target(torch.zeros(2, 5), target).tolist() == [[1, 2, 3, 4, 5]] * 2
+    assert align_target(torch.zeros(2, 7), target).tolist() == target.tolist()
+    assert align_target(torch.zeros(2, 4), target).tolist() == [[1, 2, 3, 4]] * 2
+
+
+def test_align_target_refuses_too_few_targets():
+    with pytest.raises(ValueError, match="hop_length"):
+        align_target(torch.zeros(2, 8), torch.zeros(2, 7))
+
+
+def test_frame_detection_loss_is_the_mean_over_scored_frames():
+    logits = torch.tensor([[0.3, -1.2, 2.0]])
+    batch = {"target": torch.tensor([[0.0, 1.0, -100.0, 0.0, 1.0]])}
+    by_hand = (math.log1p(math.exp(-0.3)) + math.log1p(math.exp(2.0))) / 2
+    assert FrameDetection().loss(logits, batch).item() == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_frame_detection_weights_positive_frames():
+    logits, target = torch.randn(2, 9), torch.randint(0, 2, (2, 9)).float()
+    expected = F.binary_cross_entropy_with_logits(logits, target, pos_weight=torch.tensor(3.0))
+    assert FrameDetection(positive_weight=3.0).loss(logits, {"target": target}) == pytest.approx(expected)
+
+
+def test_frame_detection_loss_without_scored_frames_is_zero_and_differentiable():
+    logits = torch.randn(1, 4, requires_grad=True)
+    loss = FrameDetection().loss(logits, {"target": torch.full((1, 4), -100.0)})
+    loss.backward()
+    assert loss.item() == 0.0
+    assert logits.grad.abs().sum() == 0.0
+
+
+def test_detection_metrics_pool_batches_of_any_size_and_split_by_snr():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(12, 20, generator=generator)
+    target = (torch.rand(12, 22, generator=generator) + 0.2 * scores.new_ones(12, 22) > 0.7).float()
+    snr_db = torch.linspace(-4, 29, 12)
+    metrics = FrameDetection().new_metrics()
+    for rows in (slice(0, 5), slice(5, 6), slice(6, 12)):
+        metrics.update(scores[rows], {"target": target[rows], "meta": {"snr_db": snr_db[rows]}})
+    found = metrics.compute()
+    rate, threshold = eer(scores, target[:, 1:-1])
+    assert float(found["eer"]) == pytest.approx(rate)
+    assert float(found["threshold"]) == pytest.approx(threshold)
+    low = snr_db < 5
+    assert float(found["eer_snr_db_<5"]) == pytest.approx(eer(scores[low], target[low, 1:-1])[0])
+    metrics.reset()
+    metrics.update(scores[:4], {"target": target[:4], "meta": {}})
+    assert set(metrics.compute()) == {"eer", "threshold"}
+
+
+def test_detection_metrics_skip_unknown_snr():
+    metrics = FrameDetection().new_metrics()
+    batch = {"target": torch.tensor([[0.0, 1.0]]), "meta": {"snr_db": torch.tensor([math.nan])}}
+    metrics.update(torch.tensor([[0.0, 1.0]]), batch)
+    assert set(metrics.compute()) == {"eer", "threshold"}
+
+
+def test_regression_counts_absent_outputs_as_zeros():
+    output, target = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.5, 2.0, 3.0, -1.0]])
+    assert Regression().loss(output, {"target": target}).item() == pytest.approx((0.5 + 3 + 1) / 4)
+    metrics = Regression().new_metrics()
+    metrics.update(output, {"target": target})
+    assert float(metrics.compute()["l1"]) == pytest.approx(4.5 / 4)
+
+
+def test_pad_outputs_refuses_more_outputs_than_targets():
+    with pytest.raises(ValueError, match="n_outputs"):
+        pad_outputs(torch.zeros(1, 5), torch.zeros(1, 4))
+
+
+def test_missing_input_names_what_there_is():
+    with pytest.raises(KeyError, match="target, length"):
+        FrameDetection().input_of({"target": 0, "length": 1})
