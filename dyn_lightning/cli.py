@@ -124,7 +124,7 @@ class WidthsCLI(LightningCLI):
 
     def after_fit(self) -> None:
         path = self.config[self.subcommand].get("results")
-        if path is None or self.trainer.fast_dev_run:
+        if path is None or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         wall_time_s = time.monotonic() - self._started
         checkpoint = getattr(self.trainer.checkpoint_callback, "best_model_path", "") or None
@@ -148,7 +148,9 @@ class WidthsCLI(LightningCLI):
 
 def run_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """What decides a run's outcome, of its whole configuration: without places on a machine."""
-    kept = copy.deepcopy({k: config[k] for k in ("model", "data", "phases", "clamp", "trainer") if k in config})
+    kept = copy.deepcopy(
+        {k: config[k] for k in ("model", "data", "phases", "clamp", "trainer") if k in config}
+    )
     kept["trainer"].pop("logger", None)
     ((kept.get("data") or {}).get("init_args") or {}).pop("data_root", None)
     return kept

@@ -12,10 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from dyn_lightning.complexity import Complexity
-from dyn_lightning.features.spectral import LogCompression, MelFilterBank
+from dyn_lightning.features.spectral import FixedScaling, LogCompression, MelFilterBank
 from dyn_lightning.graph import Axis, Graph, Size, call_arguments, read_graph, tensors_in
 from dyn_lightning.layers import DYNAMIC_LAYERS, DynamicLayer
+from dyn_lightning.layers.filter_bank import spread_order
 from dyn_lightning.width import Layout, Width
+
+AFTER_FILTER_BANK = (LogCompression, FixedScaling)
 
 
 class DynamicNetwork(nn.Module):
@@ -68,12 +71,14 @@ def dynamize(
     ties: Sequence[Sequence[str]] = (),
     mel_spacing: str = "respaced",
     boundary: str = "taper",
+    free_outputs: bool = False,
 ) -> Any:
     """Make a network's sizes learnable.
 
     The backbone is copied, run once on the example input to see which sizes are tied, and its layers are
     replaced by dynamic ones that hold the same parameters under the same names. At λ = 1 the result computes
-    what the backbone computes. Sizes of the network's inputs and outputs are never touched.
+    what the backbone computes. Sizes of the network's inputs are never touched, those of its outputs only
+    where ``free_outputs`` asks for it.
 
     Args:
         backbone: any torch.nn network; left as it was.
@@ -85,9 +90,11 @@ def dynamize(
             be.
         fixed: patterns of sizes to leave alone.
         ties: groups of layer names whose sizes are to be one.
-        mel_spacing: what fewer bands of a mel filter bank mean: ``respaced`` over the whole range, or
-            ``dropped`` from the top.
+        mel_spacing: which bands a mel filter bank gives up: ``thinned`` out over the whole range, ``dropped``
+            from the top, or ``respaced``, all bands moving so as to divide up the range.
         boundary: how a width's boundary unit passes away, a name in ``functional.BOUNDARIES``.
+        free_outputs: let sizes in the network's output be learned too. Whoever reads the output must then
+            take what is missing at its end for zeros, as ``tasks.Regression`` does.
 
     Returns:
         A :class:`DynamicNetwork`, also an instance of the backbone's class.
@@ -106,11 +113,11 @@ def dynamize(
     broken: dict[str, str] = {}
     while True:
         network = copy.deepcopy(backbone)
-        graph = read_graph(network, example_input)
+        graph = read_graph(network, example_input, free_outputs=free_outputs)
         _declare(graph, fixed, ties, broken)
         chosen = _choose(graph, dynamic)
         result = _build(network, graph, chosen, duration_s, mel_spacing, boundary)
-        failures = _check(backbone, result, example_input)
+        failures = _check(backbone, result, example_input, free_outputs)
         if not failures:
             return result
         broken |= failures
@@ -185,7 +192,12 @@ def _build(
     mel_spacing: str,
     boundary: str,
 ) -> DynamicNetwork:
-    widths = {size: Width(size.full_size, groups=size.groups, boundary=boundary) for size in chosen}
+    from_mel = {id(b["out"].root) for n, b in graph.bindings.items() if _is(network, n, MelFilterBank)}
+    widths = {}
+    for size in chosen:
+        thin = id(size) in from_mel and mel_spacing == "thinned" and size.groups == 1
+        order = spread_order(size.full_size) if thin else None
+        widths[size] = Width(size.full_size, groups=size.groups, boundary=boundary, order=order)
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     parameters = sum(p.numel() for p in network.parameters())
 
@@ -196,12 +208,13 @@ def _build(
         resolved = Layout(*resolve(axis))
         return resolved if resolved.widths else None
 
-    from_mel = {id(b["out"].root) for n, b in graph.bindings.items() if _is(network, n, MelFilterBank)}
-    logged = {
-        id(b["in_axis"][0].root)
-        for n, b in graph.bindings.items()
-        if _is(network, n, LogCompression) and isinstance(b["in_axis"][0], Size)
-    }
+    # The last elementwise layer behind a filter bank makes its noise.
+    speaks: dict[int, str] = {}
+    for name, bound in graph.bindings.items():
+        axis = (bound["out"],) if _is(network, name, MelFilterBank) else bound.get("in_axis", ())
+        if len(axis) == 1 and isinstance(axis[0], Size) and id(axis[0].root) in from_mel:
+            if isinstance(network.get_submodule(name), (MelFilterBank, *AFTER_FILTER_BANK)):
+                speaks[id(axis[0].root)] = name
     for name, bound in graph.bindings.items():
         plain = network.get_submodule(name)
         refs: dict[str, Any] = {"in_width": layout(bound["in_axis"])} if "in_axis" in bound else {}
@@ -211,11 +224,9 @@ def _build(
             hidden = tuple(widths.get(size.root) for size in bound["hidden"])
             refs["hidden_widths"] = hidden if any(w is not None for w in hidden) else None
         if isinstance(plain, MelFilterBank):
-            refs |= {"spacing": mel_spacing, "in_width": None, "quiet": id(bound["out"].root) in logged}
-        elif isinstance(plain, LogCompression):
-            axis = bound["in_axis"]
-            if len(axis) != 1 or not isinstance(axis[0], Size) or id(axis[0].root) not in from_mel:
-                continue
+            refs |= {"spacing": mel_spacing, "in_width": None, "quiet": name not in speaks.values()}
+        elif isinstance(plain, AFTER_FILTER_BANK) and name not in speaks.values():
+            continue
         if any(isinstance(ref, (Layout, Width, tuple)) for ref in refs.values()):
             _replace(network, plain, DYNAMIC_LAYERS[type(plain)].from_plain(plain, **refs))
 
@@ -268,7 +279,9 @@ def _replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
                 module._modules[name] = new
 
 
-def _check(backbone: nn.Module, dynamic: Any, example_input: Any) -> dict[str, str]:
+def _check(
+    backbone: nn.Module, dynamic: Any, example_input: Any, free_outputs: bool = False
+) -> dict[str, str]:
     """Sizes that the network's own code holds fast in a way that its run at full size does not show."""
 
     def answers(network: nn.Module) -> list[Tensor]:
@@ -284,7 +297,8 @@ def _check(backbone: nn.Module, dynamic: Any, example_input: Any) -> dict[str, s
             plain = answers(plain_copy(dynamic))
         except (RuntimeError, ValueError, IndexError, AssertionError) as error:
             return f"the network's code needs it at full size ({str(error).splitlines()[0]})"
-        if [x.shape for x in outputs] != [x.shape for x in full]:
+        expected = plain if free_outputs else full
+        if [x.shape for x in outputs] != [x.shape for x in expected]:
             return "the shape of the network's output depends on it"
         if not _alike(outputs, plain):
             return "the network's code uses a layer's parameters without calling the layer"

@@ -38,10 +38,10 @@ def kept_size(k: float) -> int:
 def taper(alpha: Tensor) -> tuple[Tensor, Tensor]:
     """Amplitudes (1 − α, α(1 − α)) of feature and noise: the unit fades, and is noisy while it does.
 
-    Unlike the paper's it does not keep the variance. Both amplitudes are 0 where the unit leaves, so that nothing
-    jumps there, and their slopes are finite at both ends. Of all forms tried on the synthetic study it alone finds the
-    right size whichever layer stands behind (``experiments/filter_bank``): weights behind a fading unit can hand over
-    to others bit by bit, weights behind a unit of pure noise must first unlearn it.
+    Unlike the paper's it does not keep the variance. Both amplitudes are 0 where the unit leaves, so that
+    nothing jumps there, and their slopes are finite at both ends. Of all forms tried on the synthetic study it
+    alone finds the right size whichever layer stands behind (``experiments/filter_bank``): weights behind a
+    fading unit can hand over to others bit by bit, weights behind a unit of pure noise must first unlearn it.
 
     Args:
         alpha: distance of K from the active size, ⌈K⌉ − K, in [0, 1].
@@ -52,7 +52,8 @@ def taper(alpha: Tensor) -> tuple[Tensor, Tensor]:
 def rotation(alpha: Tensor) -> tuple[Tensor, Tensor]:
     """Amplitudes (cos φ, sin φ) of feature and noise, the angle φ = (π/2)·α: the paper's, with finite slopes.
 
-    Keeps the variance, and the best linear estimate's normalised squared error is sin²φ, 0, ½ and 1 where α is.
+    Keeps the variance, and the best linear estimate's normalised squared error is sin²φ: 0, ½ and 1 where α
+    is.
 
     Args:
         alpha: distance of K from the active size, ⌈K⌉ − K, in [0, 1].

@@ -8,6 +8,7 @@ sizes it touches, and says so.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -18,9 +19,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+_counter = itertools.count()
+
 
 class Size:
-    """A layer size found in a network. Tied sizes share one root.
+    """A layer size found in a network. Tied sizes share one root, the one that was made first.
 
     Args:
         name: the module that makes it (with ".l0", ".l1", … for the layers of a recurrent one).
@@ -33,6 +36,7 @@ class Size:
         self.groups = 1
         self.reason: str | None = None
         self._parent: Size | None = None
+        self._made = next(_counter)
 
     @property
     def root(self) -> Size:
@@ -40,7 +44,7 @@ class Size:
 
     def tie(self, other: Size) -> None:
         """Make two sizes one."""
-        a, b = self.root, other.root
+        a, b = sorted((self.root, other.root), key=lambda size: size._made)
         if a is b:
             return
         if a.full_size != b.full_size:
@@ -112,8 +116,8 @@ class Op:
     """One call of a layer or function, for counting.
 
     ``name``: qualified module name, or "<module>.<function>"; ``kind``: class or function name; ``module``:
-    for its hyper-parameters; ``inputs`` and ``outputs``: the axes of each tensor; ``hidden``: for a recurrent layer,
-    the hidden size of each of its layers.
+    for its hyper-parameters; ``inputs`` and ``outputs``: the axes of each tensor; ``hidden``: for a recurrent
+    layer, the hidden size of each of its layers.
     """
 
     name: str
@@ -211,7 +215,7 @@ class Tracer(TorchFunctionMode):
 
         return hook
 
-    def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
+    def run(self, args: tuple[Any, ...], kwargs: dict[str, Any], free_outputs: bool = False) -> Graph:
         """Run the network in evaluation mode, without gradients; hooks and mode are put back as they were."""
         modules = dict(self.network.named_modules())
         modes = {m: m.training for m in modules.values()}
@@ -233,17 +237,21 @@ class Tracer(TorchFunctionMode):
         outputs = tensors_in(out)
         if not outputs:
             raise TypeError(f"the network answers a {type(out).__name__} in which no tensor was found")
-        self.fix_axes(map(self.axes, outputs), "it is part of the network's output")
+        # Read either way: what a tensor's making has put off happens when its notes are read.
+        axes = [self.axes(x) for x in outputs]
+        if not free_outputs:
+            self.fix_axes(axes, "it is part of the network's output")
         self.rules.on_end(self, modules)
         return self.graph
 
 
-def read_graph(network: nn.Module, example_input: Any) -> Graph:
+def read_graph(network: nn.Module, example_input: Any, *, free_outputs: bool = False) -> Graph:
     """Find a network's sizes and operations by running it once.
 
     Args:
         network: any torch.nn network; left as it was.
         example_input: a tensor, a tuple (positional arguments) or a dict (keyword arguments).
+        free_outputs: leave the sizes in the network's output free.
 
     Raises:
         TypeError: where the network cannot be called with the example input, or answers no tensor.
@@ -251,7 +259,7 @@ def read_graph(network: nn.Module, example_input: Any) -> Graph:
     from dyn_lightning import graph_rules
 
     args, kwargs = call_arguments(example_input)
-    return Tracer(network, graph_rules).run(args, kwargs)
+    return Tracer(network, graph_rules).run(args, kwargs, free_outputs)
 
 
 def tensors_in(tree: Any) -> list[Tensor]:

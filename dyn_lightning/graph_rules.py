@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dyn_lightning.features.spectral import LogCompression, MelFilterBank, Spectrogram
+from dyn_lightning.features.spectral import FixedScaling, LogCompression, MelFilterBank, Spectrogram
 from dyn_lightning.graph import Axis, Op, Size, Tracer, axis_size, axis_sizes, make_axis, tensors_in, tie_axes
 
 Axes = tuple[Axis, ...]
@@ -15,8 +15,8 @@ Axes = tuple[Axis, ...]
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 _ELEMENTWISE_LAYERS = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid,
-    nn.LogSigmoid, nn.Tanh, nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Softmax, nn.LogSoftmax,
-    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.Identity, LogCompression,
+    nn.LogSigmoid, nn.Tanh, nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Softmax,
+    nn.LogSoftmax, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.Identity, LogCompression, FixedScaling,
 )  # fmt: skip
 _POOL_LAYERS = (
     nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
@@ -94,7 +94,7 @@ def _fixed_axis(t: Tracer, name: str, axis: Axis, reason: str) -> None:
 
 
 def _as_input(t: Tracer, name: str, module: nn.Module, inputs: tuple[Axes, ...], out: Any) -> list[Axes]:
-    if isinstance(module, LogCompression) and len(inputs[0]) > 1:
+    if isinstance(module, (LogCompression, FixedScaling)) and len(inputs[0]) > 1:
         _bind(t, name, in_axis=inputs[0][1])
     return [inputs[0]]
 
@@ -114,6 +114,9 @@ def _linear(t: Tracer, name: str, module: Any, inputs: tuple[Axes, ...], out: Te
 def _conv(t: Tracer, name: str, module: Any, inputs: tuple[Axes, ...], out: Tensor) -> list[Axes]:
     x, channels = inputs[0], out.dim() - len(module.kernel_size) - 1
     rest = tuple((int(n),) for n in out.shape[channels + 1 :])
+    for axis in x[channels + 1 :]:
+        for size in axis_sizes(axis):
+            size.fix(f"{name} is a convolution along it")
     if module.groups == 1:
         made: Axis = (_produced(t, name, module.out_channels, x[channels]),)
     elif module.groups == module.in_channels == module.out_channels:

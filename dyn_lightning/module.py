@@ -50,7 +50,7 @@ class DynamicModule(lightning.LightningModule):
             plain training of the backbone as it is.
         fixed: patterns of sizes to leave alone.
         ties: groups of layer names whose sizes are to be one.
-        mel_spacing, boundary: see ``dynamize``.
+        mel_spacing, boundary, free_outputs: see ``dynamize``.
         example_duration_s: seconds of audio that the FLOPs are counted on; they are then per second of
             audio. None counts per call, which needs ``example_shape``.
         example_shape: shape of the example input, batch dimension first; when absent,
@@ -89,6 +89,7 @@ class DynamicModule(lightning.LightningModule):
         ties: list[list[str]] | None = None,
         mel_spacing: str = "respaced",
         boundary: str = "taper",
+        free_outputs: bool = False,
         example_duration_s: float | None = 1.0,
         example_shape: list[int] | None = None,
         optimizer: OptimizerCallable = torch.optim.Adam,
@@ -122,6 +123,7 @@ class DynamicModule(lightning.LightningModule):
                     ties=ties or (),
                     mel_spacing=mel_spacing,
                     boundary=boundary,
+                    free_outputs=free_outputs,
                 )
         self.is_dynamic = isinstance(self.network, DynamicNetwork)
         if self.is_dynamic and objective is None:
@@ -295,6 +297,12 @@ class DynamicModule(lightning.LightningModule):
             return f"{stage}/{names[index]}"
         return stage if index == 0 else f"{stage}/{index}"
 
+    def on_validation_epoch_start(self) -> None:
+        self._evaluations.pop("val", None)
+
+    def on_test_epoch_start(self) -> None:
+        self._evaluations.pop("test", None)
+
     def on_validation_epoch_end(self) -> None:
         self._log_metrics("val")
 
@@ -309,7 +317,6 @@ class DynamicModule(lightning.LightningModule):
                 self.log(f"{self._prefix(stage, index)}/{name}", value, prog_bar=name == "eer")
             if stage == "val" and index == 0 and "threshold" in found:
                 self.threshold.fill_(found["threshold"])
-            metrics.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["random_state"] = gather_random_states()

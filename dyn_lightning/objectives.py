@@ -82,8 +82,9 @@ class FlopsBudget(Objective):
 
     ``penalty = μ · log(learnable FLOPs)``. A target falls geometrically from full size to the budget over ``descent``
     of the search; μ follows how far the cost lies above the target (proportional and integral, in units of the task
-    loss). The search ends as soon as the real-valued sizes meet the budget; the integers nearest to them that use the
-    budget up are what the widths freeze at (:func:`sizes_within`).
+    loss). For the rest of the search the cost stays at the budget while the widths go on trading with each other: a
+    width that is cheap beside the others at full size may be what costs most at the budget. The integers nearest to
+    the sizes found that use the budget up are what the widths freeze at (:func:`sizes_within`).
 
     Args:
         share: budget as a share of the learnable FLOPs, in (0, 1).
@@ -92,6 +93,9 @@ class FlopsBudget(Objective):
         descent: share of the search after which the target is down at the budget.
         proportional: gain on log(cost / target).
         integral: gain on its sum over the steps.
+        cohesion: ρ of a term ``ρ · Σ (log λ_n − mean log λ)²``, in units of the task loss, that holds the widths
+            together. λ's gradient tells what a unit is worth to weights that have not had the time to do without
+            it; where units are redundant, as neighbouring bands of a filter bank are, that is far too much.
 
     Raises:
         ValueError: if not exactly one budget is given; from ``check``, if it is out of reach.
@@ -99,16 +103,16 @@ class FlopsBudget(Objective):
 
     integral_error: Tensor
     loss_scale: Tensor
-    met: Tensor
 
     def __init__(
         self,
         share: float | None = None,
         flops_per_second: float | None = None,
         *,
-        descent: float = 0.8,
+        descent: float = 0.5,
         proportional: float = 2.0,
         integral: float = 0.05,
+        cohesion: float = 5.0,
     ) -> None:
         super().__init__()
         if (share is None) == (flops_per_second is None):
@@ -120,9 +124,9 @@ class FlopsBudget(Objective):
         self.descent = descent
         self.proportional = proportional
         self.integral = integral
+        self.cohesion = cohesion
         self.register_buffer("integral_error", torch.zeros(()))
         self.register_buffer("loss_scale", torch.zeros(()))
-        self.register_buffer("met", torch.tensor(False))
 
     def budget(self, complexity: Complexity) -> float:
         """The budget in FLOPs, all included, in the complexity's unit."""
@@ -146,10 +150,6 @@ class FlopsBudget(Objective):
                 f"{complexity.flops_full_size():.4g}"
             )
 
-    @property
-    def finished(self) -> bool:
-        return bool(self.met)
-
     def final_sizes(self, dynamic: Any) -> dict[str, int]:
         return sizes_within(dynamic, self.budget(dynamic.complexity))
 
@@ -164,8 +164,9 @@ class FlopsBudget(Objective):
             error = log_share - math.log(goal) * min(1.0, progress / self.descent)
             self.integral_error.add_(self.integral * error).clamp_(min=0.0)
             mu = (self.proportional * error + self.integral_error).clamp(min=0.0) * self.loss_scale
-            self.met.copy_(self.met | (log_share <= math.log(goal)))
-        return mu * log_share
+        log_lam = torch.stack([width.lam for width in dynamic.widths.values()]).log()
+        spread = (log_lam - log_lam.mean()).square().sum()
+        return mu * log_share + self.cohesion * self.loss_scale * spread
 
 
 class LossTolerance(Objective):

@@ -118,9 +118,7 @@ def unused_blocks(used: Sequence[Tensor], shape: Sequence[int]) -> list[Block]:
     return blocks
 
 
-def make_schedule(
-    optimizer: Optimizer, schedule: Schedule, total_steps: int, hold: float = 0.0
-) -> LambdaLR:
+def make_schedule(optimizer: Optimizer, schedule: Schedule, total_steps: int, hold: float = 0.0) -> LambdaLR:
     """Learning rate over the steps of a run: of the weights by ``schedule``, of λ constant.
 
     Args:

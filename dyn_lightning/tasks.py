@@ -11,7 +11,7 @@ from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import MeanMetric
 
 from dyn_lightning.metrics.eer import EER, EERBySNR
 
@@ -46,7 +46,7 @@ class Task(nn.Module):
 
 
 class TaskMetrics(nn.Module):
-    """Metrics of one evaluation set; state is kept between ``reset`` calls, over all processes."""
+    """Metrics of one pass over one evaluation set, over all processes."""
 
     @abstractmethod
     def update(self, output: Any, batch: Batch) -> None:
@@ -54,12 +54,7 @@ class TaskMetrics(nn.Module):
 
     @abstractmethod
     def compute(self) -> dict[str, Tensor | float]:
-        """Name → value over all batches since the last ``reset``."""
-
-    def reset(self) -> None:
-        for metric in self.children():
-            if isinstance(metric, Metric):
-                metric.reset()
+        """Name → value over all batches."""
 
 
 def align_target(output: Tensor, target: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,8 @@ class Width(nn.Module):
 
     λ lives in log space (λ = e^θ), so that a step of θ is a relative change of the size whatever the size.
     Three states: at rest (``learning`` off: all sizes follow λ, no noise), learning (the boundary unit is
-    noisy in training mode) and frozen (an integer buffer rules; λ is not read, yet stays in the graph for DDP).
+    noisy in training mode) and frozen (an integer buffer rules; λ is not read, yet stays in the graph for
+    DDP).
 
     Args:
         full_size: N, in elements.
@@ -26,10 +27,12 @@ class Width(nn.Module):
             them.
         lam_min: least λ; one unit when absent, and never less.
         boundary: how the boundary unit passes away, a name in ``functional.BOUNDARIES``.
+        order: positions in the order in which they are kept, the last one being given up first; it must end
+            in the last position. None: from the first to the last.
 
     Raises:
-        ValueError: if ``boundary`` is unknown, ``lam_min`` lies outside (0, 1], or ``multiple_of`` or
-            ``groups`` do not fit ``full_size``.
+        ValueError: if ``boundary`` is unknown, ``lam_min`` lies outside (0, 1], or ``multiple_of``,
+            ``groups`` or ``order`` do not fit ``full_size``.
     """
 
     _frozen_size: Tensor
@@ -43,6 +46,7 @@ class Width(nn.Module):
         groups: int = 1,
         lam_min: float | None = None,
         boundary: str = "taper",
+        order: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if full_size < 1 or groups < 1 or full_size % groups:
@@ -52,6 +56,11 @@ class Width(nn.Module):
         if lam_min is not None and not 0.0 < lam_min <= 1.0:
             raise ValueError(f"lam_min must lie in (0, 1], got {lam_min}")
         self.boundary = boundary
+        if order is not None and (
+            groups > 1 or sorted(order) != list(range(full_size)) or order[-1] != full_size - 1
+        ):
+            raise ValueError("order must hold every position once, end in the last one, and needs groups=1")
+        self.order = None if order is None else tuple(order)
         self.full_size = full_size
         self.groups = groups
         self.theta = nn.Parameter(torch.zeros(()))
@@ -193,6 +202,14 @@ class Width(nn.Module):
         if not self.noisy:
             return x
         unit, groups = repeats * self.boundary_size, repeats * self.groups
+        if self.order is not None and self.active == self.full_size and self.multiple_of > 1:
+            # At full size elements stand in their own order, in which the last unit need not come last.
+            blocks = torch.arange(repeats)[:, None] * self.full_size
+            index = (blocks + torch.tensor(self.order)).flatten().to(x.device)
+            y = boundary_noise(
+                x.index_select(dim, index), *self.amplitudes, dim=dim, unit=unit, groups=groups
+            )
+            return y.index_select(dim, index.argsort())
         return boundary_noise(x, *self.amplitudes, dim=dim, unit=unit, groups=groups)
 
     @property
@@ -202,6 +219,8 @@ class Width(nn.Module):
 
     def indices(self, size: int) -> Tensor:
         """Positions within the full dimension of the elements in use at ``size``: (size,), int64."""
+        if self.order is not None and size < self.full_size:
+            return torch.tensor(self.order[:size])
         block, kept = self.full_size // self.groups, size // self.groups
         return (torch.arange(self.groups)[:, None] * block + torch.arange(kept)).flatten()
 
@@ -272,7 +291,8 @@ class Layout:
         sizes = [w.size if kept else w.current for w in self.widths]
         if all(s == w.full_size for s, w in zip(sizes, self.widths, strict=True)):
             return x
-        if isinstance(self.factors[0], Width) and self.factors[0].groups == 1 and len(sizes) == 1:
+        first = self.factors[0]
+        if isinstance(first, Width) and first.groups == 1 and first.order is None and len(sizes) == 1:
             return x.narrow(dim, 0, sizes[0] * (x.shape[dim] // self.widths[0].full_size))
         return x.index_select(dim, self.indices(sizes, x.device))
 

@@ -19,7 +19,12 @@ BATCHES_PER_EPOCH = 4
 @pytest.fixture
 def data():
     return FilterBankDataModule(
-        batch_size=8, batches_per_epoch=BATCHES_PER_EPOCH, eval_batches=2, n_freqs=65, n_mels=8, reading="readout"
+        batch_size=8,
+        batches_per_epoch=BATCHES_PER_EPOCH,
+        eval_batches=2,
+        n_freqs=65,
+        n_mels=8,
+        reading="readout",
     )
 
 

@@ -134,7 +134,9 @@ def test_deviation_is_detached() -> None:
 
 def test_dtypes_are_kept_and_one_dimension_has_no_spread() -> None:
     for dtype in (torch.bfloat16, torch.float32, torch.float64):
-        assert boundary_noise(torch.randn(4, 3, dtype=dtype), *rotation(torch.tensor(0.5)), dim=1).dtype == dtype
+        assert (
+            boundary_noise(torch.randn(4, 3, dtype=dtype), *rotation(torch.tensor(0.5)), dim=1).dtype == dtype
+        )
     x = torch.randn(3)
     expected = torch.tensor([*x[:2], x[2] * 0.5])
     torch.testing.assert_close(boundary_noise(x, torch.tensor(0.5), torch.tensor(0.5), dim=0), expected)

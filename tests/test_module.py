@@ -151,7 +151,7 @@ def test_a_budget_out_of_reach_is_an_error_before_training(make_module, make_tra
 
 
 def test_unknown_pattern_lists_the_sizes(make_module):
-    with pytest.raises(ValueError, match=r"nothing\*.*bands"):
+    with pytest.raises(ValueError, match=r"(?s)nothing\*.*bands"):
         make_module(dynamic=["nothing*"])
 
 

@@ -57,7 +57,7 @@ def test_detection_metrics_pool_batches_of_any_size_and_split_by_snr():
     assert float(found["threshold"]) == pytest.approx(threshold)
     low = snr_db < 5
     assert float(found["eer_snr_db_<5"]) == pytest.approx(eer(scores[low], target[low, 1:-1])[0])
-    metrics.reset()
+    metrics = FrameDetection().new_metrics()
     metrics.update(scores[:4], {"target": target[:4], "meta": {}})
     assert set(metrics.compute()) == {"eer", "threshold"}
 

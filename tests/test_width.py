@@ -14,7 +14,13 @@ from dyn_lightning.width import Layout, Width
 
 def test_starts_full_and_learning() -> None:
     width = Width(10)
-    assert (width.size, width.active, width.current, width.lam.item(), width.k.item()) == (10, 10, 10, 1.0, 10.0)
+    assert (width.size, width.active, width.current, width.lam.item(), width.k.item()) == (
+        10,
+        10,
+        10,
+        1.0,
+        10.0,
+    )
     assert width.learning
     assert width.noisy
     assert not width.frozen
@@ -74,7 +80,10 @@ def test_gradient_is_that_of_the_expected_loss(name: str, alpha: float) -> None:
     torch.manual_seed(0)
     full, kept = 8, 5
     features = torch.randn(60_000, full, dtype=torch.float64) + 0.5
-    target, readout = 2.0 * features[:, kept] + features[:, 0], torch.linspace(0.5, 1.5, full, dtype=torch.float64)
+    target, readout = (
+        2.0 * features[:, kept] + features[:, 0],
+        torch.linspace(0.5, 1.5, full, dtype=torch.float64),
+    )
     sigma = features[:, kept].std(correction=0)
 
     def expected(k: float) -> Tensor:
@@ -100,7 +109,7 @@ def test_gradient_is_that_of_the_expected_loss(name: str, alpha: float) -> None:
 @pytest.mark.parametrize(
     ("name", "noise_costs"),
     # The feature is estimated by its own value: (1 − a)² + b² of its variance, at the end of the segment.
-    [("rotation", 2.0), ("paper", 2.0 - 2.0 * math.sqrt(0.05)), ("attenuation", 1.0)],
+    [("taper", 1.0), ("rotation", 2.0), ("paper", 2.0 - 2.0 * math.sqrt(0.05)), ("attenuation", 1.0)],
 )
 def test_jump_at_an_integer(name: str, noise_costs: float) -> None:
     """Just above an integer the boundary unit is all noise (2σ²), at the integer it is absent (σ²)."""
@@ -230,6 +239,23 @@ def test_groups_shrink_together() -> None:
     assert (width.noise(x, 1) != x).any(0).tolist() == [False, False, True] * 3
 
 
+@pytest.mark.parametrize(("lam", "noisy"), [(0.9, {1, 5}), (0.6, {4, 3})])
+def test_an_order_says_which_elements_go(lam: float, noisy: set[int]) -> None:
+    order = (0, 2, 4, 3, 1, 5)
+    width = Width(6, multiple_of=2, order=order)
+    width.set_lam(lam)
+    x = torch.randn(50, 6)
+    part = Layout(width).take(x, 1)
+    positions = list(range(6)) if width.active == 6 else list(order[: width.active])
+    assert torch.equal(part, x[:, positions])
+    changed = (width.noise(part, 1) != part).any(0)
+    assert {positions[i] for i in range(len(positions)) if changed[i]} == noisy
+    twice = width.noise(torch.cat([part, part], 1), 1, repeats=2) != torch.cat([part, part], 1)
+    assert torch.equal(twice.any(0), torch.cat([changed, changed]))
+    width.freeze(2)
+    assert torch.equal(Layout(width, 1).take(x, 1), x[:, [0, 2]])
+
+
 def test_repeats_have_a_boundary_each() -> None:
     width = Width(3)
     width.set_lam(0.9)
@@ -266,6 +292,9 @@ def test_state_dict_round_trip() -> None:
         ({"full_size": 8, "lam_min": 0.0}, "lam_min"),
         ({"full_size": 8, "lam_min": 1.5}, "lam_min"),
         ({"full_size": 8, "boundary": "cliff"}, "rotation"),
+        ({"full_size": 3, "order": [2, 1, 0]}, "end in the last"),
+        ({"full_size": 3, "order": [0, 0, 2]}, "every position once"),
+        ({"full_size": 4, "order": [0, 1, 2, 3], "groups": 2}, "groups=1"),
     ],
 )
 def test_bad_arguments(arguments: dict, message: str) -> None:

@@ -37,7 +37,8 @@ class ComplexityLogger(Callback):
         batch_idx: int,
     ) -> None:
         # Only where logs are written: in between nobody would see the values.
-        if not isinstance(pl_module, DynamicModule) or trainer.global_step % trainer.log_every_n_steps:
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if not isinstance(pl_module, DynamicModule) or trainer.global_step % every:
             return
         row = self.measure(pl_module)
         pl_module.log_dict(row, batch_size=1)

@@ -49,12 +49,15 @@ class Consolidate(Callback):
         self.report: Report | None = None
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if not isinstance(pl_module, DynamicModule) or not pl_module.is_dynamic or trainer.fast_dev_run:
+        if not isinstance(pl_module, DynamicModule) or not pl_module.is_dynamic:
             return
-        if not trainer.is_global_zero:
+        folder = (
+            trainer.log_dir or trainer.default_root_dir
+        )  # asks the other processes: before one goes on alone
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         module = with_best_weights(pl_module, getattr(trainer.checkpoint_callback, "best_model_path", ""))
-        dirpath = Path(self.dirpath or Path(trainer.log_dir or trainer.default_root_dir) / "artifact")
+        dirpath = Path(self.dirpath or Path(folder) / "artifact")
         inputs = validation_inputs(trainer, module, self.batches)
         self.small, self.report = write_artifact(module, dirpath, inputs, self.tolerance)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]

@@ -51,7 +51,7 @@ class WidthsCheckpoint(ModelCheckpoint):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._final = not isinstance(pl_module, DynamicModule) or pl_module.phase == "settle"
         super().on_train_epoch_end(trainer, pl_module)
-        if not (trainer.fast_dev_run or trainer.sanity_checking):
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             assert self.dirpath is not None
             self.last_model_path = os.path.join(self.dirpath, f"{self.CHECKPOINT_NAME_LAST}.ckpt")
             trainer.save_checkpoint(self.last_model_path, weights_only=False)

@@ -31,6 +31,12 @@ def _mel_filter_bank(op: Op) -> OpCost:
     return OpCost(2 * numel(op.outputs[0]) * size(op.inputs[0][-2]))
 
 
+@prices_modules("FixedScaling")
+def fixed_scaling(op: Op) -> OpCost:
+    """A subtraction and a division per element."""
+    return OpCost(flops_full=2 * numel(op.outputs[0]))
+
+
 @prices_modules("LogCompression")
 def _log_compression(op: Op) -> OpCost:
     return OpCost(2 * numel(op.outputs[0]))

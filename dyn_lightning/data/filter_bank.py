@@ -144,13 +144,7 @@ class SyntheticBatches(Dataset[dict[str, Any]]):
         state = np.random.SeedSequence((*self.seed, key)).generate_state(1)
         generator = torch.Generator().manual_seed(int(state[0]))
         spectra, target = synthetic_batch(self.batch_size, generator, **self.options)
-        return {
-            "input": spectra,
-            "length": torch.full((self.batch_size,), spectra.shape[-1]),
-            "target": target,
-            "utterance_id": [f"{key}-{row}" for row in range(self.batch_size)],
-            "meta": {},
-        }
+        return {"input": spectra, "target": target}
 
 
 class FilterBankDataModule(lightning.LightningDataModule):

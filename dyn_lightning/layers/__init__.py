@@ -2,7 +2,7 @@
 
 from dyn_lightning.layers.base import DynamicLayer
 from dyn_lightning.layers.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
-from dyn_lightning.layers.filter_bank import LogCompression, MelFilterBank
+from dyn_lightning.layers.filter_bank import FixedScaling, LogCompression, MelFilterBank
 from dyn_lightning.layers.linear import Linear
 from dyn_lightning.layers.norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, PReLU
 from dyn_lightning.layers.recurrent import GRU, LSTM
@@ -24,6 +24,7 @@ DYNAMIC_LAYERS: dict[type, type[DynamicLayer]] = {
         LSTM,
         MelFilterBank,
         LogCompression,
+        FixedScaling,
     )
 }
 """The dynamic class for each plain one."""

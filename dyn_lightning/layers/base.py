@@ -46,7 +46,7 @@ class DynamicLayer(nn.Module):
     @classmethod
     def from_plain(cls, plain: nn.Module, **widths: Any) -> Any:
         """The dynamic form of a plain layer; it takes over the layer's parameters, buffers and hooks."""
-        layer = copy.copy(plain)
+        layer: Any = copy.copy(plain)
         for store in ("_parameters", "_buffers", "_modules"):
             layer.__dict__[store] = dict(plain.__dict__[store])
         layer.__class__ = cls

@@ -7,20 +7,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dyn_lightning.features.spectral import FixedScaling as PlainFixedScaling
 from dyn_lightning.features.spectral import LogCompression as PlainLogCompression
 from dyn_lightning.features.spectral import MelFilterBank as PlainMelFilterBank
 from dyn_lightning.layers.base import DynamicLayer
 from dyn_lightning.width import Layout, Width, as_layout
 
+SPACINGS = ("thinned", "respaced", "dropped")
+
 
 class MelFilterBank(DynamicLayer, PlainMelFilterBank):
     """features.MelFilterBank with a learned number of bands.
 
-    ``spacing="respaced"``: K bands always span the whole frequency range, and their spacing is a continuous
-    function of the real-valued K while searching, so that no band jumps when one leaves.
-    ``spacing="dropped"``: the bands stay where they are and the highest are given up.
+    ``spacing="thinned"``: the bands stay what they are, and those that are given up lie spread over the whole
+    frequency range (its width has the order of :func:`spread_order`). ``spacing="respaced"``: K bands always
+    divide up the whole range; their spacing is a continuous function of the real-valued K while searching,
+    but every band moves whenever K does. ``spacing="dropped"``: the highest bands are given up.
 
-    ``quiet``: a LogCompression behind the bank makes the boundary noise in this bank's place.
+    ``quiet``: a LogCompression or FixedScaling behind the bank makes the boundary noise in this bank's place.
 
     Shapes: (batch, bins, frames) → (batch, bands, frames).
     """
@@ -30,15 +34,15 @@ class MelFilterBank(DynamicLayer, PlainMelFilterBank):
     quiet: bool
 
     def __init__(
-        self, *args: Any, out_width: Width | None = None, spacing: str = "respaced", **kwargs: Any
+        self, *args: Any, out_width: Width | None = None, spacing: str = "thinned", **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
         self.bind(out_width=out_width, spacing=spacing)
 
     def bind(self, **widths: Any) -> None:
-        spacing = widths.pop("spacing", "respaced")
-        if spacing not in ("respaced", "dropped"):
-            raise ValueError(f"spacing must be respaced or dropped, got {spacing}")
+        spacing = widths.pop("spacing", "thinned")
+        if spacing not in SPACINGS:
+            raise ValueError(f"spacing must be one of {', '.join(SPACINGS)}, got {spacing}")
         self.quiet = widths.pop("quiet", False)
         super().bind(**widths)
         self.spacing = spacing
@@ -56,7 +60,7 @@ class MelFilterBank(DynamicLayer, PlainMelFilterBank):
     def _filters(self) -> Tensor:
         """The filters in use, (bins, bands)."""
         width = self.out_width
-        if width is None or self.spacing == "dropped" or (width.current == self.n_mels and not width.noisy):
+        if width is None or self.spacing != "respaced" or (width.current == self.n_mels and not width.noisy):
             return self.cut("fb")
         if not width.noisy:
             return self._bank(width.current)
@@ -66,20 +70,17 @@ class MelFilterBank(DynamicLayer, PlainMelFilterBank):
         return self.resized(n_mels).fb.to(self.fb.device, self.fb.dtype)
 
     def to_plain(self) -> nn.Module:
-        if self.out_width is None or self.spacing == "dropped":
+        if self.out_width is None or self.spacing != "respaced":
             return super().to_plain()
         return self.resized(self.out_width.size).to(self.fb.device, self.fb.dtype).train(self.training)
 
 
-class LogCompression(DynamicLayer, PlainLogCompression):
-    """features.LogCompression behind a learned filter bank: the boundary band's noise lies on its logarithm.
+class _BehindFilterBank(DynamicLayer):
+    """An elementwise layer behind a learned filter bank that makes the boundary noise in the bank's place.
 
-    On the power itself noise of the same variance would be negative every other time, and have no logarithm.
-
-    Shapes: (batch, bands, frames), unchanged.
+    Power has no zero mean and its noise has no logarithm; the boundary band must pass away where features stand at
+    unit scale around zero, or its mean goes with it, and that costs more than the band is worth.
     """
-
-    plain_class = PlainLogCompression
 
     def layouts(self) -> dict[str, tuple[Layout | None, ...]]:
         return {}
@@ -87,10 +88,29 @@ class LogCompression(DynamicLayer, PlainLogCompression):
     def plain_sizes(self) -> dict[str, Any]:
         return {}
 
-    def forward(self, power: Tensor) -> Tensor:
-        y = super().forward(power)
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
         layout = self.in_width
         return y if layout is None else layout.widths[0].noise(y, 1)
+
+
+class LogCompression(_BehindFilterBank, PlainLogCompression):
+    """features.LogCompression behind a learned filter bank. Shapes: (batch, bands, frames), unchanged."""
+
+    plain_class = PlainLogCompression
+
+
+class FixedScaling(_BehindFilterBank, PlainFixedScaling):
+    """features.FixedScaling behind a learned filter bank. Shapes: (batch, bands, frames), unchanged."""
+
+    plain_class = PlainFixedScaling
+
+
+def spread_order(n: int) -> list[int]:
+    """Positions 0…n−1 so that any first few lie spread over all: bits reversed, the last position last."""
+    bits = max(1, (n - 2).bit_length())
+    reverse = [int(f"{i:0{bits}b}"[::-1], 2) for i in range(2**bits)]
+    return [i for i in reverse if i < n - 1] + [n - 1]
 
 
 def respaced_filters(bank: PlainMelFilterBank, k: Tensor, n_mels: int) -> Tensor:

@@ -204,7 +204,7 @@ class _Recurrent(DynamicLayer):
 
 
 def _fade_last(weight_hh: Tensor, width: Width) -> Tensor:
-    """Scale the boundary unit's columns, its recurrent weights, by its feature's amplitude: (gates · H, H)."""
+    """Scale the boundary unit's columns of recurrent weights by its feature's amplitude: (gates · H, H)."""
     keep = width.amplitudes[0].to(weight_hh.dtype)
     unit = width.boundary_size // width.groups
     block = weight_hh.unflatten(1, (width.groups, -1))

@@ -4,13 +4,14 @@
 second (the latency of a live system), with the front end's share beside them; and, in a fresh process each,
 wall time and peak memory of ``predict_files`` on a short and a long file. Weights are random: they do not
 change the time. Calls of all variants take turns, so that whatever else the machine does falls on all alike.
-With the ``export`` extra there is a row for ONNX Runtime: PyTorch's GRU spends some 20 µs a frame and layer on
-the CPU however small it is, which is most of what the small network takes.
+With the ``export`` extra there is a row for ONNX Runtime: PyTorch's GRU spends some 20 µs a frame and layer
+on the CPU however small it is, which is most of what the small network takes.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import resource
 import subprocess
 import sys
@@ -140,6 +141,7 @@ def main() -> None:
     parser.add_argument("--predict", nargs=3, metavar=("ARTIFACT", "AUDIO", "OUT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     if arguments.predict:
         predict_one(*arguments.predict)
         return

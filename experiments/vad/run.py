@@ -29,7 +29,7 @@ from experiments.vad.table import write_tables
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
-WARMUP_SHARE, SEARCH_SHARE = 0.1, 0.5
+WARMUP_SHARE, SEARCH_SHARE = 0.125, 0.375
 
 
 def train(system: System, seed: int, args: argparse.Namespace) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def train(system: System, seed: int, args: argparse.Namespace) -> dict[str, Any]
         accelerator="auto",
         devices=1,
         logger=False,
-        callbacks=[PhaseSwitch(warmup, search), LambdaClamp(), history, checkpoint],
+        callbacks=[PhaseSwitch(warmup, search), LambdaClamp(system.lam_min), history, checkpoint],
         gradient_clip_val=5.0,
         log_every_n_steps=10,
         num_sanity_val_steps=0,
@@ -162,10 +162,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--data_root", default=os.environ.get("DATA_ROOT", "data"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--items_per_epoch", type=int, default=3200)
     parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--num_workers", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time")
     parser.add_argument("--only", nargs="*", help="names of systems; all when absent")
@@ -181,7 +181,8 @@ def main() -> None:
         systems = [s for s in systems if s.name in args.only]
     known = read_results(args.results) if Path(args.results).is_file() else []
     done = {(r["config"]["system"], r["seed"]) for r in known if is_of(r, args)}
-    jobs = [(s, seed, args) for seed in args.seeds for s in systems if (s.name, seed) not in done]
+    order = [(s, seed) for control in (False, True) for seed in args.seeds for s in systems if s.control == control]
+    jobs = [(s, seed, args) for s, seed in order if (s.name, seed) not in done]
     print(f"{len(jobs)} runs to do, {len(systems) * len(args.seeds) - len(jobs)} done", flush=True)
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
         for record in pool.map(run_one, jobs):

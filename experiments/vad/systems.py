@@ -16,6 +16,8 @@ from dyn_lightning.objectives import FlopsBudget, LambdaSquared, Objective
 from dyn_lightning.tasks import FrameDetection
 
 SAMPLE_RATE = 16000
+LR_LAM = 0.015
+LR_HOLD = 0.5
 BUDGETS = {"25": 0.25, "6.25": 0.0625}
 """Shares of the learnable FLOPs/s of CRNNVAD at full size, by the name that tables give them."""
 
@@ -30,7 +32,9 @@ class System:
         control: shown apart from the systems that the study is about.
         backbone: arguments of CRNNVAD.
         share: budget, as a share of the learnable FLOPs/s.
+        lam_min: least λ; one unit when absent.
         options: arguments of DynamicModule.
+        cut_task_gradient: sizes hear of the budget alone.
     """
 
     name: str
@@ -38,6 +42,7 @@ class System:
     control: bool = False
     backbone: dict[str, int] = field(default_factory=dict)
     share: float | None = None
+    lam_min: float | None = None
     options: dict[str, Any] = field(default_factory=dict)
     cut_task_gradient: bool = False
 
@@ -55,7 +60,15 @@ class System:
     def module(self, lr: float) -> DynamicModule:
         """The system ready to be trained."""
         kind = ShrinkOnly if self.cut_task_gradient else DynamicModule
-        return kind(CRNNVAD(**self.backbone), FrameDetection(), self.objective(), lr=lr, **self.options)
+        return kind(
+            CRNNVAD(**self.backbone),
+            FrameDetection(),
+            self.objective(),
+            lr=lr,
+            lr_lam=LR_LAM,
+            lr_hold=LR_HOLD,
+            **self.options,
+        )
 
 
 class ShrinkOnly(DynamicModule):
@@ -103,8 +116,8 @@ def all_systems() -> list[System]:
     for label, share in BUDGETS.items():
         rows.append(System(f"learned {label} %", share=share))
         rows.append(System(f"uniform {label} %", backbone=uniform_sizes(share), options={"dynamic": []}))
-    rows.append(System("paper, bands, β 0.5", settles=False, options={"dynamic": ["mel"]}))
-    for label, share in BUDGETS.items():
+    rows.append(System("paper, bands, β 0.5", settles=False, lam_min=0.25, options={"dynamic": ["mel"]}))
+    for label, share in reversed(BUDGETS.items()):
         rows.append(System(f"shrink only {label} %", control=True, share=share, cut_task_gradient=True))
     rows.append(
         System("attenuation 6.25 %", control=True, share=0.0625, options={"boundary": "attenuation"})

@@ -52,9 +52,7 @@ class Contract:
             nn.init.normal_(parameter, std=0.5)
         self.plain, self.inputs = plain, inputs
         self.widths = [Width(n, groups=groups) for n in full_sizes]
-        self.layer: Any = DYNAMIC_LAYERS[type(plain)].from_plain(
-            copy.deepcopy(plain), **refs(*self.widths)
-        )
+        self.layer: Any = DYNAMIC_LAYERS[type(plain)].from_plain(copy.deepcopy(plain), **refs(*self.widths))
 
     def call(self, layer: nn.Module, seed: int = 0) -> Any:
         torch.manual_seed(seed)
@@ -106,7 +104,12 @@ class Contract:
     def same_as_consolidated(self) -> None:
         generator = torch.Generator().manual_seed(0)
         for _ in range(4):
-            self.set(*(w.lam_min + (1 - w.lam_min) * float(torch.rand((), generator=generator)) for w in self.widths))
+            self.set(
+                *(
+                    w.lam_min + (1 - w.lam_min) * float(torch.rand((), generator=generator))
+                    for w in self.widths
+                )
+            )
             self.layer.eval()
             small = self.layer.to_plain()
             assert type(small).__module__.split(".")[0] == "torch" or ".layers." not in type(small).__module__
@@ -138,7 +141,10 @@ class Contract:
                 low = tensors(self.call(layer))
             assert all(torch.isfinite(t).all() for t in low)
             if not layer.training:
-                assert all((a - b).abs().max() <= 0.1 * (1 + b.abs().max()) for a, b in zip(low, reference, strict=True))
+                assert all(
+                    (a - b).abs().max() <= 0.1 * (1 + b.abs().max())
+                    for a, b in zip(low, reference, strict=True)
+                )
         double = copy.deepcopy(self.layer).double()
         torch.manual_seed(0)
         arguments = [_double(x) for x in self.inputs(*(w.current for w in self.widths))]

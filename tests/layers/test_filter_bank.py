@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -7,7 +8,7 @@ from torchaudio.functional import melscale_fbanks
 from dyn_lightning.features.spectral import LogCompression as PlainLogCompression
 from dyn_lightning.features.spectral import MelFilterBank as PlainMelFilterBank
 from dyn_lightning.layers import LogCompression, MelFilterBank
-from dyn_lightning.layers.filter_bank import respaced_filters
+from dyn_lightning.layers.filter_bank import respaced_filters, spread_order
 from dyn_lightning.width import Width
 
 BANK = (257, 40, 16000, 60.0, 7600.0)
@@ -72,6 +73,29 @@ def test_consolidated_bank_says_what_it_is() -> None:
         assert (plain.n_mels, plain.fb.shape[1]) == (12, 12)
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 8, 40, 80, 129])
+def test_spread_order(n: int) -> None:
+    order = spread_order(n)
+    assert sorted(order) == list(range(n))
+    assert order[-1] == n - 1
+    for k in range(2, n + 1):
+        # any first few leave no gap wider than bisection does
+        gaps = [b - a for a, b in itertools.pairwise([*sorted(order[:k]), n])]
+        assert max(gaps) <= 2 * 2 ** math.ceil(math.log2(n / k)) + 1
+
+
+def test_thinned_bands_stay_what_they_are_and_span_the_range() -> None:
+    width = Width(40, order=spread_order(40))
+    bank = MelFilterBank(*BANK, out_width=width).eval()
+    full = PlainMelFilterBank(*BANK).fb
+    width.freeze(10)
+    filters = bank.to_plain().fb
+    assert torch.equal(filters, full[:, spread_order(40)[:10]])
+    peaks_hz = filters.argmax(0).sort().values * 8000 / 256
+    assert peaks_hz[0] < 200
+    assert peaks_hz[-1] > 5000
+
+
 def test_quiet_bank_leaves_the_noise_to_the_logarithm() -> None:
     torch.manual_seed(0)
     width = Width(40)
@@ -95,5 +119,5 @@ def test_quiet_bank_leaves_the_noise_to_the_logarithm() -> None:
 
 
 def test_unknown_spacing() -> None:
-    with pytest.raises(ValueError, match="respaced or dropped"):
+    with pytest.raises(ValueError, match="thinned, respaced, dropped"):
         MelFilterBank(*BANK, out_width=Width(40), spacing="linear")

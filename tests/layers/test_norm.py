@@ -14,13 +14,21 @@ def _x(*shape: int) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"momentum": None}, {"track_running_stats": False}, {"affine": False}, {"eps": 0.1, "momentum": 0.5}],
+    [
+        {},
+        {"momentum": None},
+        {"track_running_stats": False},
+        {"affine": False},
+        {"eps": 0.1, "momentum": 0.5},
+    ],
     ids=str,
 )
 def test_batch_norm(contract, options: dict) -> None:
     contract(nn.BatchNorm1d(8, **options), lambda a: {"in_width": a}, [8], lambda a: (_x(4, a, 5),)).check()
     contract(nn.BatchNorm1d(8, **options), lambda a: {"in_width": a}, [8], lambda a: (_x(9, a),)).check()
-    contract(nn.BatchNorm2d(8, **options), lambda a: {"in_width": a}, [8], lambda a: (_x(3, a, 4, 2),)).check()
+    contract(
+        nn.BatchNorm2d(8, **options), lambda a: {"in_width": a}, [8], lambda a: (_x(3, a, 4, 2),)
+    ).check()
     contract(
         nn.BatchNorm1d(20, **options), lambda a: {"in_width": Layout(a, 5)}, [4], lambda a: (_x(4, 5 * a),)
     ).check()
@@ -90,7 +98,8 @@ def test_group_norm_keeps_each_channel_in_its_group() -> None:
     width.freeze(6)
     kept = x[:, [0, 1, 2, 4, 5, 6]]
     parts = [
-        (part - part.mean((1, 2), keepdim=True)) / (part.var((1, 2), correction=0, keepdim=True) + 1e-5).sqrt()
+        (part - part.mean((1, 2), keepdim=True))
+        / (part.var((1, 2), correction=0, keepdim=True) + 1e-5).sqrt()
         for part in kept.chunk(2, 1)
     ]
     expected = torch.cat(parts, 1)

@@ -53,7 +53,10 @@ def test_some_layers_learned(contract, kind) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_width_for_all_layers_gives_one_torch_layer(contract, kind) -> None:
     checked = contract(
-        kind(6, 8, 2, bidirectional=True), lambda h: {"hidden_widths": (h, h)}, [8], lambda h: (torch.randn(4, 5, 6),)
+        kind(6, 8, 2, bidirectional=True),
+        lambda h: {"hidden_widths": (h, h)},
+        [8],
+        lambda h: (torch.randn(4, 5, 6),),
     )
     checked.check()
     small = checked.layer.to_plain()

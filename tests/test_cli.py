@@ -1,0 +1,189 @@
+"""The command line: every YAML parses, and a small run goes from fit to artifact."""
+
+import json
+import os
+import re
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from dyn_lightning.artifact import load_artifact
+from dyn_lightning.cli import default_wandb_offline, main, run_config
+from dyn_lightning.report import read_results
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+TASKS, DYNAMICS, TRAINERS = (sorted((CONFIGS / d).glob("*.yaml")) for d in ("task", "dynamic", "trainer"))
+
+SMALL = [
+    "--data.batch_size=8",
+    "--data.batches_per_epoch=4",
+    "--data.eval_batches=2",
+    "--trainer.max_epochs=3",
+    "--trainer.log_every_n_steps=1",
+    "--phases.warmup_epochs=1",
+    "--phases.search_epochs=1",
+    "--model.lr_lam=0.2",
+]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setattr("sys.argv", ["dyn-lightning"])
+
+
+def config(*names: str) -> list[str]:
+    return [argument for name in names for argument in ("-c", str(CONFIGS / f"{name}.yaml"))]
+
+
+def printed(capsys: pytest.CaptureFixture, arguments: list[str]) -> dict:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", *arguments, "--print_config"])
+    out, err = capsys.readouterr()
+    assert stop.value.code == 0, err
+    return yaml.safe_load(out)
+
+
+def test_every_yaml_is_in_a_known_folder():
+    found = set(CONFIGS.rglob("*.yaml"))
+    assert found == {*TASKS, *DYNAMICS, *TRAINERS, *(CONFIGS / "logger").glob("*.yaml")}
+    assert TASKS
+    assert DYNAMICS
+    assert TRAINERS
+
+
+@pytest.mark.parametrize(("task", "dynamic"), list(product(TASKS, DYNAMICS)), ids=lambda p: p.stem)
+def test_compositions_parse_and_keep_all_callbacks(task, dynamic, capsys):
+    for trainer in TRAINERS:
+        content = printed(capsys, ["-c", str(task), "-c", str(dynamic), "-c", str(trainer)])
+        listed = [c["class_path"] for c in content["trainer"]["callbacks"]]
+        wanted = [
+            c["class_path"]
+            for path in (dynamic, trainer)
+            for c in yaml.safe_load(path.read_text())["trainer"]["callbacks+"]
+        ]
+        assert listed == wanted
+        assert content["model"]["task"]["class_path"].startswith("dyn_lightning.tasks.")
+
+
+def test_wandb_is_chosen_by_one_more_file(capsys):
+    names = ("task/vad", "dynamic/budget", "trainer/cpu", "logger/wandb")
+    logger = printed(capsys, config(*names))["trainer"]["logger"]
+    assert logger["class_path"] == "lightning.pytorch.loggers.WandbLogger"
+
+
+def test_data_root_comes_from_the_environment(capsys, monkeypatch):
+    monkeypatch.setenv("DATA_ROOT", "/somewhere")
+    content = printed(capsys, config("task/vad", "dynamic/none", "trainer/cpu"))
+    assert content["data"]["init_args"]["data_root"] == "/somewhere"
+
+
+def test_from_fit_to_artifact(tmp_path, capsys):
+    names = ("task/filter_bank", "dynamic/budget", "trainer/cpu")
+    assert main(["fit", *config(*names), *SMALL, "--results", "study/results.jsonl"]) == 0
+    (record,) = read_results("study/results.jsonl")
+    run = tmp_path / "runs" / "csv" / "version_0"
+    kept, full = record["widths"]["bands"]
+    assert full == 64
+    assert kept < 64
+    assert record["phase"] == "settle"
+    assert {"val/l1", "test/l1", "test/loss"} <= set(record["metrics"])
+    assert record["seed"] == 0
+    assert str(tmp_path) not in json.dumps(record)
+    network, metadata = load_artifact(run / "artifact")
+    assert network.bands.out_features == kept
+    assert metadata["task"] == "Regression"
+    saved = yaml.safe_load((run / "config.yaml").read_text())
+    assert saved["phases"]["warmup_epochs"] == 1
+
+    # A checkpoint alone, and with its configuration.
+    best = str(run / "checkpoints" / "best.ckpt")
+    main(["consolidate", "--ckpt_path", best, "--dirpath", "again"])
+    again, _ = load_artifact("again")
+    x = torch.rand(3, 257)
+    torch.testing.assert_close(again(x), network(x))
+    main(["consolidate", "-c", str(run / "config.yaml"), "--ckpt_path", best, "--dirpath", "third"])
+    assert json.loads(Path("third/report.json").read_text())["batches"] == 4 - 2
+
+    capsys.readouterr()
+    main(["profile", "--ckpt_path", best])
+    table = capsys.readouterr().out
+    assert re.search(rf"bands.*DCL.*{257 * 64:,}.*{257 * kept:,}", table)
+    assert "MFLOPs/call" in table
+
+    main(["test", "-c", str(run / "config.yaml"), "--ckpt_path", best])
+    assert str(record["metrics"]["test/l1"])[:8] in capsys.readouterr().out
+
+
+def test_a_run_resumes_from_the_command_line(tmp_path):
+    names = ("task/filter_bank", "dynamic/budget", "trainer/cpu")
+    main(["fit", *config(*names), *SMALL, "--trainer.callbacks=[]", "--trainer.max_epochs=2"])
+    (last,) = Path("runs").rglob("*.ckpt")
+    main(["fit", *config(*names), *SMALL, "--ckpt_path", str(last)])
+    checkpoint = max(Path("runs").rglob("last.ckpt"), key=os.path.getmtime)
+    content = torch.load(checkpoint, weights_only=True)
+    assert content["global_step"] == 12
+    assert content["hyper_parameters"]["backbone"]["class_path"].endswith("FilterBankNet")
+
+
+def test_a_baseline_runs(tmp_path):
+    names = ("task/filter_bank", "dynamic/none", "trainer/cpu")
+    main(["fit", *config(*names), *SMALL, "--results", "results.jsonl"])
+    (record,) = read_results("results.jsonl")
+    assert record["widths"] == {}
+    assert record["parameters"] == record["parameters_before"] == 257 * 64 + 64 * 32
+
+
+def test_phases_longer_than_the_run_are_named():
+    names = ("task/filter_bank", "dynamic/budget", "trainer/cpu")
+    with pytest.raises(ValueError, match="shorten a phase"):
+        main(["fit", *config(*names), *SMALL, "--phases.search_epochs=9"])
+
+
+def test_consolidate_names_a_checkpoint_that_is_absent(capsys):
+    with pytest.raises(SystemExit, match=r"absent\.ckpt"):
+        main(["consolidate", "--ckpt_path", "absent.ckpt"])
+
+
+def test_predict_needs_an_artifact():
+    with pytest.raises(ValueError, match="absent"):
+        main(["predict", "--artifact", "absent", "--audio", "x.wav"])
+
+
+def test_what_decides_a_run_has_no_places_in_it():
+    given = {
+        "model": {"lr": 1},
+        "data": {"init_args": {"data_root": "/home/me", "seed": 1}},
+        "trainer": {"logger": {"save_dir": "/x"}, "max_epochs": 3},
+        "results": "x",
+        "ckpt_path": "/y",
+    }
+    kept = run_config(given)
+    assert kept == {
+        "model": {"lr": 1},
+        "data": {"init_args": {"seed": 1}},
+        "trainer": {"max_epochs": 3},
+    }
+    assert given["data"]["init_args"]["data_root"] == "/home/me"
+
+
+def test_wandb_is_offline_unless_configured(tmp_path):
+    absent = str(tmp_path / "absent")
+    environment = {"NETRC": absent}
+    default_wandb_offline(environment)
+    assert environment["WANDB_MODE"] == "offline"
+    for configured in ({"WANDB_API_KEY": "k"}, {"WANDB_MODE": "online"}):
+        environment = {"NETRC": absent, **configured}
+        default_wandb_offline(environment)
+        assert environment == {"NETRC": absent, **configured}
+    login = tmp_path / "netrc"
+    login.write_text("machine api.wandb.ai login user password 0\n")
+    login.chmod(0o600)
+    environment = {"NETRC": str(login)}
+    default_wandb_offline(environment)
+    assert "WANDB_MODE" not in environment
