@@ -83,12 +83,19 @@ def demo_figure(outcomes: Sequence[Outcome], path: Path) -> None:
     panels = canvas.subplots(len(readings), 3, squeeze=False)
     for (sizes, losses, filters), reading in zip(panels, readings, strict=True):
         runs = {name: of_name for (r, name), of_name in found.items() if r == reading}
-        ours = next(o for o in outcomes if (o.record["config"]["reading"], o.record["config"]["name"]) == (reading, OURS.name))
+        ours = next(
+            o
+            for o in outcomes
+            if (o.record["config"]["reading"], o.record["config"]["name"]) == (reading, OURS.name)
+        )
         draw_sizes(sizes, runs)
         sizes.set_ylabel(f"{reading}\noutputs K")
         draw_losses(losses, runs)
         draw_filters(filters, ours.filters)
-        kept, saved = ours.record["kept"], 100 * (1 - ours.record["flops_per_call"] / ours.record["flops_per_call_before"])
+        kept, saved = (
+            ours.record["kept"],
+            100 * (1 - ours.record["flops_per_call"] / ours.record["flops_per_call_before"]),
+        )
         sizes.annotate(
             f"{kept} of 64 kept: {saved:.0f} % fewer FLOPs",
             (ours.record["history"]["step"][-1], kept),
@@ -98,7 +105,9 @@ def demo_figure(outcomes: Sequence[Outcome], path: Path) -> None:
             va="top",
             color=colour_of(OURS.name, ()),
         )
-    for axes, title in zip(panels[0], ("size while training", "task loss", "learned filters (dotted: mel)"), strict=True):
+    for axes, title in zip(
+        panels[0], ("size while training", "task loss", "learned filters (dotted: mel)"), strict=True
+    ):
         axes.set_title(title)
     for axes, label in zip(panels[-1], ("optimiser step", "optimiser step", "frequency, kHz"), strict=True):
         axes.set_xlabel(label)
@@ -109,16 +118,24 @@ def demo_figure(outcomes: Sequence[Outcome], path: Path) -> None:
 
 def main() -> None:
     """Trains, prints the table, and draws the figure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=1, help="seeds 0, 1, …")
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1), help="runs at a time")
     parser.add_argument("--figure", default="runs/demo/demo.png")
     args = parser.parse_args()
     schedule = Schedule()
     jobs: list[Job] = [
-        (reading, system, seed, schedule) for seed in range(args.seeds) for system in SYSTEMS for reading in READINGS
+        (reading, system, seed, schedule)
+        for seed in range(args.seeds)
+        for system in SYSTEMS
+        for reading in READINGS
     ]
-    print(f"{len(jobs)} runs of {schedule.epochs * schedule.steps_per_epoch} steps, {args.processes} at a time", flush=True)
+    print(
+        f"{len(jobs)} runs of {schedule.epochs * schedule.steps_per_epoch} steps, {args.processes} at a time",
+        flush=True,
+    )
     start = time.perf_counter()
     outcomes = []
     with worker_pool(args.processes) as pool:
@@ -127,8 +144,12 @@ def main() -> None:
             print(f"  {summary(outcome.record)}", flush=True)
     records = [o.record for o in outcomes]
     print("\n" + plain_text(rows(records), COLUMNS))
-    differences = [r["largest_relative_difference"] for r in records if r["largest_relative_difference"] is not None]
-    print(f"Consolidated networks differ from the trained ones by at most {max(differences):.1g} of their outputs.")
+    differences = [
+        r["largest_relative_difference"] for r in records if r["largest_relative_difference"] is not None
+    ]
+    print(
+        f"Consolidated networks differ from the trained ones by at most {max(differences):.1g} of their outputs."
+    )
     print("The right size is 32 of 64: 50 % of the FLOPs. The paper reports 30 % saved.")
     demo_figure(outcomes, Path(args.figure))
     print(f"{time.perf_counter() - start:.0f} s; figure: {args.figure}")
