@@ -62,7 +62,8 @@ reproduce-vad: $(STAMP) ## run the voice-activity study on the audio under DATA_
 	$(BIN)/python -m experiments.vad.run --data_root $(DATA_ROOT) $(ARGS)
 
 tables: $(STAMP) ## rebuild tables and figures from the committed results
-	$(BIN)/python -m dyn_lightning.report $(ARGS)
+	$(BIN)/python -m experiments.filter_bank.table
+	$(BIN)/python -m experiments.vad.table
 
 clean: ## remove caches and what runs left behind (keeps .venv)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis lightning_logs runs wandb build dist *.egg-info

@@ -92,9 +92,7 @@ def _report(dynamic: DynamicNetwork, small: nn.Module, largest: float, scale: fl
     before = [p for p in dynamic.parameters() if id(p) not in theta]
     return Report(
         largest_difference=largest if compared else None,
-        largest_relative_difference=largest / max(scale, torch.finfo(torch.float32).tiny)
-        if compared
-        else None,
+        largest_relative_difference=largest / max(scale, torch.finfo(torch.float32).tiny) if compared else None,
         batches=compared,
         unit=cost.unit,
         parameters=sum(p.numel() for p in small.parameters()),

@@ -15,7 +15,6 @@ from dyn_lightning.complexity import Complexity
 from dyn_lightning.features.spectral import FixedScaling, LogCompression, MelFilterBank
 from dyn_lightning.graph import Axis, Graph, Size, call_arguments, read_graph, tensors_in
 from dyn_lightning.layers import DYNAMIC_LAYERS, DynamicLayer
-from dyn_lightning.layers.filter_bank import spread_order
 from dyn_lightning.width import Layout, Width
 
 AFTER_FILTER_BANK = (LogCompression, FixedScaling)
@@ -40,9 +39,7 @@ class DynamicNetwork(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         new = self.__class__.__new__(self.__class__)
         memo[id(self)] = new
-        new.__dict__.update(
-            copy.deepcopy({k: v for k, v in self.__dict__.items() if k != "complexity"}, memo)
-        )
+        new.__dict__.update(copy.deepcopy({k: v for k, v in self.__dict__.items() if k != "complexity"}, memo))
         # The polynomials are shared; what they are evaluated at must be the copy's own λ.
         complexity = copy.copy(self.complexity)
         widths: Any = new.widths
@@ -90,8 +87,9 @@ def dynamize(
             be.
         fixed: patterns of sizes to leave alone.
         ties: groups of layer names whose sizes are to be one.
-        mel_spacing: which bands a mel filter bank gives up: ``thinned`` out over the whole range, ``dropped``
-            from the top, or ``respaced``, all bands moving so as to divide up the range.
+        mel_spacing: which bands a mel filter bank gives up: none in particular, those left dividing up the whole range
+            anew (``respaced``), or the last in rank (``ranked``), which is also what is done where a layer behind the
+            bank has parameters for each band.
         boundary: how a width's boundary unit passes away, a name in ``functional.BOUNDARIES``.
         free_outputs: let sizes in the network's output be learned too. Whoever reads the output must then
             take what is missing at its end for zeros, as ``tasks.Regression`` does.
@@ -107,9 +105,9 @@ def dynamize(
     """
     taken = [name for name in DynamicNetwork.__annotations__ if hasattr(backbone, name)]
     if taken:
-        raise ValueError(
-            f"dynamize: {type(backbone).__name__} has its own {', '.join(taken)}: rename it there"
-        )
+        raise ValueError(f"dynamize: {type(backbone).__name__} has its own {', '.join(taken)}: rename it there")
+    if mel_spacing not in ("respaced", "ranked"):
+        raise ValueError(f"mel_spacing={mel_spacing!r} is unknown: use respaced or ranked")
     broken: dict[str, str] = {}
     while True:
         network = copy.deepcopy(backbone)
@@ -134,9 +132,7 @@ def _matches(size: Size, pattern: str) -> bool:
     return any(fnmatchcase(name, pattern) for name in names)
 
 
-def _declare(
-    graph: Graph, fixed: Sequence[str], ties: Sequence[Sequence[str]], broken: dict[str, str]
-) -> None:
+def _declare(graph: Graph, fixed: Sequence[str], ties: Sequence[Sequence[str]], broken: dict[str, str]) -> None:
     """Apply what the user has said, and what an earlier attempt has shown, of the sizes."""
     names = [n for size in graph.roots() for n in size.names]
     for group in ties:
@@ -169,9 +165,7 @@ def _choose(graph: Graph, patterns: Sequence[str] | None) -> list[Size]:
         found = [s for s in free if _matches(s, pattern)]
         if not found:
             barred = [s for s in graph.roots() if s.reason and _matches(s, pattern)]
-            why = (
-                f" (matched, but fixed: {', '.join(map(width_name, barred))})" if barred and patterns else ""
-            )
+            why = f" (matched, but fixed: {', '.join(map(width_name, barred))})" if barred and patterns else ""
             raise ValueError(
                 f"dynamic: the pattern {pattern!r} matches no size that can be learned{why}. Sizes:\n{known}"
             )
@@ -192,12 +186,12 @@ def _build(
     mel_spacing: str,
     boundary: str,
 ) -> DynamicNetwork:
-    from_mel = {id(b["out"].root) for n, b in graph.bindings.items() if _is(network, n, MelFilterBank)}
-    widths = {}
-    for size in chosen:
-        thin = id(size) in from_mel and mel_spacing == "thinned" and size.groups == 1
-        order = spread_order(size.full_size) if thin else None
-        widths[size] = Width(size.full_size, groups=size.groups, boundary=boundary, order=order)
+    makers = _noise_makers(network, graph)
+    resampled = _resamplable(network, graph) if mel_spacing == "respaced" else set()
+    widths = {
+        size: Width(size.full_size, groups=size.groups, boundary=boundary, resampled=size in resampled)
+        for size in chosen
+    }
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     parameters = sum(p.numel() for p in network.parameters())
 
@@ -208,13 +202,6 @@ def _build(
         resolved = Layout(*resolve(axis))
         return resolved if resolved.widths else None
 
-    # The last elementwise layer behind a filter bank makes its noise.
-    speaks: dict[int, str] = {}
-    for name, bound in graph.bindings.items():
-        axis = (bound["out"],) if _is(network, name, MelFilterBank) else bound.get("in_axis", ())
-        if len(axis) == 1 and isinstance(axis[0], Size) and id(axis[0].root) in from_mel:
-            if isinstance(network.get_submodule(name), (MelFilterBank, *AFTER_FILTER_BANK)):
-                speaks[id(axis[0].root)] = name
     for name, bound in graph.bindings.items():
         plain = network.get_submodule(name)
         refs: dict[str, Any] = {"in_width": layout(bound["in_axis"])} if "in_axis" in bound else {}
@@ -224,8 +211,8 @@ def _build(
             hidden = tuple(widths.get(size.root) for size in bound["hidden"])
             refs["hidden_widths"] = hidden if any(w is not None for w in hidden) else None
         if isinstance(plain, MelFilterBank):
-            refs |= {"spacing": mel_spacing, "in_width": None, "quiet": name not in speaks.values()}
-        elif isinstance(plain, AFTER_FILTER_BANK) and name not in speaks.values():
+            refs |= {"in_width": None, "quiet": name not in makers}
+        elif isinstance(plain, AFTER_FILTER_BANK) and name not in makers:
             continue
         if any(isinstance(ref, (Layout, Width, tuple)) for ref in refs.values()):
             _replace(network, plain, DYNAMIC_LAYERS[type(plain)].from_plain(plain, **refs))
@@ -263,6 +250,32 @@ def plain_copy(dynamic: DynamicNetwork) -> Any:
     return plain
 
 
+def _noise_makers(network: nn.Module, graph: Graph) -> dict[str, Size]:
+    """For each filter bank's size, the layer that makes its noise: the last elementwise one behind it, or itself."""
+    last: dict[Size, str] = {}
+    for name, bound in graph.bindings.items():
+        module = network.get_submodule(name)
+        if isinstance(module, MelFilterBank):
+            last[bound["out"].root] = name
+        elif isinstance(module, AFTER_FILTER_BANK):
+            axis = bound["in_axis"]
+            if len(axis) == 1 and isinstance(axis[0], Size) and axis[0].root in last:
+                last[axis[0].root] = name
+    return {name: size for size, name in last.items()}
+
+
+def _resamplable(network: nn.Module, graph: Graph) -> set[Size]:
+    """Sizes of filter banks behind which stand only layers that can take interpolated bands."""
+    found = set(_noise_makers(network, graph).values())
+    for name, bound in graph.bindings.items():
+        axis = bound.get("in_axis", ())
+        module = network.get_submodule(name)
+        takes = "out" in bound or "hidden" in bound or isinstance(module, AFTER_FILTER_BANK)
+        if len(axis) != 1 or not takes:
+            found -= {f.root for f in axis if isinstance(f, Size)}
+    return found
+
+
 def _is(network: nn.Module, name: str, kind: type) -> bool:
     return isinstance(network.get_submodule(name), kind)
 
@@ -279,9 +292,7 @@ def _replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
                 module._modules[name] = new
 
 
-def _check(
-    backbone: nn.Module, dynamic: Any, example_input: Any, free_outputs: bool = False
-) -> dict[str, str]:
+def _check(backbone: nn.Module, dynamic: Any, example_input: Any, free_outputs: bool = False) -> dict[str, str]:
     """Sizes that the network's own code holds fast in a way that its run at full size does not show."""
 
     def answers(network: nn.Module) -> list[Tensor]:

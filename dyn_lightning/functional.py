@@ -39,8 +39,8 @@ def taper(alpha: Tensor) -> tuple[Tensor, Tensor]:
     """Amplitudes (1 − α, α(1 − α)) of feature and noise: the unit fades, and is noisy while it does.
 
     Unlike the paper's it does not keep the variance. Both amplitudes are 0 where the unit leaves, so that
-    nothing jumps there, and their slopes are finite at both ends. Of all forms tried on the synthetic study it
-    alone finds the right size whichever layer stands behind (``experiments/filter_bank``): weights behind a
+    nothing jumps there, and their slopes are finite at both ends. Of all forms tried on the synthetic study
+    it alone finds the right size whichever layer stands behind (``experiments/filter_bank``): weights behind a
     fading unit can hand over to others bit by bit, weights behind a unit of pure noise must first unlearn it.
 
     Args:
@@ -138,3 +138,19 @@ def boundary_noise(
     sigma = xi.std(others, correction=0, keepdim=True).to(x.dtype) if others else torch.zeros_like(boundary)
     a, b = feature_amplitude.to(x.dtype), noise_amplitude.to(x.dtype)
     return torch.cat([clean, a * boundary + b * sigma * nu], dim=dim + 1).flatten(dim, dim + 1)
+
+
+def interpolation(full_size: int, size: int, k: Tensor) -> Tensor:
+    """Linear interpolation of ``full_size`` points from ``size`` samples of the same range: (full_size, size).
+
+    Point j of N lies at (j + 1) / (N + 1) of the range, and sample i at (i + 1) / (K + 1), as the centres of mel bands
+    do; beyond the outermost samples their values hold. At K = N the identity.
+
+    Args:
+        full_size: N.
+        size: ⌈K⌉.
+        k: real-valued K, 0-d; the result has its gradient.
+    """
+    points = torch.arange(1, full_size + 1, device=k.device, dtype=k.dtype) * ((k + 1) / (full_size + 1)) - 1
+    samples = torch.arange(size, device=k.device, dtype=k.dtype)
+    return (1 - (points.clamp(0, size - 1)[:, None] - samples).abs()).clamp_min(0.0)

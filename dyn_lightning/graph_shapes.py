@@ -113,9 +113,7 @@ def _getitem(inputs: tuple[Axes, ...], results: list[Tensor], args: Any, kwargs:
     return [(*made, *x)]
 
 
-def _unchanged_elsewhere(
-    inputs: tuple[Axes, ...], results: list[Tensor], args: Any, kwargs: Any
-) -> list[Axes] | None:
+def _unchanged_elsewhere(inputs: tuple[Axes, ...], results: list[Tensor], args: Any, kwargs: Any) -> list[Axes] | None:
     """Padding, repetition, splitting: a dimension whose length stays is the same; a learned one must stay."""
     made = []
     for out in results:
@@ -130,9 +128,7 @@ def _unchanged_elsewhere(
     return made
 
 
-def _index_select(
-    inputs: tuple[Axes, ...], results: list[Tensor], args: Any, kwargs: Any
-) -> list[Axes] | None:
+def _index_select(inputs: tuple[Axes, ...], results: list[Tensor], args: Any, kwargs: Any) -> list[Axes] | None:
     x = list(inputs[0])
     dim = _argument(args, kwargs, 1, "dim")
     if _free(x[dim]):

@@ -236,7 +236,7 @@ class DynamicModule(lightning.LightningModule):
         if self.phase != "search":
             return task_loss + 0.0 * torch.stack([w.theta for w in self.widths.values()]).sum()
         penalty = self.penalty(seen)
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             # Only where logs are written: each call costs a tenth of a small network's step.
             self.log("train/penalty", penalty.detach(), batch_size=1)
         return task_loss + penalty

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dyn_lightning.functional import BOUNDARIES, active_size, boundary_noise, kept_size
+from dyn_lightning.functional import BOUNDARIES, active_size, boundary_noise, interpolation, kept_size
 
 
 class Width(nn.Module):
@@ -27,12 +27,12 @@ class Width(nn.Module):
             them.
         lam_min: least λ; one unit when absent, and never less.
         boundary: how the boundary unit passes away, a name in ``functional.BOUNDARIES``.
-        order: positions in the order in which they are kept, the last one being given up first; it must end
-            in the last position. None: from the first to the last.
+        resampled: the elements sample a continuum, as bands sample a spectrum: a smaller size samples the whole of it
+            more coarsely. No element is the last one, so there is no noise: λ's gradient comes through the sampling.
 
     Raises:
-        ValueError: if ``boundary`` is unknown, ``lam_min`` lies outside (0, 1], or ``multiple_of``,
-            ``groups`` or ``order`` do not fit ``full_size``.
+        ValueError: if ``boundary`` is unknown, ``lam_min`` lies outside (0, 1], or ``multiple_of``
+            or ``groups`` do not fit ``full_size``.
     """
 
     _frozen_size: Tensor
@@ -46,7 +46,7 @@ class Width(nn.Module):
         groups: int = 1,
         lam_min: float | None = None,
         boundary: str = "taper",
-        order: Sequence[int] | None = None,
+        resampled: bool = False,
     ) -> None:
         super().__init__()
         if full_size < 1 or groups < 1 or full_size % groups:
@@ -56,16 +56,13 @@ class Width(nn.Module):
         if lam_min is not None and not 0.0 < lam_min <= 1.0:
             raise ValueError(f"lam_min must lie in (0, 1], got {lam_min}")
         self.boundary = boundary
-        if order is not None and (
-            groups > 1 or sorted(order) != list(range(full_size)) or order[-1] != full_size - 1
-        ):
-            raise ValueError("order must hold every position once, end in the last one, and needs groups=1")
-        self.order = None if order is None else tuple(order)
+        self.resampled = resampled
         self.full_size = full_size
         self.groups = groups
         self.theta = nn.Parameter(torch.zeros(()))
         self.register_buffer("_frozen_size", torch.tensor(-1))
         self.register_buffer("_learning", torch.tensor(True))
+        self.gates: list[Tensor] | None = None  # ones on the features of each producer, while somebody asks for them
         self._cache: tuple[Any, tuple[float, int, bool]] | None = None
         self.lam_min = 0.0 if lam_min is None else lam_min
         self.set_multiple_of(multiple_of)
@@ -73,9 +70,7 @@ class Width(nn.Module):
     def set_multiple_of(self, multiple_of: int) -> None:
         """Set the elements in a unit; rounded up to a multiple of ``groups``."""
         if not 1 <= multiple_of <= self.full_size:
-            raise ValueError(
-                f"multiple_of={multiple_of} must lie in 1…{self.full_size}, the width's full size"
-            )
+            raise ValueError(f"multiple_of={multiple_of} must lie in 1…{self.full_size}, the width's full size")
         self.multiple_of = math.ceil(multiple_of / self.groups) * self.groups
         self.units = math.ceil(self.full_size / self.multiple_of)
         self.lam_min = max(self.lam_min, 1.0 / self.units)
@@ -88,11 +83,7 @@ class Width(nn.Module):
         tensors = (self.theta, self._frozen_size, self._learning)
         key = tuple((id(t), t._version) for t in tensors) if self.theta.is_cuda else None
         if key is None or self._cache is None or self._cache[0] != key:
-            flat = (
-                torch.stack([t.detach().double() for t in tensors]).tolist()
-                if key
-                else [t.item() for t in tensors]
-            )
+            flat = torch.stack([t.detach().double() for t in tensors]).tolist() if key else [t.item() for t in tensors]
             value = (math.exp(flat[0]) * self.units, int(flat[1]), bool(flat[2]))
             if key is None:
                 return value
@@ -199,17 +190,15 @@ class Width(nn.Module):
             repeats: the dimension holds the width this many times, one after another, each with a unit of its
                 own.
         """
-        if not self.noisy:
+        if self.gates is not None:
+            gate = x.new_ones(x.shape[0], x.shape[dim] // repeats, requires_grad=True)
+            self.gates.append(gate)
+            shape = [1] * x.dim()
+            shape[0], shape[dim] = x.shape[0], x.shape[dim]
+            return x * gate.repeat(1, repeats).view(shape)
+        if not self.noisy or self.resampled:
             return x
         unit, groups = repeats * self.boundary_size, repeats * self.groups
-        if self.order is not None and self.active == self.full_size and self.multiple_of > 1:
-            # At full size elements stand in their own order, in which the last unit need not come last.
-            blocks = torch.arange(repeats)[:, None] * self.full_size
-            index = (blocks + torch.tensor(self.order)).flatten().to(x.device)
-            y = boundary_noise(
-                x.index_select(dim, index), *self.amplitudes, dim=dim, unit=unit, groups=groups
-            )
-            return y.index_select(dim, index.argsort())
         return boundary_noise(x, *self.amplitudes, dim=dim, unit=unit, groups=groups)
 
     @property
@@ -219,8 +208,6 @@ class Width(nn.Module):
 
     def indices(self, size: int) -> Tensor:
         """Positions within the full dimension of the elements in use at ``size``: (size,), int64."""
-        if self.order is not None and size < self.full_size:
-            return torch.tensor(self.order[:size])
         block, kept = self.full_size // self.groups, size // self.groups
         return (torch.arange(self.groups)[:, None] * block + torch.arange(kept)).flatten()
 
@@ -289,12 +276,31 @@ class Layout:
     def take(self, x: Tensor, dim: int, *, kept: bool = False) -> Tensor:
         """Cut a full-size dimension down to the elements in use (``kept``: that consolidation keeps)."""
         sizes = [w.size if kept else w.current for w in self.widths]
+        if any(w.resampled for w in self.widths):
+            return self._resample(x, dim, kept=kept)
         if all(s == w.full_size for s, w in zip(sizes, self.widths, strict=True)):
             return x
         first = self.factors[0]
-        if isinstance(first, Width) and first.groups == 1 and first.order is None and len(sizes) == 1:
+        if isinstance(first, Width) and first.groups == 1 and len(sizes) == 1:
             return x.narrow(dim, 0, sizes[0] * (x.shape[dim] // self.widths[0].full_size))
         return x.index_select(dim, self.indices(sizes, x.device))
+
+    def _resample(self, x: Tensor, dim: int, *, kept: bool) -> Tensor:
+        """Weights for fewer samples of a continuum: as if these were interpolated back to full size first."""
+        (width,) = self.widths
+        moving = width.noisy and not kept
+        size = width.size if kept else width.current
+        if size == width.full_size and not moving:
+            return x
+        k = width.k if moving else torch.tensor(float(size), device=x.device)
+        matrix = interpolation(width.full_size, size, k).to(x.dtype)
+        return (x.movedim(dim, -1) @ matrix).movedim(-1, dim)
+
+    def in_use(self) -> Tensor | None:
+        """Positions of the full dimension that current weights are made of; None for all of them."""
+        if self.current == self.full_size or any(w.resampled for w in self.widths):
+            return None
+        return self.indices([w.current for w in self.widths])
 
 
 def as_layout(size: int | Width | Layout) -> Layout:

@@ -108,9 +108,7 @@ def test_a_difference_is_not_hidden_by_values_that_are_no_numbers() -> None:
     assert report.largest_difference == math.inf
 
 
-@pytest.mark.parametrize(
-    "function", [lambda y: y > 0, lambda y: y.argmax(-1), lambda y: y[:0], lambda y: y / 0]
-)
+@pytest.mark.parametrize("function", [lambda y: y > 0, lambda y: y.argmax(-1), lambda y: y[:0], lambda y: y / 0])
 def test_outputs_of_every_kind_are_compared(function) -> None:
     class Decides(nn.Module):
         def __init__(self) -> None:

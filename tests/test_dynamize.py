@@ -9,7 +9,7 @@ from dyn_lightning.consolidate import consolidate
 from dyn_lightning.dynamize import dynamic_layers, dynamize, plain_copy
 
 
-class _Calls(nn.Module):
+class Net(nn.Module):
     def __init__(self, function: Any, **layers: nn.Module) -> None:
         super().__init__()
         self.function = function
@@ -37,9 +37,7 @@ def test_dynamic_and_fixed_patterns() -> None:
 def test_ties() -> None:
     dynamic = dynamize(_mlp(), torch.randn(2, 3), ties=[["0", "2"]])
     assert dynamic[2].out_width is dynamic[0].out_width
-    rnn = _Calls(
-        lambda n, x: n.out(n.rnn(n.inp(x))[0]), inp=nn.Linear(3, 8), rnn=nn.GRU(8, 8, 2), out=nn.Linear(8, 2)
-    )
+    rnn = Net(lambda n, x: n.out(n.rnn(n.inp(x))[0]), inp=nn.Linear(3, 8), rnn=nn.GRU(8, 8, 2), out=nn.Linear(8, 2))
     assert list(dynamize(rnn, torch.randn(4, 2, 3), ties=[["inp", "rnn"]]).widths) == ["inp"]
 
 
@@ -70,7 +68,7 @@ def test_bad_backbones() -> None:
     with pytest.raises(ValueError, match="output"):
         dynamize(nn.Linear(3, 2), torch.randn(2, 3))
     with pytest.raises(TypeError, match="no tensor"):
-        dynamize(_Calls(lambda net, x: None, a=nn.Linear(3, 2)), torch.randn(2, 3))
+        dynamize(Net(lambda net, x: None, a=nn.Linear(3, 2)), torch.randn(2, 3))
     taken = _mlp()
     taken.complexity = 3
     with pytest.raises(ValueError, match="Sequential has its own complexity"):
@@ -147,3 +145,10 @@ def test_helpers() -> None:
     dynamic = dynamize(_mlp(), torch.randn(2, 3))
     assert list(dynamic_layers(dynamic)) == ["0", "2", "4"]
     assert type(plain_copy(dynamic)) is nn.Sequential
+
+
+def test_free_outputs_leave_a_size_fixed_that_the_code_needs() -> None:
+    net = nn.Sequential(nn.Linear(5, 6), nn.Linear(6, 8), nn.Unflatten(1, (2, 4)))
+    dynamic = dynamize(net, torch.randn(3, 5), free_outputs=True)
+    assert list(dynamic.widths) == ["0"]
+    assert "1" in dynamic.fixed_reasons

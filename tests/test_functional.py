@@ -85,9 +85,7 @@ def test_no_gradient_is_infinite_anywhere_in_a_segment(name: str) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(st.floats(0.05, 0.95), st.floats(0.1, 10.0), st.integers(0, 2**31))
-def test_boundary_keeps_variance_and_hides_alpha_of_the_feature(
-    alpha: float, scale: float, seed: int
-) -> None:
+def test_boundary_keeps_variance_and_hides_alpha_of_the_feature(alpha: float, scale: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     x = scale * torch.randn(ROWS, 3, generator=generator)
     y = boundary_noise(x, *paper_amplitudes(torch.tensor(alpha)), dim=1)
@@ -134,9 +132,7 @@ def test_deviation_is_detached() -> None:
 
 def test_dtypes_are_kept_and_one_dimension_has_no_spread() -> None:
     for dtype in (torch.bfloat16, torch.float32, torch.float64):
-        assert (
-            boundary_noise(torch.randn(4, 3, dtype=dtype), *rotation(torch.tensor(0.5)), dim=1).dtype == dtype
-        )
+        assert boundary_noise(torch.randn(4, 3, dtype=dtype), *rotation(torch.tensor(0.5)), dim=1).dtype == dtype
     x = torch.randn(3)
     expected = torch.tensor([*x[:2], x[2] * 0.5])
     torch.testing.assert_close(boundary_noise(x, torch.tensor(0.5), torch.tensor(0.5), dim=0), expected)

@@ -25,7 +25,9 @@ from dyn_lightning.objectives import (
 
 def mlp(hidden: int = 64) -> Any:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(20, hidden), nn.ReLU(), nn.Linear(hidden, hidden // 2), nn.ReLU(), nn.Linear(hidden // 2, 4))
+    net = nn.Sequential(
+        nn.Linear(20, hidden), nn.ReLU(), nn.Linear(hidden, hidden // 2), nn.ReLU(), nn.Linear(hidden // 2, 4)
+    )
     return dynamize(net, torch.randn(1, 20))
 
 
@@ -117,7 +119,9 @@ def test_budget_is_met_within_one_percent_or_a_unit(share: float) -> None:
             width.clamp_()
     cost = network.complexity
     budget = cost.fixed_flops() + share * cost.learnable_flops()
-    assert float(cost.flops_per_second()) == pytest.approx(budget, rel=0.15), "the controller itself gets near"
+    assert float(cost.flops_per_second()) == pytest.approx(budget, rel=0.15), (
+        "the controller itself gets near"
+    )
     assert 0.99 * budget <= cost.flops_at(objective.final_sizes(network)) <= budget
 
 
@@ -184,7 +188,10 @@ def test_tolerance_keeps_the_boundary_unit() -> None:
 
 def test_state_is_in_the_checkpoint() -> None:
     network = mlp()
-    for objective, fresh in ((FlopsBudget(share=0.5), FlopsBudget(share=0.5)), (LossTolerance(), LossTolerance())):
+    for objective, fresh in (
+        (FlopsBudget(share=0.5), FlopsBudget(share=0.5)),
+        (LossTolerance(), LossTolerance()),
+    ):
         for step in range(3):
             objective.observe(torch.tensor(1.0 - 0.1 * step))
             objective(network, torch.tensor(1.0 - 0.1 * step), 0.5)

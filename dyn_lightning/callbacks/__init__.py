@@ -6,6 +6,7 @@ from dyn_lightning.callbacks.consolidate import Consolidate
 from dyn_lightning.callbacks.lambda_clamp import LambdaClamp
 from dyn_lightning.callbacks.phase_switch import PhaseSwitch
 from dyn_lightning.callbacks.progress_bar import WidthsProgressBar
+from dyn_lightning.callbacks.reorder import Reorder
 from dyn_lightning.callbacks.widths_checkpoint import WidthsCheckpoint
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Consolidate",
     "LambdaClamp",
     "PhaseSwitch",
+    "Reorder",
     "WidthsCheckpoint",
     "WidthsProgressBar",
 ]

@@ -142,9 +142,11 @@ def kept(layout: Layout | None, otherwise: int) -> int:
 def used_mask(layer: DynamicLayer, name: str, *, device: torch.device | None = None) -> list[Tensor] | None:
     """Per dimension of a parameter, the positions in use now; None where the whole parameter is in use."""
     tensor, dims = layer._tensor(name), layer.layouts().get(name)
-    if tensor is None or dims is None or all(d is None or d.current == d.full_size for d in dims):
+    if tensor is None or dims is None:
+        return None
+    used = [None if d is None else d.in_use() for d in dims]
+    if all(u is None for u in used):
         return None
     return [
-        torch.arange(n, device=device) if d is None else d.indices([w.current for w in d.widths], device)
-        for d, n in zip(dims, tensor.shape, strict=True)
+        (torch.arange(n) if u is None else u).to(device) for u, n in zip(used, tensor.shape, strict=True)
     ]

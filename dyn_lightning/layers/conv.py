@@ -21,9 +21,7 @@ class _Conv(DynamicLayer):
     groups: int
     transposed: bool
 
-    def __init__(
-        self, *args: Any, out_width: Width | None = None, in_width: Size | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, out_width: Width | None = None, in_width: Size | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.bind(out_width=out_width, in_width=in_width)
 
@@ -31,9 +29,7 @@ class _Conv(DynamicLayer):
         learned = [name for name, width in widths.items() if width is not None]
         if self.groups > 1 and learned:
             if not self.depthwise:
-                raise ValueError(
-                    f"a convolution of {self.groups} groups and {self.in_channels} channels is fixed"
-                )
+                raise ValueError(f"a convolution of {self.groups} groups and {self.in_channels} channels is fixed")
             if "out_width" in learned:
                 raise ValueError("a depthwise convolution follows its input: give in_width alone")
         super().bind(**widths)
@@ -105,9 +101,7 @@ class _TransposedConv(_Conv):
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         me: Any = self
         spatial = len(self.kernel_size)
-        padding = me._output_padding(
-            input, output_size, me.stride, me.padding, me.kernel_size, spatial, me.dilation
-        )
+        padding = me._output_padding(input, output_size, me.stride, me.padding, me.kernel_size, spatial, me.dilation)
         conv: Any = F.conv_transpose1d if spatial == 1 else F.conv_transpose2d
         weight, bias = self.cut("weight"), self.cut("bias")
         y = conv(input, weight, bias, me.stride, me.padding, padding, self._groups, me.dilation)

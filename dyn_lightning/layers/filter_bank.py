@@ -13,16 +13,14 @@ from dyn_lightning.features.spectral import MelFilterBank as PlainMelFilterBank
 from dyn_lightning.layers.base import DynamicLayer
 from dyn_lightning.width import Layout, Width, as_layout
 
-SPACINGS = ("thinned", "respaced", "dropped")
-
 
 class MelFilterBank(DynamicLayer, PlainMelFilterBank):
     """features.MelFilterBank with a learned number of bands.
 
-    ``spacing="thinned"``: the bands stay what they are, and those that are given up lie spread over the whole
-    frequency range (its width has the order of :func:`spread_order`). ``spacing="respaced"``: K bands always
-    divide up the whole range; their spacing is a continuous function of the real-valued K while searching,
-    but every band moves whenever K does. ``spacing="dropped"``: the highest bands are given up.
+    Its width may be resampled: K bands then always divide up the whole frequency range, their spacing is a continuous
+    function of the real-valued K while searching, and layers behind the bank take their weights for K bands as if the
+    bands were interpolated back to all N. Otherwise the bands stay what they are and the last are given up: the least
+    important ones once they have been reordered (:mod:`dyn_lightning.reorder`), and the highest without that.
 
     ``quiet``: a LogCompression or FixedScaling behind the bank makes the boundary noise in this bank's place.
 
@@ -30,22 +28,15 @@ class MelFilterBank(DynamicLayer, PlainMelFilterBank):
     """
 
     plain_class = PlainMelFilterBank
-    spacing: str
     quiet: bool
 
-    def __init__(
-        self, *args: Any, out_width: Width | None = None, spacing: str = "thinned", **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, out_width: Width | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.bind(out_width=out_width, spacing=spacing)
+        self.bind(out_width=out_width)
 
     def bind(self, **widths: Any) -> None:
-        spacing = widths.pop("spacing", "thinned")
-        if spacing not in SPACINGS:
-            raise ValueError(f"spacing must be one of {', '.join(SPACINGS)}, got {spacing}")
         self.quiet = widths.pop("quiet", False)
         super().bind(**widths)
-        self.spacing = spacing
 
     def layouts(self) -> dict[str, tuple[Layout | None, ...]]:
         return {"fb": (None, None if self.out_width is None else as_layout(self.out_width))}
@@ -60,26 +51,29 @@ class MelFilterBank(DynamicLayer, PlainMelFilterBank):
     def _filters(self) -> Tensor:
         """The filters in use, (bins, bands)."""
         width = self.out_width
-        if width is None or self.spacing != "respaced" or (width.current == self.n_mels and not width.noisy):
+        if width is None or not width.resampled:
             return self.cut("fb")
-        if not width.noisy:
-            return self._bank(width.current)
-        return respaced_filters(self, width.k.detach(), width.active)
+        if width.noisy:
+            return respaced_filters(self, width.k, width.active)
+        return self.fb if width.current == self.n_mels else self._respaced(width.current)
 
-    def _bank(self, n_mels: int) -> Tensor:
-        return self.resized(n_mels).fb.to(self.fb.device, self.fb.dtype)
+    def _respaced(self, n_mels: int) -> Tensor:
+        return respaced_filters(self, torch.tensor(float(n_mels), device=self.fb.device), n_mels).to(self.fb.dtype)
 
     def to_plain(self) -> nn.Module:
-        if self.out_width is None or self.spacing != "respaced":
+        width = self.out_width
+        if width is None or not width.resampled:
             return super().to_plain()
-        return self.resized(self.out_width.size).to(self.fb.device, self.fb.dtype).train(self.training)
+        plain = self.resized(width.size).to(self.fb.device, self.fb.dtype).train(self.training)
+        plain.fb.copy_(self.fb if width.size == self.n_mels else self._respaced(width.size))
+        return plain
 
 
 class _BehindFilterBank(DynamicLayer):
     """An elementwise layer behind a learned filter bank that makes the boundary noise in the bank's place.
 
-    Power has no zero mean and its noise has no logarithm; the boundary band must pass away where features stand at
-    unit scale around zero, or its mean goes with it, and that costs more than the band is worth.
+    Power has no zero mean and its noise has no logarithm; the boundary band must pass away where features
+    stand at unit scale around zero, or its mean goes with it, and that costs more than the band is worth.
     """
 
     def layouts(self) -> dict[str, tuple[Layout | None, ...]]:
@@ -106,19 +100,13 @@ class FixedScaling(_BehindFilterBank, PlainFixedScaling):
     plain_class = PlainFixedScaling
 
 
-def spread_order(n: int) -> list[int]:
-    """Positions 0…n−1 so that any first few lie spread over all: bits reversed, the last position last."""
-    bits = max(1, (n - 2).bit_length())
-    reverse = [int(f"{i:0{bits}b}"[::-1], 2) for i in range(2**bits)]
-    return [i for i in reverse if i < n - 1] + [n - 1]
-
-
 def respaced_filters(bank: PlainMelFilterBank, k: Tensor, n_mels: int) -> Tensor:
     """Triangular mel filters for a real-valued number of bands K: (bins, n_mels).
 
     Band i rises from the i-th to the (i+1)-th and falls to the (i+2)-th of K + 2 points spaced equally in
     mel; at an integer K these are torchaudio's ``melscale_fbanks`` of K bands. Of a fraction of a band, the
-    highest, what lies above ``f_max`` is cut off.
+    highest, what lies above ``f_max`` is cut off. Wider bands are lower in proportion, (K + 1) / (N + 1), so that the
+    level of a band does not depend on K.
     """
     points_mel = bank.mel_min + (bank.mel_max - bank.mel_min) / (k + 1) * torch.arange(
         n_mels + 2, device=k.device, dtype=torch.float32
@@ -128,4 +116,5 @@ def respaced_filters(bank: PlainMelFilterBank, k: Tensor, n_mels: int) -> Tensor
     slopes = points_hz[None, :] - bins_hz[:, None]
     steps = points_hz.diff()
     down, up = -slopes[:, :-2] / steps[:-1], slopes[:, 2:] / steps[1:]
-    return torch.minimum(down, up).clamp_min(0.0).masked_fill(bins_hz[:, None] > bank.f_max, 0.0)
+    filters = torch.minimum(down, up).clamp_min(0.0).masked_fill(bins_hz[:, None] > bank.f_max, 0.0)
+    return filters * ((k + 1) / (bank.n_mels + 1))

@@ -17,9 +17,7 @@ class Linear(DynamicLayer, nn.Linear):
 
     plain_class = nn.Linear
 
-    def __init__(
-        self, *args: Any, out_width: Width | None = None, in_width: Size | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, out_width: Width | None = None, in_width: Size | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.bind(out_width=out_width, in_width=in_width)
 

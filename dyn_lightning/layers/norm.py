@@ -104,9 +104,7 @@ class GroupNorm(_Follower, nn.GroupNorm):
             return
         first = layout.factors[0]
         if isinstance(first, int) or len(layout.widths) != 1 or first.groups % self.num_groups:
-            raise ValueError(
-                f"{self.num_groups} groups need a width that was made with groups={self.num_groups}"
-            )
+            raise ValueError(f"{self.num_groups} groups need a width that was made with groups={self.num_groups}")
 
     def plain_sizes(self) -> dict[str, Any]:
         return {"num_channels": kept(self.in_width, self.num_channels)}

@@ -107,7 +107,7 @@ class _Recurrent(DynamicLayer):
     input_size: int
 
     def forward(self, input: Any, hx: Any = None) -> Any:
-        if all(w.current == w.full_size and not w.noisy for w in self.widths()):
+        if all(w.current == w.full_size and not w.noisy and w.gates is None for w in self.widths()):
             return super().forward(input, hx)
         packed = isinstance(input, PackedSequence)
         x = input.data if packed else input
@@ -123,9 +123,7 @@ class _Recurrent(DynamicLayer):
                 x = nn.functional.dropout(x, self.dropout, self.training)
         final: Any = tuple(_join([s[i] for s in states]) for i in range(2 if self.has_cell else 1))
         if packed:
-            final = tuple(
-                s if input.unsorted_indices is None else s[:, input.unsorted_indices] for s in final
-            )
+            final = tuple(s if input.unsorted_indices is None else s[:, input.unsorted_indices] for s in final)
             x = PackedSequence(x, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
         elif not batched:
             x, final = x.squeeze(0 if self.batch_first else 1), tuple(s.squeeze(1) for s in final)
@@ -135,9 +133,7 @@ class _Recurrent(DynamicLayer):
         """Initial state of one layer, (D, B, H) each; a full-size state is cut to the elements in use."""
         size = self._hidden(layer)
         if hx is None:
-            batch = (
-                int(packed.batch_sizes[0]) if packed is not None else x.shape[0 if self.batch_first else 1]
-            )
+            batch = int(packed.batch_sizes[0]) if packed is not None else x.shape[0 if self.batch_first else 1]
             return [x.new_zeros(self.directions, batch, size) for _ in range(2 if self.has_cell else 1)]
         states = hx if self.has_cell else (hx,)
         rows = slice(layer * self.directions, (layer + 1) * self.directions)
@@ -169,7 +165,7 @@ class _Recurrent(DynamicLayer):
             y, *last = kernel(x, batch_sizes, hx, weights, *tail)
         else:
             y, *last = kernel(x, hx, weights, *tail, self.batch_first)
-        if width is not None and width.noisy:
+        if width is not None:
             y = width.noise(y, -1, repeats=self.directions)
         return y, last
 

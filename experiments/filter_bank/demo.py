@@ -33,10 +33,6 @@ from experiments.filter_bank.table import (
 
 SYSTEMS = (OURS, FIXED, paper(0.5), paper(1.0))
 COLUMNS = ("reading", "system", "K of 64", "relative L1, mean", "FLOPs per call", "of 64 wide", "of fixed 32")
-TITLES = {
-    "padded": "padded: 64 outputs are the estimate,\ntargets 33–64 are zeros",
-    "readout": "readout: a linear layer\nreads 32 bands from 64 outputs",
-}
 
 
 def draw_losses(axes: Axes, runs: Mapping[str, Sequence[Record]]) -> None:
@@ -64,13 +60,14 @@ def draw_filters(axes: Axes, filters: Tensor, sample_rate: int = 16000) -> None:
     mel = 2595.0 * torch.log10(1.0 + freq_hz / 700.0)
     order = (filters.abs() @ mel / filters.abs().sum(1)).argsort()
     for i, row in enumerate(filters[order]):
-        axes.plot(mel, row, color=["#0b6fb8", "#59a9dd", "#12395c"][i % 3], lw=1.2)
+        axes.fill_between(mel, row, color=("#0b6fb8", "#e69f00")[i % 2], alpha=0.45, lw=0)
     for row in mel_weights(n_freqs, N_BANDS, sample_rate).T:
-        axes.plot(mel, row, color="black", lw=0.5, ls=":")
+        axes.plot(mel, row, color="black", lw=0.6, ls=":")
     ticks_hz = torch.tensor([0.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0])
     axes.set_xticks((2595.0 * torch.log10(1.0 + ticks_hz / 700.0)).tolist())
     axes.set_xticklabels(["0", ".25", ".5", "1", "2", "4", "8"])
     axes.set_xlim(0, float(mel[-1]))
+    axes.set_yticks([0, 0.5, 1])
     axes.set_ylabel("weight")
 
 
@@ -84,12 +81,10 @@ def demo_figure(outcomes: Sequence[Outcome], path: Path) -> None:
     for (sizes, losses, filters), reading in zip(panels, readings, strict=True):
         runs = {name: of_name for (r, name), of_name in found.items() if r == reading}
         ours = next(
-            o
-            for o in outcomes
-            if (o.record["config"]["reading"], o.record["config"]["name"]) == (reading, OURS.name)
+            o for o in outcomes if (o.record["config"]["reading"], o.record["config"]["name"]) == (reading, OURS.name)
         )
         draw_sizes(sizes, runs)
-        sizes.set_ylabel(f"{reading}\noutputs K")
+        sizes.set_ylabel(f"{reading}: outputs K")
         draw_losses(losses, runs)
         draw_filters(filters, ours.filters)
         kept, saved = (
@@ -106,31 +101,28 @@ def demo_figure(outcomes: Sequence[Outcome], path: Path) -> None:
             color=colour_of(OURS.name, ()),
         )
     for axes, title in zip(
-        panels[0], ("size while training", "task loss", "learned filters (dotted: mel)"), strict=True
+        panels[0],
+        ("size while training (search in grey)", "error while training", "filters of ours (dotted: mel)"),
+        strict=True,
     ):
         axes.set_title(title)
     for axes, label in zip(panels[-1], ("optimiser step", "optimiser step", "frequency, kHz"), strict=True):
         axes.set_xlabel(label)
-    panels[0][1].legend(fontsize="small", loc="upper right")
+    panels[0][0].legend(fontsize="small", loc="lower left", facecolor="white", framealpha=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     canvas.savefig(path, dpi=110)
 
 
 def main() -> None:
     """Trains, prints the table, and draws the figure."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--seeds", type=int, default=1, help="seeds 0, 1, …")
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1), help="runs at a time")
     parser.add_argument("--figure", default="runs/demo/demo.png")
     args = parser.parse_args()
     schedule = Schedule()
     jobs: list[Job] = [
-        (reading, system, seed, schedule)
-        for seed in range(args.seeds)
-        for system in SYSTEMS
-        for reading in READINGS
+        (reading, system, seed, schedule) for seed in range(args.seeds) for system in SYSTEMS for reading in READINGS
     ]
     print(
         f"{len(jobs)} runs of {schedule.epochs * schedule.steps_per_epoch} steps, {args.processes} at a time",
@@ -144,12 +136,8 @@ def main() -> None:
             print(f"  {summary(outcome.record)}", flush=True)
     records = [o.record for o in outcomes]
     print("\n" + plain_text(rows(records), COLUMNS))
-    differences = [
-        r["largest_relative_difference"] for r in records if r["largest_relative_difference"] is not None
-    ]
-    print(
-        f"Consolidated networks differ from the trained ones by at most {max(differences):.1g} of their outputs."
-    )
+    differences = [r["largest_relative_difference"] for r in records if r["largest_relative_difference"] is not None]
+    print(f"Consolidated networks differ from the trained ones by at most {max(differences):.1g} of their outputs.")
     print("The right size is 32 of 64: 50 % of the FLOPs. The paper reports 30 % saved.")
     demo_figure(outcomes, Path(args.figure))
     print(f"{time.perf_counter() - start:.0f} s; figure: {args.figure}")

@@ -76,7 +76,7 @@ def lam_gradient(
         else:
             found.append(width.theta.grad / width.lam.detach())  # θ = log λ
     gradients = torch.stack(found)
-    return Gradient(reading, boundary, k, float(gradients.mean()), float(gradients.std()))
+    return Gradient(reading, boundary, k, float(gradients.mean()), float(gradients.std(correction=0)))
 
 
 def gradient_rows(gradients: Iterable[Record]) -> list[dict[str, str]]:
@@ -122,9 +122,7 @@ def write_tables(runs: list[Record], gradients: list[Record], path: Path) -> Non
 
 def main() -> None:
     """Measures what is missing, and writes the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, …")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="runs at a time")
     args = parser.parse_args()

@@ -83,12 +83,8 @@ def run_missing(jobs: Iterable[Job], results: str | os.PathLike[str], processes:
 
 def main() -> None:
     """Runs what is missing, and writes the table and the figure."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument(
-        "--seeds", type=int, default=10, help="seeds 0, 1, … of ours; controls have 3"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=10, help="seeds 0, 1, … of ours; controls have 3")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="runs at a time")
     parser.add_argument("--results", default=str(RESULTS))
     args = parser.parse_args()

@@ -123,9 +123,7 @@ def plain_text(table: Sequence[Mapping[str, str]], columns: Sequence[str]) -> st
     """Some columns of a table for a terminal."""
     cells = [columns, *([row[c] for c in columns] for row in table)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    return (
-        "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in cells) + "\n"
-    )
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in cells) + "\n"
 
 
 def colour_of(name: str, names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -39,19 +40,29 @@ def ami(record: Record, metrics: str = "metrics") -> float | None:
     return None if value is None else 100 * float(value)
 
 
-def rows(records: list[Record]) -> list[dict[str, Any]]:
-    """One row a system, in the order in which systems first appear; the full network has one for each checkpoint."""
-    names = list(dict.fromkeys(r["config"]["system"] for r in records))
+def rows(records: list[Record], speed: dict[str, float]) -> list[dict[str, Any]]:
+    """One row a system, controls last; the full network has one for each choice of checkpoint.
+
+    Args:
+        records: finished runs.
+        speed: real-time factor on one core by system.
+    """
+    names = list(dict.fromkeys(r["config"]["system"] for r in sorted(records, key=_place)))
     found = []
     for name in names:
         runs = [r for r in records if r["config"]["system"] == name]
-        found.append(_row(name, runs, "metrics"))
+        found.append(_row(name, runs, "metrics", speed.get(name)))
         if any("metrics_last" in r for r in runs):
-            found.append(_row(f"{name}, last checkpoint", runs, "metrics_last"))
+            found.append(_row(f"{name}, last checkpoint", runs, "metrics_last", speed.get(name)))
     return found
 
 
-def _row(name: str, runs: list[Record], metrics: str) -> dict[str, Any]:
+def _place(record: Record) -> tuple[bool, bool, float]:
+    """Order of rows: the full network, then by cost; the paper's setting and controls behind."""
+    return record["control"], not record["settles"], -round(record["flops_per_second"] / 1e6)
+
+
+def _row(name: str, runs: list[Record], metrics: str, speed: float | None) -> dict[str, Any]:
     def over(value: Callable[[Record], float | None], digits: int = 2) -> str:
         return mean_spread(map(value, runs), digits)
 
@@ -69,7 +80,7 @@ def _row(name: str, runs: list[Record], metrics: str) -> dict[str, Any]:
         "learnable %": over(lambda r: 100 * learnable_share(r)),
         "MFLOPs/s (paper)": over(lambda r: r["flops_per_second_paper"] / 1e6),
         "without GRU": over(lambda r: r["flops_per_second_published"] / 1e6, 3),
-        "RTF": over(lambda r: r.get("real_time_factor"), 4),
+        "RTF": "–" if speed is None else f"{speed:.5f}",
         "training s": over(lambda r: None if r.get("resumed") else r["wall_time_s"], 0),
         "sizes": "; ".join(
             "/".join(str(kept) for kept, _ in r["widths"].values()) for r in runs if r["widths"]
@@ -103,7 +114,8 @@ def figure(records: list[Record], path: Path) -> None:
         points = [(r["flops_per_second"] / 1e6, metric(r, "eer") or 0.0) for r in runs]
         family = name.split(",")[0].rstrip("% ").rstrip("0123456789.").strip()
         families.setdefault(family, []).append(tuple(np.mean(points, axis=0)))
-        axes.scatter(*zip(*points, strict=True), s=10, alpha=0.4, color=f"C{list(families).index(family)}")
+        x, y = zip(*points, strict=True)
+        axes.scatter(x, y, s=10, alpha=0.4, color=f"C{list(families).index(family)}")
     for i, (family, means) in enumerate(families.items()):
         x, y = zip(*sorted(means), strict=True)
         axes.plot(x, y, "o-", color=f"C{i}", label=family)
@@ -118,7 +130,9 @@ def figure(records: list[Record], path: Path) -> None:
 def write_tables(results: str | os.PathLike[str], folder: Path) -> None:
     """Write ``results.md`` and ``results.png`` into a folder, and print the table."""
     records = read_results(results)
-    table = markdown(rows(records))
+    speed_file = folder / "speed.json"
+    speed = json.loads(speed_file.read_text()) if speed_file.is_file() else {}
+    table = markdown(rows(records, speed))
     print(table)
     text = f"Data: {'; '.join(sorted({r['dataset'] for r in records}))}\n\n{table}"
     (folder / "results.md").write_text(text)

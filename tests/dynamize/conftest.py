@@ -30,9 +30,7 @@ class _Net(nn.Module):
 def _plain_parts(network: nn.Module) -> None:
     for module in network.modules():
         home = type(module).__module__
-        assert not home.startswith(
-            ("dyn_lightning.layers", "dyn_lightning.width", "dyn_lightning.dynamize")
-        ), home
+        assert not home.startswith(("dyn_lightning.layers", "dyn_lightning.width", "dyn_lightning.dynamize")), home
         for name, value in vars(module).items():
             home = type(value).__module__
             assert not home.startswith(("dyn_lightning.layers", "dyn_lightning.width")), name
@@ -78,11 +76,7 @@ def _check(backbone: nn.Module, example: Any, expected: set[str] | None = None, 
         for a, b in zip(run_in_eval(small, example), reference, strict=True):
             assert a.shape == b.shape
         assert report.flops == pytest.approx(_full_cost(small, example, options), rel=1e-9)
-        assert (
-            report.parameters
-            == sum(p.numel() for p in small.parameters())
-            == dynamic.complexity.parameters_now()
-        )
+        assert report.parameters == sum(p.numel() for p in small.parameters()) == dynamic.complexity.parameters_now()
 
     # training: noise reaches every λ that is left with a boundary
     dynamic.train()

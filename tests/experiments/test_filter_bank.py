@@ -97,9 +97,7 @@ def test_filters_with_a_readout_are_those_of_both_layers():
 def test_learning_rate_falls_only_after_the_sizes_are_final():
     schedule = Schedule()
     start = schedule.lr_hold * schedule.epochs
-    assert start == pytest.approx(
-        schedule.warmup_epochs + schedule.search_epochs + 0.2 * schedule.settle_epochs
-    )
+    assert start == pytest.approx(schedule.warmup_epochs + schedule.search_epochs + 0.2 * schedule.settle_epochs)
 
 
 def test_finished_runs_are_not_run_again(tmp_path):
@@ -139,7 +137,7 @@ def test_findings_count_sizes_and_errors_apart():
 
 
 def test_figures_and_tables_of_short_runs(tmp_path):
-    schedule = replace(SHORT, steps_per_epoch=50)
+    schedule = replace(SHORT, steps_per_epoch=25)
     outcomes = [train(reading, system, 0, schedule) for reading in READINGS for system in (OURS, FIXED)]
     results = tmp_path / "results.jsonl"
     for outcome in outcomes:
@@ -156,6 +154,7 @@ def test_gradient_is_that_of_the_loss_in_lam():
     def gradient(k):
         return estimators.lam_gradient("padded", "attenuation", k, training_steps=0, batches=1, batch_size=8)
 
+    @torch.no_grad()
     def loss(k):
         torch.manual_seed(0)
         network = FilterBankNet(257, 64, 32, readout=False).double()
@@ -170,9 +169,7 @@ def test_gradient_is_that_of_the_loss_in_lam():
 
 
 def test_gradient_table_has_a_column_a_measurement():
-    gradients = [
-        {"reading": "padded", "boundary": "taper", "k": k, "mean": -1.0, "std": 0.5} for k in (63.99, 31.9)
-    ]
+    gradients = [{"reading": "padded", "boundary": "taper", "k": k, "mean": -1.0, "std": 0.5} for k in (63.99, 31.9)]
     (row,) = estimators.gradient_rows(gradients)
     assert row == {
         "boundary": "taper",

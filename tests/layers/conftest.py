@@ -104,12 +104,7 @@ class Contract:
     def same_as_consolidated(self) -> None:
         generator = torch.Generator().manual_seed(0)
         for _ in range(4):
-            self.set(
-                *(
-                    w.lam_min + (1 - w.lam_min) * float(torch.rand((), generator=generator))
-                    for w in self.widths
-                )
-            )
+            self.set(*(w.lam_min + (1 - w.lam_min) * float(torch.rand((), generator=generator)) for w in self.widths))
             self.layer.eval()
             small = self.layer.to_plain()
             assert type(small).__module__.split(".")[0] == "torch" or ".layers." not in type(small).__module__
@@ -142,8 +137,7 @@ class Contract:
             assert all(torch.isfinite(t).all() for t in low)
             if not layer.training:
                 assert all(
-                    (a - b).abs().max() <= 0.1 * (1 + b.abs().max())
-                    for a, b in zip(low, reference, strict=True)
+                    (a - b).abs().max() <= 0.1 * (1 + b.abs().max()) for a, b in zip(low, reference, strict=True)
                 )
         double = copy.deepcopy(self.layer).double()
         torch.manual_seed(0)

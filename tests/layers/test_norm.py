@@ -26,9 +26,7 @@ def _x(*shape: int) -> torch.Tensor:
 def test_batch_norm(contract, options: dict) -> None:
     contract(nn.BatchNorm1d(8, **options), lambda a: {"in_width": a}, [8], lambda a: (_x(4, a, 5),)).check()
     contract(nn.BatchNorm1d(8, **options), lambda a: {"in_width": a}, [8], lambda a: (_x(9, a),)).check()
-    contract(
-        nn.BatchNorm2d(8, **options), lambda a: {"in_width": a}, [8], lambda a: (_x(3, a, 4, 2),)
-    ).check()
+    contract(nn.BatchNorm2d(8, **options), lambda a: {"in_width": a}, [8], lambda a: (_x(3, a, 4, 2),)).check()
     contract(
         nn.BatchNorm1d(20, **options), lambda a: {"in_width": Layout(a, 5)}, [4], lambda a: (_x(4, 5 * a),)
     ).check()
@@ -68,9 +66,7 @@ def test_batch_norm_checks_its_input() -> None:
 @pytest.mark.parametrize("options", [{}, {"elementwise_affine": False}, {"bias": False, "eps": 0.1}], ids=str)
 def test_layer_norm(contract, options: dict) -> None:
     contract(nn.LayerNorm(8, **options), lambda a: {"in_width": a}, [8], lambda a: (_x(3, 5, a),)).check()
-    contract(
-        nn.LayerNorm(16, **options), lambda a: {"in_width": Layout(2, a)}, [8], lambda a: (_x(3, 2 * a),)
-    ).check()
+    contract(nn.LayerNorm(16, **options), lambda a: {"in_width": Layout(2, a)}, [8], lambda a: (_x(3, 2 * a),)).check()
 
 
 def test_layer_norm_is_over_the_elements_in_use() -> None:
@@ -98,8 +94,7 @@ def test_group_norm_keeps_each_channel_in_its_group() -> None:
     width.freeze(6)
     kept = x[:, [0, 1, 2, 4, 5, 6]]
     parts = [
-        (part - part.mean((1, 2), keepdim=True))
-        / (part.var((1, 2), correction=0, keepdim=True) + 1e-5).sqrt()
+        (part - part.mean((1, 2), keepdim=True)) / (part.var((1, 2), correction=0, keepdim=True) + 1e-5).sqrt()
         for part in kept.chunk(2, 1)
     ]
     expected = torch.cat(parts, 1)

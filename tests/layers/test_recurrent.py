@@ -45,9 +45,7 @@ def test_some_layers_learned(contract, kind) -> None:
         [8],
         lambda h: (torch.randn(4, 5, 6),),
     ).check()
-    contract(
-        kind(12, 8, 2), lambda a: {"in_width": Layout(a, 3)}, [4], lambda a: (torch.randn(4, 5, 3 * a),)
-    ).check()
+    contract(kind(12, 8, 2), lambda a: {"in_width": Layout(a, 3)}, [4], lambda a: (torch.randn(4, 5, 3 * a),)).check()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,0 +1,61 @@
+"""Ranks the elements of every width when the search begins."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch import Callback
+
+from dyn_lightning.module import DynamicModule
+from dyn_lightning.reorder import importance, reorder
+
+
+class Reorder(Callback):
+    """Puts the least important element of every width last, once, before the first step of the search.
+
+    Only the last element is ever given up, and the gradient of λ is that of the last element: where that is one that
+    the network cannot do without, its width never shrinks.
+
+    Args:
+        batches: training batches on which importance is measured.
+
+    Raises:
+        ValueError: if ``batches`` is not positive.
+    """
+
+    def __init__(self, batches: int = 8) -> None:
+        if batches < 1:
+            raise ValueError(f"batches={batches} must be 1 or more")
+        self.batches = batches
+        self.done = False
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self.done or not isinstance(pl_module, DynamicModule) or pl_module.phase != "search":
+            return
+        self.done = True
+        module, loaders = pl_module, trainer.train_dataloader
+        for width in module.widths.values():
+            width.set_learning(False)
+
+        def loss_of(batch: Any) -> torch.Tensor:
+            batch = trainer.strategy.batch_to_device(batch)
+            return module.task.loss(module.network(module.task.input_of(batch)), batch)
+
+        chosen = islice(iter(loaders), self.batches)  # type: ignore[arg-type]
+        scores = importance(module.network, (lambda b=b: loss_of(b) for b in chosen))  # type: ignore[misc]
+        for name, score in scores.items():
+            scores[name] = trainer.strategy.reduce(score, reduce_op="sum")  # type: ignore[assignment]
+        reorder(module.network, scores, trainer.optimizers[0])
+        for width in module.widths.values():
+            width.set_learning(True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"done": self.done}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.done = state_dict["done"]

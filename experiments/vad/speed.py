@@ -1,0 +1,70 @@
+"""How fast each system of the study runs: real-time factor on one core, from the sizes that its runs ended with.
+
+Apart from training, because nothing else may run beside it: ``python -m experiments.vad.speed`` after the runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dyn_lightning.consolidate import consolidate
+from dyn_lightning.dynamize import dynamize
+from dyn_lightning.models.crnn_vad import CRNNVAD
+from dyn_lightning.report import read_results
+from experiments.vad.systems import SAMPLE_RATE, all_systems
+
+HERE = Path(__file__).parent
+DURATION_S, REPEATS = 30.0, 7
+
+
+def network_of(record: dict[str, Any], backbone: dict[str, int]) -> nn.Module:
+    """The plain network that a run ended with, at random weights."""
+    network = CRNNVAD(**backbone)
+    if not record["widths"]:
+        return network.eval()
+    dynamic = dynamize(network, torch.zeros(1, SAMPLE_RATE), dynamic=list(record["widths"]))
+    for name, (kept, _) in record["widths"].items():
+        dynamic.widths[name].freeze(kept)
+    small, _ = consolidate(dynamic)
+    return small.eval()
+
+
+def real_time_factors(networks: dict[str, nn.Module]) -> dict[str, float]:
+    """Seconds of one core for each second of audio: medians over repeats in which the networks take turns."""
+    audio = 0.1 * torch.randn(1, int(DURATION_S * SAMPLE_RATE))
+    times: dict[str, list[float]] = {name: [] for name in networks}
+    with torch.inference_mode():
+        for repeat in range(REPEATS + 1):
+            for name, network in networks.items():
+                start = time.perf_counter()
+                network(audio)
+                if repeat:
+                    times[name].append((time.perf_counter() - start) / DURATION_S)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def write_speed(results: str | os.PathLike[str], folder: Path) -> dict[str, float]:
+    """Measure every system in the results by its first run, and write ``speed.json``."""
+    torch.set_num_threads(1)
+    backbones = {system.name: system.backbone for system in all_systems()}
+    first: dict[str, dict[str, Any]] = {}
+    for record in read_results(results):
+        first.setdefault(record["config"]["system"], record)
+    factors = real_time_factors({n: network_of(r, backbones[n]) for n, r in first.items() if n in backbones})
+    temporary = folder / "speed.json.part"
+    temporary.write_text(json.dumps(factors, indent=2) + "\n")
+    os.replace(temporary, folder / "speed.json")
+    return factors
+
+
+if __name__ == "__main__":
+    for system_name, factor in write_speed(HERE / "results.jsonl", HERE).items():
+        print(f"{system_name:24s} {factor:.5f}")
