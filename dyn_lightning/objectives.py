@@ -109,10 +109,10 @@ class FlopsBudget(Objective):
         share: float | None = None,
         flops_per_second: float | None = None,
         *,
-        descent: float = 0.5,
+        descent: float = 0.6,
         proportional: float = 2.0,
         integral: float = 0.05,
-        cohesion: float = 5.0,
+        cohesion: float = 1.0,
     ) -> None:
         super().__init__()
         if (share is None) == (flops_per_second is None):

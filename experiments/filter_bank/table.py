@@ -48,8 +48,8 @@ def rows(records: Iterable[Record]) -> list[dict[str, str]]:
                 "system": name,
                 "seeds": str(len(runs)),
                 "K of 64": sizes_text(runs),
-                "relative L1, mean": f"{mean(map(relative_l1, runs)):.4f}",
-                "worst": f"{max(map(relative_l1, runs)):.4f}",
+                "relative L1, mean": f"{mean(map(relative_l1, runs)):.5f}",
+                "worst": f"{max(map(relative_l1, runs)):.5f}",
                 "FLOPs per call": over(runs, lambda r: r["flops_per_call"]),
                 "of 64 wide": f"−{100 * mean(map(saved, runs)):.0f} %",
                 "of fixed 32": relative_cost(runs, fixed),
@@ -103,7 +103,7 @@ def findings(records: Iterable[Record], name: str = "ours") -> list[str]:
         excess = [relative_l1(r) - reference for r in runs]
         lines.append(
             f"{reading}: K in {TARGET_SIZES[0]}–{TARGET_SIZES[-1]} in {right} of {len(runs)} seeds; relative L1 "
-            f"above the fixed 32-wide network's by {max(excess):.4f} at most, by no more than {LARGEST_EXCESS} in "
+            f"above the fixed 32-wide network's by {max(excess):.5f} at most, by no more than {LARGEST_EXCESS} in "
             f"{sum(e <= LARGEST_EXCESS for e in excess)} of {len(runs)}"
         )
     return lines
@@ -191,6 +191,8 @@ def figure(records: Iterable[Record], path: Path) -> None:
             )
         below.axvline(50, color="0.6", lw=0.8, ls=":")
         below.set_yscale("log")
+        below.set_xlim(-2, 60)
+        below.set_ylim(1e-6, 0.3)
         below.set_xlabel("FLOPs saved, %")
         below.set_ylabel("relative L1, held out")
         below.legend(fontsize="small")

@@ -30,7 +30,7 @@ from experiments.vad.table import write_tables
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
-WARMUP_SHARE, SEARCH_SHARE = 0.125, 0.375
+WARMUP_SHARE, SEARCH_SHARE = 0.125, 0.125
 
 
 def train(system: System, seed: int, args: argparse.Namespace) -> dict[str, Any]:

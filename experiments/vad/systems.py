@@ -16,7 +16,7 @@ from dyn_lightning.objectives import FlopsBudget, LambdaSquared, Objective
 from dyn_lightning.tasks import FrameDetection
 
 SAMPLE_RATE = 16000
-LR_LAM = 0.015
+LR_LAM = 0.03
 LR_HOLD = 0.5
 BUDGETS = {"25": 0.25, "6.25": 0.0625}
 """Shares of the learnable FLOPs/s of CRNNVAD at full size, by the name that tables give them."""

@@ -117,7 +117,7 @@ def test_table_rows():
     records += [record("fixed 32"), record("paper, β 1", reading="readout", kept=60)]
     first, fixed, paper_row = table.rows(records)
     assert (first["K of 64"], first["seeds"], first["system"]) == ("32 ×2, 33", "3", "ours")
-    assert (first["relative L1, mean"], first["worst"]) == ("0.0010", "0.0020")
+    assert (first["relative L1, mean"], first["worst"]) == ("0.00100", "0.00200")
     assert (fixed["of 64 wide"], fixed["of fixed 32"]) == ("−50 %", "1.00")
     assert first["of fixed 32"] == "1.01"
     assert (paper_row["reading"], paper_row["of fixed 32"]) == ("readout", "–")
@@ -132,7 +132,7 @@ def test_findings_count_sizes_and_errors_apart():
     records = [record(seed=0, kept=32), record(seed=1, kept=31, error=0.03), record(seed=2, kept=37)]
     (line,) = table.findings([*records, record("fixed 32", error=0.001)])
     assert line.startswith("padded: K in 32–36 in 1 of 3 seeds")
-    assert "by 0.0290 at most" in line
+    assert "by 0.02900 at most" in line
     assert line.endswith("in 2 of 3")
 
 
