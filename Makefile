@@ -10,6 +10,8 @@ STAMP := .venv/.stamp
 EXTRAS := .[dev,export]
 export DATA_ROOT
 export OMP_NUM_THREADS ?= 1
+# Every process imports torch and Lightning: without cached bytecode each compiles them anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test lint types docs-check bench reproduce-filter-bank reproduce-vad tables clean
 

@@ -273,11 +273,11 @@ def _resamplable(network: nn.Module, graph: Graph) -> set[Size]:
         takes = "out" in bound or "hidden" in bound or isinstance(module, AFTER_FILTER_BANK)
         if len(axis) != 1 or not takes:
             found -= {f.root for f in axis if isinstance(f, Size)}
+        if not isinstance(module, MelFilterBank):
+            # What another layer makes as well, tied to the bank, samples nothing.
+            made = [bound["out"]] if "out" in bound else bound.get("hidden", ())
+            found -= {size.root for size in made}
     return found
-
-
-def _is(network: nn.Module, name: str, kind: type) -> bool:
-    return isinstance(network.get_submodule(name), kind)
 
 
 def _all(axes: Iterable[Iterable[Axis]], resolve: Any) -> tuple[tuple[Axis, ...], ...]:

@@ -149,8 +149,12 @@ def interpolation(full_size: int, size: int, k: Tensor) -> Tensor:
     Args:
         full_size: N.
         size: ⌈K⌉.
-        k: real-valued K, 0-d; the result has its gradient.
+        k: real-valued K, 0-d; the result has its gradient. Where a point meets a sample, as all do at K = N, it is
+            that towards smaller K.
     """
     points = torch.arange(1, full_size + 1, device=k.device, dtype=k.dtype) * ((k + 1) / (full_size + 1)) - 1
+    points = points.relu().clamp_max(size - 1)[:, None]
     samples = torch.arange(size, device=k.device, dtype=k.dtype)
-    return (1 - (points.clamp(0, size - 1)[:, None] - samples).abs()).clamp_min(0.0)
+    below = (points.detach().ceil() - 1).clamp_min(0)
+    share = points - below
+    return (samples == below) * (1 - share) + (samples == below + 1) * share

@@ -1,8 +1,8 @@
 """What pulls the widths down while they are learned.
 
-An objective is added to the task loss in the search phase: ``penalty = objective(dynamic, task_loss, progress)``. It may
-say that the search is over (``finished``), and it says at which sizes the widths freeze (``final_sizes``). Its state is
-in buffers, and so in checkpoints.
+An objective is added to the task loss in the search phase: ``penalty = objective(dynamic, task_loss, progress)``.
+It may say that the search is over (``finished``), and it says at which sizes the widths freeze (``final_sizes``). Its
+state is in buffers, and so in checkpoints.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.width import Width
-
 
 ROUNDING = 0.01
 """Share of a unit by which K may stand above an integer and still count as that integer."""

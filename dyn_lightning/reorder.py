@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dyn_lightning.dynamize import dynamic_layers
-from dyn_lightning.layers import DynamicLayer
 from dyn_lightning.width import Layout, Width
 
 
@@ -35,6 +34,8 @@ def importance(network: Any, losses: Iterable[Callable[[], Tensor]]) -> dict[str
         Width name → scores (full_size,).
     """
     widths = reorderable(network)
+    if not widths:
+        return {}
     scores = {name: torch.zeros(width.full_size, device=width.theta.device) for name, width in widths.items()}
     for loss in losses:
         for width in widths.values():
@@ -68,7 +69,7 @@ def reorder(network: Any, scores: dict[str, Tensor], optimizer: Optimizer | None
     moved: set[int] = set()
     for layer in dynamic_layers(network).values():
         for name, dims in layer.layouts().items():
-            tensor = _tensor(layer, name)
+            tensor = layer._tensor(name)
             if tensor is None or id(tensor) in moved:
                 continue
             moved.add(id(tensor))
@@ -79,10 +80,6 @@ def reorder(network: Any, scores: dict[str, Tensor], optimizer: Optimizer | None
                     index = _index(layout, orders).to(tensor.device)
                     for x in (tensor, *like):
                         x.copy_(x.index_select(dim, index))
-
-
-def _tensor(layer: DynamicLayer, name: str) -> Tensor | None:
-    return layer._parameters.get(name, layer._buffers.get(name))
 
 
 def _order(width: Width, score: Tensor) -> Tensor:

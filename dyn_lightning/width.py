@@ -181,7 +181,7 @@ class Width(nn.Module):
         """Amplitudes of the boundary unit's feature and noise, 0-d, with λ's gradient."""
         return BOUNDARIES[self.boundary](self.alpha)
 
-    def noise(self, x: Tensor, dim: int, *, repeats: int = 1) -> Tensor:
+    def noise(self, x: Tensor, dim: int, *, repeats: int = 1, batch_dim: int = 0) -> Tensor:
         """Put boundary noise on the last unit of a dimension of this width; x unchanged where none is due.
 
         Args:
@@ -189,13 +189,15 @@ class Width(nn.Module):
             dim: the dimension.
             repeats: the dimension holds the width this many times, one after another, each with a unit of its
                 own.
+            batch_dim: the dimension of samples.
         """
         if self.gates is not None:
-            gate = x.new_ones(x.shape[0], x.shape[dim] // repeats, requires_grad=True)
+            gate = x.new_ones(x.shape[batch_dim], x.shape[dim] // repeats, requires_grad=True)
             self.gates.append(gate)
             shape = [1] * x.dim()
-            shape[0], shape[dim] = x.shape[0], x.shape[dim]
-            return x * gate.repeat(1, repeats).view(shape)
+            shape[batch_dim], shape[dim] = x.shape[batch_dim], x.shape[dim]
+            gates = gate.repeat(1, repeats)
+            return x * (gates if batch_dim < dim % x.dim() else gates.T).reshape(shape)
         if not self.noisy or self.resampled:
             return x
         unit, groups = repeats * self.boundary_size, repeats * self.groups

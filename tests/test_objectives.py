@@ -125,6 +125,22 @@ def test_budget_is_met_within_one_percent_or_a_unit(share: float) -> None:
     assert 0.99 * budget <= cost.flops_at(objective.final_sizes(network)) <= budget
 
 
+def test_the_target_falls_over_the_descent_and_then_rests_at_the_budget() -> None:
+    def pull(progress: float) -> float:
+        network, objective = mlp(), FlopsBudget(share=0.25, integral=0.0, cohesion=0.0, descent=0.6)
+        objective(network, torch.tensor(2.0), progress).backward()
+        assert not objective.finished
+        slopes = [w.theta.grad.item() for w in network.widths.values()]
+        return sum(slopes) / (2.0 * 2.0 * degree)  # proportional gain, loss scale
+
+    network = mlp()
+    learnable_share(network.complexity).log().backward()
+    degree = sum(w.theta.grad.item() for w in network.widths.values())
+    assert pull(0.0) == 0.0
+    assert pull(0.3) == pytest.approx(0.5 * math.log(4.0), rel=1e-5)
+    assert pull(0.6) == pull(0.9) == pull(1.0) == pytest.approx(math.log(4.0), rel=1e-5)
+
+
 def test_budget_in_flops_is_the_whole_cost() -> None:
     network = mlp()
     cost = network.complexity

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from dyn_lightning.dynamize import dynamize
+from dyn_lightning.features.spectral import LogCompression, MelFilterBank
 from dyn_lightning.optim import (
     clip_gradients,
     forget,
@@ -94,6 +95,21 @@ def test_elements_in_use_move_as_under_the_plain_optimizer(lam):
     if lam == 1.0:
         for one, other in zip(net.parameters(), reference.parameters(), strict=True):
             assert torch.equal(one, other)
+
+
+def test_where_a_width_is_resampled_the_whole_weight_is_in_use():
+    torch.manual_seed(0)
+    plain = nn.Sequential(MelFilterBank(33, 8), LogCompression(), nn.Conv1d(8, 3, 1))
+    net = dynamize(plain, torch.rand(2, 33, 4), dynamic=["0"])
+    assert net.widths["0"].resampled
+    set_sizes(net, 0.5)
+    before = net[2].weight.detach().clone()
+    optimizer = make_optimizer(net, torch.optim.SGD, lr=0.1, weight_decay=0.0, lr_lam=0.0)
+    net(torch.rand(2, 33, 4)).square().mean().backward()
+    gradient = net[2].weight.grad
+    assert (gradient != 0).all()
+    optimizer.step()
+    torch.testing.assert_close(net[2].weight, before - 0.1 * gradient)
 
 
 def test_parameter_groups_hold_every_parameter_once_and_no_decay_for_lam():

@@ -239,21 +239,41 @@ def test_groups_shrink_together() -> None:
     assert (width.noise(x, 1) != x).any(0).tolist() == [False, False, True] * 3
 
 
-@pytest.mark.parametrize(("lam", "noisy"), [(0.9, {1, 5}), (0.6, {4, 3})])
-def test_an_order_says_which_elements_go(lam: float, noisy: set[int]) -> None:
-    order = (0, 2, 4, 3, 1, 5)
-    width = Width(6, multiple_of=2, order=order)
-    width.set_lam(lam)
-    x = torch.randn(50, 6)
-    part = Layout(width).take(x, 1)
-    positions = list(range(6)) if width.active == 6 else list(order[: width.active])
-    assert torch.equal(part, x[:, positions])
-    changed = (width.noise(part, 1) != part).any(0)
-    assert {positions[i] for i in range(len(positions)) if changed[i]} == noisy
-    twice = width.noise(torch.cat([part, part], 1), 1, repeats=2) != torch.cat([part, part], 1)
-    assert torch.equal(twice.any(0), torch.cat([changed, changed]))
-    width.freeze(2)
-    assert torch.equal(Layout(width, 1).take(x, 1), x[:, [0, 2]])
+def test_a_resampled_width_interpolates_what_it_cuts() -> None:
+    width = Width(4, resampled=True)
+    x = torch.randn(2, 4, 3)
+    assert torch.equal(Layout(width).take(x, 1), x)  # K = N is the identity, also while learning
+    width.freeze(1)
+    # the only sample stands for every point
+    torch.testing.assert_close(Layout(width).take(x, 1), x.sum(1, keepdim=True))
+    assert Layout(width).in_use() is None
+
+
+def test_a_resampled_width_learns_without_noise() -> None:
+    width = Width(6, resampled=True)
+    width.set_lam(4.4 / 6)
+    x = torch.randn(50, 5)
+    assert width.noise(x, 1) is x
+    weights = torch.randn(3, 6)
+    assert (Layout(width).take(weights, 1).shape, Layout(width).take(weights, 1, kept=True).shape) == ((3, 5), (3, 4))
+    Layout(width).take(weights, 1).square().sum().backward()
+    assert width.theta.grad is not None
+    assert width.theta.grad != 0
+    width.set_learning(False)
+    assert Layout(width).take(weights, 1).shape == (3, 4)
+    assert not Layout(width).take(weights, 1).requires_grad
+
+
+def test_gates_stand_on_every_sample_and_on_all_repeats_at_once() -> None:
+    width = Width(3)
+    width.gates = []
+    x = torch.randn(5, 2, 6)
+    y = width.noise(x, -1, repeats=2)
+    (gate,) = width.gates
+    assert torch.equal(y, x)
+    assert gate.shape == (5, 3)
+    (gradient,) = torch.autograd.grad(y.sum(), gate)
+    torch.testing.assert_close(gradient, x.sum(1).view(5, 2, 3).sum(1))
 
 
 def test_repeats_have_a_boundary_each() -> None:
@@ -292,9 +312,6 @@ def test_state_dict_round_trip() -> None:
         ({"full_size": 8, "lam_min": 0.0}, "lam_min"),
         ({"full_size": 8, "lam_min": 1.5}, "lam_min"),
         ({"full_size": 8, "boundary": "cliff"}, "rotation"),
-        ({"full_size": 3, "order": [2, 1, 0]}, "end in the last"),
-        ({"full_size": 3, "order": [0, 0, 2]}, "every position once"),
-        ({"full_size": 4, "order": [0, 1, 2, 3], "groups": 2}, "groups=1"),
     ],
 )
 def test_bad_arguments(arguments: dict, message: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import islice
 from typing import Any
 
 import lightning
 import torch
 from lightning.pytorch import Callback
+from torch.utils.data import DataLoader
 
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.reorder import importance, reorder
@@ -38,7 +40,7 @@ class Reorder(Callback):
         if self.done or not isinstance(pl_module, DynamicModule) or pl_module.phase != "search":
             return
         self.done = True
-        module, loaders = pl_module, trainer.train_dataloader
+        module = pl_module
         for width in module.widths.values():
             width.set_learning(False)
 
@@ -46,7 +48,11 @@ class Reorder(Callback):
             batch = trainer.strategy.batch_to_device(batch)
             return module.task.loss(module.network(module.task.input_of(batch)), batch)
 
-        chosen = islice(iter(loaders), self.batches)  # type: ignore[arg-type]
+        # A copy without workers: those that persist have one iterator, which the epoch is reading from.
+        loader = copy.copy(trainer.train_dataloader)
+        if isinstance(loader, DataLoader):
+            loader.num_workers = 0
+        chosen = islice(iter(loader), self.batches)  # type: ignore[arg-type]
         scores = importance(module.network, (lambda b=b: loss_of(b) for b in chosen))  # type: ignore[misc]
         for name, score in scores.items():
             scores[name] = trainer.strategy.reduce(score, reduce_op="sum")  # type: ignore[assignment]

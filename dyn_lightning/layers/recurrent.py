@@ -113,7 +113,9 @@ class _Recurrent(DynamicLayer):
         x = input.data if packed else input
         batched = packed or x.dim() == 3
         if not batched:
-            x, hx = x.unsqueeze(0 if self.batch_first else 1), _map_state(hx, lambda s: s.unsqueeze(1))
+            x, hx = x.unsqueeze(1), _map_state(hx, lambda s: s.unsqueeze(1))
+        elif self.batch_first and not packed:
+            x = x.transpose(0, 1)  # the kernels' own order: noise on it needs no strided copies
         states = []
         for layer in range(self.num_layers):
             state = self._state(x, hx, layer, input if packed else None)
@@ -126,14 +128,16 @@ class _Recurrent(DynamicLayer):
             final = tuple(s if input.unsorted_indices is None else s[:, input.unsorted_indices] for s in final)
             x = PackedSequence(x, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
         elif not batched:
-            x, final = x.squeeze(0 if self.batch_first else 1), tuple(s.squeeze(1) for s in final)
+            x, final = x.squeeze(1), tuple(s.squeeze(1) for s in final)
+        elif self.batch_first:
+            x = x.transpose(0, 1)
         return x, (final if self.has_cell else final[0])
 
     def _state(self, x: Tensor, hx: Any, layer: int, packed: PackedSequence | None) -> list[Tensor]:
         """Initial state of one layer, (D, B, H) each; a full-size state is cut to the elements in use."""
         size = self._hidden(layer)
         if hx is None:
-            batch = int(packed.batch_sizes[0]) if packed is not None else x.shape[0 if self.batch_first else 1]
+            batch = int(packed.batch_sizes[0]) if packed is not None else x.shape[1]
             return [x.new_zeros(self.directions, batch, size) for _ in range(2 if self.has_cell else 1)]
         states = hx if self.has_cell else (hx,)
         rows = slice(layer * self.directions, (layer + 1) * self.directions)
@@ -164,9 +168,9 @@ class _Recurrent(DynamicLayer):
         if batch_sizes is not None:
             y, *last = kernel(x, batch_sizes, hx, weights, *tail)
         else:
-            y, *last = kernel(x, hx, weights, *tail, self.batch_first)
+            y, *last = kernel(x, hx, weights, *tail, False)
         if width is not None:
-            y = width.noise(y, -1, repeats=self.directions)
+            y = width.noise(y, -1, repeats=self.directions, batch_dim=0 if batch_sizes is not None else 1)
         return y, last
 
     def to_plain(self) -> nn.Module:

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from dyn_lightning.features.spectral import MelFilterBank
+from dyn_lightning.features.spectral import FixedScaling, LogCompression, MelFilterBank
 from dyn_lightning.models.crnn_vad import CRNNVAD
 
 
@@ -63,8 +64,48 @@ def test_crnn(check) -> None:
     audio = torch.randn(1, 8000)
     dynamic = check(CRNNVAD(20, 12, 16), audio, {"mel", "conv", "gru-l0", "gru-l1"}, duration_s=0.5)
     assert dynamic.complexity.unit == "flops_per_second"
-    for spacing in ("thinned", "dropped", "respaced"):
-        check(CRNNVAD(20, 12, 16), audio, {"mel"}, dynamic=["mel"], mel_spacing=spacing)
+    for spacing in ("respaced", "ranked"):
+        dynamic = check(CRNNVAD(20, 12, 16), audio, {"mel"}, dynamic=["mel"], mel_spacing=spacing)
+        assert dynamic.widths["mel"].resampled == (spacing == "respaced")
+
+
+@pytest.mark.parametrize("consumer", ["linear", "conv", "gru"])
+def test_bands_are_resampled_before_layers_that_read_all_of_them(check, Net, consumer) -> None:
+    def run(net, x):
+        x = net.scale(net.log(net.mel(x)))
+        if consumer == "conv":
+            return net.out(net.read(x).mean(2))
+        x = net.read(x.transpose(1, 2))
+        return net.out(x[0] if consumer == "gru" else x)
+
+    read = {"linear": nn.Linear(20, 6), "conv": nn.Conv1d(20, 6, 3), "gru": nn.GRU(20, 6, batch_first=True)}[consumer]
+    front_end = {"mel": MelFilterBank(129, 20), "log": LogCompression(), "scale": FixedScaling()}
+    net = Net(run, **front_end, read=read, out=nn.Linear(6, 2))
+    dynamic = check(net, torch.rand(2, 129, 9), {"mel"}, dynamic=["mel"])
+    width = dynamic.widths["mel"]
+    assert width.resampled
+    # λ learns although nothing is random
+    dynamic.train()
+    width.set_lam(12.4 / 20)
+    x = torch.rand(2, 129, 9)
+    once = dynamic(x)
+    assert torch.equal(once, dynamic(x))
+    (slope,) = torch.autograd.grad(once.square().sum(), width.theta)
+    assert torch.isfinite(slope)
+    assert slope != 0
+
+
+@pytest.mark.parametrize("follower", ["batch_norm", "tie"])
+def test_bands_are_ranked_where_something_stands_for_each_band(check, Net, follower) -> None:
+    def run(net, x):
+        x = net.log(net.mel(x))
+        x = net.norm(x) if follower == "batch_norm" else x + net.other(x)
+        return net.out(x.transpose(1, 2))
+
+    more = {"norm": nn.BatchNorm1d(20)} if follower == "batch_norm" else {"other": nn.Conv1d(20, 20, 3, padding=1)}
+    net = Net(run, mel=MelFilterBank(129, 20), log=LogCompression(), out=nn.Linear(20, 2), **more)
+    dynamic = check(net, torch.rand(2, 129, 9), {"mel"})
+    assert not dynamic.widths["mel"].resampled
 
 
 def test_a_convolution_along_a_size_fixes_it(check, Net) -> None:

@@ -137,7 +137,7 @@ def test_findings_count_sizes_and_errors_apart():
 
 
 def test_figures_and_tables_of_short_runs(tmp_path):
-    schedule = replace(SHORT, steps_per_epoch=25)
+    schedule = replace(SHORT, steps_per_epoch=13)
     outcomes = [train(reading, system, 0, schedule) for reading in READINGS for system in (OURS, FIXED)]
     results = tmp_path / "results.jsonl"
     for outcome in outcomes:

@@ -46,12 +46,13 @@ class Contract:
         inputs: Callable[..., tuple[Any, ...]],
         *,
         groups: int = 1,
+        resampled: bool = False,
     ) -> None:
         torch.manual_seed(0)
         for parameter in plain.parameters():
             nn.init.normal_(parameter, std=0.5)
         self.plain, self.inputs = plain, inputs
-        self.widths = [Width(n, groups=groups) for n in full_sizes]
+        self.widths = [Width(n, groups=groups, resampled=resampled) for n in full_sizes]
         self.layer: Any = DYNAMIC_LAYERS[type(plain)].from_plain(copy.deepcopy(plain), **refs(*self.widths))
 
     def call(self, layer: nn.Module, seed: int = 0) -> Any:

@@ -86,3 +86,16 @@ def test_used_mask() -> None:
     assert mask is not None
     assert [m.tolist() for m in mask] == [[0, 1, 2, 3], [0, 1, 2], [0, 1, 2]]
     assert used_mask(layer, "bias") is None
+
+
+def test_used_mask_is_the_whole_where_elements_are_interpolated() -> None:
+    width = Width(8, resampled=True)
+    layer = Conv1d(8, 4, 3, in_width=width)
+    width.freeze(3)
+    assert used_mask(layer, "weight") is None
+    out = Width(4)
+    both = Conv1d(8, 4, 3, in_width=width, out_width=out)
+    out.freeze(2)
+    mask = used_mask(both, "weight")
+    assert mask is not None
+    assert [m.tolist() for m in mask] == [[0, 1], list(range(8)), [0, 1, 2]]

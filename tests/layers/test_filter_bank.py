@@ -1,4 +1,3 @@
-import itertools
 import math
 
 import pytest
@@ -7,28 +6,39 @@ from torchaudio.functional import melscale_fbanks
 
 from dyn_lightning.features.spectral import LogCompression as PlainLogCompression
 from dyn_lightning.features.spectral import MelFilterBank as PlainMelFilterBank
+from dyn_lightning.functional import interpolation
 from dyn_lightning.layers import LogCompression, MelFilterBank
-from dyn_lightning.layers.filter_bank import respaced_filters, spread_order
+from dyn_lightning.layers.filter_bank import respaced_filters
 from dyn_lightning.width import Width
 
 BANK = (257, 40, 16000, 60.0, 7600.0)
 
 
-@pytest.mark.parametrize("spacing", ["respaced", "dropped"])
-def test_contract(contract, spacing: str) -> None:
+def test_contract(contract) -> None:
     contract(
         PlainMelFilterBank(*BANK),
-        lambda a: {"out_width": a, "spacing": spacing},
+        lambda a: {"out_width": a},
         [40],
         lambda a: (torch.rand(2, 257, 7),),
     ).check()
+
+
+def test_contract_resampled(contract) -> None:
+    made = contract(
+        PlainMelFilterBank(*BANK),
+        lambda a: {"out_width": a},
+        [40],
+        lambda a: (torch.rand(2, 257, 7),),
+        resampled=True,
+    )
+    made.check()
 
 
 @pytest.mark.parametrize("bands", [1, 2, 13, 39, 40])
 def test_respaced_filters_at_integers_are_torchaudios(bands: int) -> None:
     bank = PlainMelFilterBank(*BANK)
     ours = respaced_filters(bank, torch.tensor(float(bands)), bands)
-    reference = melscale_fbanks(257, 60.0, 7600.0, bands, 16000)
+    reference = melscale_fbanks(257, 60.0, 7600.0, bands, 16000) * (bands + 1) / 41
     torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-4)
 
 
@@ -45,55 +55,46 @@ def test_respaced_filters_are_continuous_across_an_integer(bands: int) -> None:
     assert (above[bins_hz > 7600, bands] == 0).all()
     rise = above[bins_hz <= 7600, bands]
     assert (rise.diff() >= 0).all()
-    assert rise[-1] > 0.9
+    assert rise[-1] > 0.9 * (bands + 1) / 41
 
 
-def test_spacing_decides_which_frequencies_stay() -> None:
-    centres = {}
-    for spacing in ("respaced", "dropped"):
-        width = Width(40)
-        bank = MelFilterBank(*BANK, out_width=width, spacing=spacing).eval()
-        width.freeze(10)
-        filters = bank._filters()
-        assert filters.shape == (257, 10)
-        assert torch.equal(bank.to_plain().fb, filters)
-        centres[spacing] = filters[:, -1].argmax().item() * 8000 / 256
-    full = PlainMelFilterBank(*BANK).fb
-    assert centres["dropped"] == full[:, 9].argmax().item() * 8000 / 256
-    assert centres["respaced"] > 5000 > 1500 > centres["dropped"]
-
-
-def test_consolidated_bank_says_what_it_is() -> None:
-    width = Width(40)
-    for spacing in ("respaced", "dropped"):
-        small = MelFilterBank(*BANK, out_width=width, spacing=spacing)
-        width.freeze(12)
-        plain = small.to_plain()
-        assert type(plain) is PlainMelFilterBank
-        assert (plain.n_mels, plain.fb.shape[1]) == (12, 12)
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 8, 40, 80, 129])
-def test_spread_order(n: int) -> None:
-    order = spread_order(n)
-    assert sorted(order) == list(range(n))
-    assert order[-1] == n - 1
-    for k in range(2, n + 1):
-        # any first few leave no gap wider than bisection does
-        gaps = [b - a for a, b in itertools.pairwise([*sorted(order[:k]), n])]
-        assert max(gaps) <= 2 * 2 ** math.ceil(math.log2(n / k)) + 1
-
-
-def test_thinned_bands_stay_what_they_are_and_span_the_range() -> None:
-    width = Width(40, order=spread_order(40))
+@pytest.mark.parametrize("resampled", [False, True])
+def test_resampling_decides_which_frequencies_stay(resampled: bool) -> None:
+    width = Width(40, resampled=resampled)
     bank = MelFilterBank(*BANK, out_width=width).eval()
-    full = PlainMelFilterBank(*BANK).fb
     width.freeze(10)
-    filters = bank.to_plain().fb
-    assert torch.equal(filters, full[:, spread_order(40)[:10]])
-    peaks_hz = filters.argmax(0).sort().values * 8000 / 256
-    assert peaks_hz[0] < 200
-    assert peaks_hz[-1] > 5000
+    filters = bank._filters()
+    assert filters.shape == (257, 10)
+    plain = bank.to_plain()
+    assert type(plain) is PlainMelFilterBank
+    assert plain.n_mels == 10
+    assert torch.equal(plain.fb, filters)
+    highest_hz = filters[:, -1].argmax().item() * 8000 / 256
+    if resampled:
+        assert highest_hz > 5000
+    else:
+        assert highest_hz == PlainMelFilterBank(*BANK).fb[:, 9].argmax().item() * 8000 / 256 < 1500
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_resampled_bank_at_full_size_is_the_plain_one(training: bool) -> None:
+    bank = MelFilterBank(*BANK, out_width=Width(40, resampled=True)).train(training)
+    power = torch.rand(2, 257, 7)
+    torch.testing.assert_close(bank(power), PlainMelFilterBank(*BANK)(power), rtol=1e-4, atol=1e-4)
+    if not training:
+        assert torch.equal(bank._filters(), bank.fb)
+
+
+@pytest.mark.parametrize("bands", [10.0, 20.0, 20.5, 33.0])
+def test_the_level_of_white_noise_does_not_depend_on_the_number_of_bands(bands: float) -> None:
+    # so fine a grid of frequencies that the narrowest band is well sampled
+    bank = PlainMelFilterBank(8193, 40, 16000, 60.0, 7600.0)
+    size = math.ceil(bands)
+    level = respaced_filters(bank, torch.tensor(bands), size).sum(0)
+    # the outermost points lie beyond the samples, and f_max cuts off the band of a fraction
+    inner = slice(math.ceil(41 / (bands + 1)), 40 - 2 * math.ceil(41 / (bands + 1)))
+    back = interpolation(40, size, torch.tensor(bands)) @ level
+    torch.testing.assert_close(back[inner], bank.fb.sum(0)[inner], rtol=0.03, atol=0.0)
 
 
 def test_quiet_bank_leaves_the_noise_to_the_logarithm() -> None:
@@ -116,8 +117,3 @@ def test_quiet_bank_leaves_the_noise_to_the_logarithm() -> None:
     assert math.isfinite(width.theta.grad.item())
     assert torch.equal(log.eval()(mel), PlainLogCompression()(mel))
     assert type(log.to_plain()) is PlainLogCompression
-
-
-def test_unknown_spacing() -> None:
-    with pytest.raises(ValueError, match="thinned, respaced, dropped"):
-        MelFilterBank(*BANK, out_width=Width(40), spacing="linear")
