@@ -118,6 +118,8 @@ class FlopsBudget(Objective):
             raise ValueError("give a budget either as share or as flops_per_second")
         if share is not None and not 0.0 < share < 1.0:
             raise ValueError(f"share must lie between 0 and 1, got {share}")
+        if not 0.0 < descent <= 1.0:
+            raise ValueError(f"descent must lie in (0, 1], got {descent}")
         self.share = share
         self.flops_per_second = flops_per_second
         self.descent = descent

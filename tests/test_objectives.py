@@ -148,6 +148,11 @@ def test_budget_in_flops_is_the_whole_cost() -> None:
     assert cost.flops_at(objective.final_sizes(network)) <= 0.4 * cost.flops_full_size()
 
 
+def test_descent_must_take_some_of_the_search() -> None:
+    with pytest.raises(ValueError, match="descent"):
+        FlopsBudget(share=0.5, descent=0.0)
+
+
 def test_cohesion_pulls_widths_together_without_changing_their_mean() -> None:
     network, objective = mlp(), FlopsBudget(share=0.5, proportional=0.0, integral=0.0, cohesion=3.0)
     set_lams(network, 0.8, 0.2)
