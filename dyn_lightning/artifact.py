@@ -184,9 +184,7 @@ def load_artifact(
     try:
         state = safetensors.torch.load_file(weights)
     except SafetensorError as error:
-        raise ArtifactError(
-            f"{weights}: is truncated or damaged ({error}). Copy the artifact again."
-        ) from error
+        raise ArtifactError(f"{weights}: is truncated or damaged ({error}). Copy the artifact again.") from error
     try:
         network = backbone if backbone is not None else _instantiate(document["backbone"], trusted)
         _rebuild(network, document["modules"])
@@ -226,9 +224,7 @@ def _describe(module: nn.Module) -> dict[str, Any]:
     description: dict[str, Any] = {"class": type(module).__name__}
     if module._modules:
         description["attributes"] = {
-            k: v
-            for k, v in vars(module).items()
-            if _is_scalar(v) and not k.startswith("_") and k != "training"
+            k: v for k, v in vars(module).items() if _is_scalar(v) and not k.startswith("_") and k != "training"
         }
     else:
         description["repr"] = module.extra_repr()
@@ -281,9 +277,7 @@ def _check_state(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
 
 def _instantiate(entry: Mapping[str, Any] | None, trusted: bool) -> nn.Module:
     if entry is None:
-        raise ArtifactError(
-            "does not say how to make the backbone. Pass backbone=, a fresh full-size network"
-        )
+        raise ArtifactError("does not say how to make the backbone. Pass backbone=, a fresh full-size network")
     path = str(entry.get("class_path"))
     module, _, name = path.rpartition(".")
     if not (trusted or module.startswith(f"{dyn_lightning.__name__}.")):

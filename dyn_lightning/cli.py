@@ -66,9 +66,7 @@ class WidthsTrainer(Trainer):
         _, report = write_artifact(module, Path(dirpath), inputs)
         print(summary(report, Path(dirpath)))
 
-    def profile(
-        self, model: LightningModule, ckpt_path: str | None = None, weights_only: bool | None = None
-    ) -> None:
+    def profile(self, model: LightningModule, ckpt_path: str | None = None, weights_only: bool | None = None) -> None:
         """Print what each layer costs, at full size and at the kept sizes.
 
         Args:
@@ -148,9 +146,7 @@ class WidthsCLI(LightningCLI):
 
 def run_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """What decides a run's outcome, of its whole configuration: without places on a machine."""
-    kept = copy.deepcopy(
-        {k: config[k] for k in ("model", "data", "phases", "clamp", "trainer") if k in config}
-    )
+    kept = copy.deepcopy({k: config[k] for k in ("model", "data", "phases", "clamp", "trainer") if k in config})
     kept["trainer"].pop("logger", None)
     ((kept.get("data") or {}).get("init_args") or {}).pop("data_root", None)
     return kept

@@ -72,9 +72,7 @@ class Complexity:
             cost = op_cost(op)
             missing = (cost.flops_full + cost.flops_paper + cost.params).variables - set(names)
             if missing:
-                raise ValueError(
-                    f"{op.name} ({op.kind}) depends on a Width that is not in `widths`: {missing}"
-                )
+                raise ValueError(f"{op.name} ({op.kind}) depends on a Width that is not in `widths`: {missing}")
             flops = {"full": cost.flops_full.renamed(names), "paper": cost.flops_paper.renamed(names)}
             params = cost.params.renamed(names) if op.module not in seen else Polynomial({})
             rows.append(OpRow(op.name, op.kind, role(op), flops, params))
@@ -84,9 +82,7 @@ class Complexity:
                 uncounted.append(f"{op.name} ({op.kind})")
         self.rows = tuple(rows)
         self.uncounted = tuple(uncounted)
-        self._flops = {
-            c: sum((row.flops[c] for row in rows), start=Polynomial({})) for c in get_args(Convention)
-        }
+        self._flops = {c: sum((row.flops[c] for row in rows), start=Polynomial({})) for c in get_args(Convention)}
         self._params = sum((row.params for row in rows), start=Polynomial({}))
         if parameters is not None:
             self._params = self._params + (parameters - self._params.at(self.full_sizes))
@@ -207,9 +203,7 @@ def role(op: Op) -> str:
     produced = _produced_axes(op)
     dynamic = any(_has_width(axis) for axis in produced)
     consumed = [axis for x in op.inputs for axis in x]
-    adaptive = any(_has_width(axis) for axis in consumed) or (
-        not produced and any(map(_has_width, op.hidden))
-    )
+    adaptive = any(_has_width(axis) for axis in consumed) or (not produced and any(map(_has_width, op.hidden)))
     return "+".join(["DCL"] * dynamic + ["ACL"] * adaptive) or "FCL"
 
 

@@ -122,9 +122,7 @@ class Predictor:
         needed = (int(values.get("n_fft", 0)), int(getattr(network, "min_samples", 0)))
         self.min_samples = max(needed) + 16 * self.hop_length
         self.context_frames = int(values.get("context_frames", context_frames(network, self.hop_length)))
-        self.exact = streams_exactly(
-            network, self.hop_length, self.context_frames, min_samples=self.min_samples
-        )
+        self.exact = streams_exactly(network, self.hop_length, self.context_frames, min_samples=self.min_samples)
         if not self.exact:
             self.context_frames = round(overlap_s * self.sample_rate / self.hop_length)
 
@@ -175,9 +173,7 @@ class Predictor:
         except (ValueError, RuntimeError) as error:
             if samples >= self.min_samples:
                 raise
-            raise AudioError(
-                f"{path}: is too short ({samples} samples at {self.sample_rate} Hz): {error}"
-            ) from error
+            raise AudioError(f"{path}: is too short ({samples} samples at {self.sample_rate} Hz): {error}") from error
         logits = torch.cat(parts)
         scores: Scores = (logits.sigmoid() if self.on_probability else logits).numpy()
         if not np.isfinite(scores).all():
@@ -289,8 +285,7 @@ def rttm(uri: str, segments: Iterable[Segment]) -> str:
     """Segments as RTTM: SPEAKER lines of the speaker "speech"; white space in the URI becomes "_"."""
     uri = "_".join(uri.split())
     return "".join(
-        f"SPEAKER {uri} 1 {start:.3f} {end - start:.3f} <NA> <NA> speech <NA> <NA>\n"
-        for start, end in segments
+        f"SPEAKER {uri} 1 {start:.3f} {end - start:.3f} <NA> <NA> speech <NA> <NA>\n" for start, end in segments
     )
 
 

@@ -127,9 +127,7 @@ class DynamicModule(lightning.LightningModule):
                 )
         self.is_dynamic = isinstance(self.network, DynamicNetwork)
         if self.is_dynamic and objective is None:
-            raise ValueError(
-                "sizes are learned, but nothing pulls them down: give an objective or dynamic=[]"
-            )
+            raise ValueError("sizes are learned, but nothing pulls them down: give an objective or dynamic=[]")
         self.task = task
         self.objective: Any = objective if self.is_dynamic else None
         self.optimizer = optimizer

@@ -160,9 +160,7 @@ class FlopsBudget(Objective):
         log_share = learnable_share(complexity).log()
         with torch.no_grad():
             self.loss_scale.copy_(
-                torch.where(
-                    self.loss_scale == 0, task_loss.abs(), 0.99 * self.loss_scale + 0.01 * task_loss.abs()
-                )
+                torch.where(self.loss_scale == 0, task_loss.abs(), 0.99 * self.loss_scale + 0.01 * task_loss.abs())
             )
             error = log_share - math.log(goal) * min(1.0, progress / self.descent)
             self.integral_error.add_(self.integral * error).clamp_(min=0.0)
@@ -268,9 +266,7 @@ def sizes_within(dynamic: Any, budget: float) -> dict[str, int]:
 
     low, high = 0.0, 1.0
     if complexity.flops_at(scaled(low)) > budget:
-        raise ValueError(
-            f"the least sizes cost {complexity.flops_at(scaled(low)):.4g}, above the budget {budget:.4g}"
-        )
+        raise ValueError(f"the least sizes cost {complexity.flops_at(scaled(low)):.4g}, above the budget {budget:.4g}")
     if complexity.flops_at(scaled(1.0)) <= budget:
         low = 1.0
     else:

@@ -19,9 +19,7 @@ Block = tuple[slice, ...]
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
 
 
-def parameter_groups(
-    network: nn.Module, *, lr: float, weight_decay: float, lr_lam: float
-) -> list[dict[str, Any]]:
+def parameter_groups(network: nn.Module, *, lr: float, weight_decay: float, lr_lam: float) -> list[dict[str, Any]]:
     """Weights in the first group, every λ (its log θ) in the second, without weight decay.
 
     Args:
@@ -33,9 +31,7 @@ def parameter_groups(
     thetas = width_parameters(network)
     known = {id(p) for p in thetas}
     weights = [p for p in network.parameters() if p.requires_grad and id(p) not in known]
-    groups: list[dict[str, Any]] = [
-        {"params": weights, "lr": lr, "weight_decay": weight_decay, "name": "weights"}
-    ]
+    groups: list[dict[str, Any]] = [{"params": weights, "lr": lr, "weight_decay": weight_decay, "name": "weights"}]
     if thetas:
         groups.append({"params": thetas, "lr": lr_lam, "weight_decay": 0.0, "name": "lam"})
     return groups

@@ -101,9 +101,7 @@ class Polynomial:
 
     def __repr__(self) -> str:
         def product(monomial: Monomial) -> str:
-            return "".join(
-                f"·{key}" + (f"^{power}" if power > 1 else "") for key, power in sorted_powers(monomial)
-            )
+            return "".join(f"·{key}" + (f"^{power}" if power > 1 else "") for key, power in sorted_powers(monomial))
 
         return " + ".join(f"{c}{product(m)}" for m, c in self.terms.items()) or "0"
 

@@ -88,9 +88,7 @@ def read_blocks(path: str | os.PathLike[str], sample_rate: int, block_s: float) 
             while left:
                 block = file.read(min(size, left), dtype="float32", always_2d=True)
                 if not len(block):
-                    raise AudioError(
-                        f"{path}: is truncated, {left} of {file.frames} samples are missing. Replace it."
-                    )
+                    raise AudioError(f"{path}: is truncated, {left} of {file.frames} samples are missing. Replace it.")
                 if not np.isfinite(block).all():
                     raise AudioError(f"{path}: holds NaN or infinite samples. Replace it, or leave it out.")
                 left -= len(block)
@@ -125,9 +123,7 @@ class RecurrentCarry:
 
         def before(rnn: Any, args: Any) -> Any:
             if not args or not isinstance(args[0], Tensor):
-                raise RuntimeError(
-                    "a recurrent layer must be given a tensor, by position, to carry its state"
-                )
+                raise RuntimeError("a recurrent layer must be given a tensor, by position, to carry its state")
             x, *given = args
             start, self.calls = (self.calls + 1) * self.context_frames, self.calls + 1
             time = _time_dim(rnn, x)

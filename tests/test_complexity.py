@@ -88,9 +88,7 @@ def test_parameters_of_no_layer_are_fixed():
 
 def test_unknown_kinds_are_listed_and_views_are_not():
     x = (((2,), (3,)),)
-    complexity = Complexity(
-        [Op("net.einsum", "einsum", None, x, x), Op("net.reshape", "reshape", None, x, x)], {}
-    )
+    complexity = Complexity([Op("net.einsum", "einsum", None, x, x), Op("net.reshape", "reshape", None, x, x)], {})
     assert complexity.uncounted == ("net.einsum (einsum)",)
     assert two_layers().uncounted == ()
 
@@ -173,21 +171,14 @@ def test_copies_count_their_own_widths():
 
 def test_network_without_widths_has_a_constant_cost():
     complexity = Complexity([linear_op("only", nn.Linear(6, 4), (6,), (4,))], {})
-    assert (
-        complexity.flops_per_second().item()
-        == complexity.flops_full_size()
-        == complexity.fixed_flops()
-        == 364
-    )
+    assert complexity.flops_per_second().item() == complexity.flops_full_size() == complexity.fixed_flops() == 364
     assert complexity.table()[0]["role"] == "FCL"
 
 
 def test_table(tagger):
     tagger.widths["stem"].freeze(6)
     rows = {row["name"]: row for row in tagger.complexity.table()}
-    assert {
-        name: rows[name]["role"] for name in ("stem", "norm", "depthwise", "pointwise", "gru", "read_out")
-    } == {
+    assert {name: rows[name]["role"] for name in ("stem", "norm", "depthwise", "pointwise", "gru", "read_out")} == {
         "stem": "DCL",
         "norm": "ACL",
         "depthwise": "ACL",
@@ -198,9 +189,7 @@ def test_table(tagger):
     assert "transpose" not in {row["kind"] for row in rows.values()}  # free, without parameters
     stem = rows["stem"]
     assert (stem["parameters_before"], stem["parameters_after"]) == (180, 90)
-    assert (
-        stem["flops_per_second_before"] == 2 * 12 * 16 * (2 * 15) / 0.5 == 2 * stem["flops_per_second_after"]
-    )
+    assert stem["flops_per_second_before"] == 2 * 12 * 16 * (2 * 15) / 0.5 == 2 * stem["flops_per_second_after"]
     assert stem["flops_per_second_paper_before"] == 2 * 12 * 16 * (2 * 15 - 1) / 0.5
     for state, total in (
         ("before", tagger.complexity.flops_full_size()),

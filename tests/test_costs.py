@@ -22,9 +22,7 @@ def fixed_op(module, *inputs, output=None, name="layer"):
         y = module(*inputs) if output is None else output
     y = y[0] if isinstance(y, tuple) else y
     axes = [tuple((n,) for n in x.shape) for x in (*inputs, y)]
-    hidden = (
-        tuple((module.hidden_size,) for _ in range(module.num_layers)) if isinstance(module, RNNS) else ()
-    )
+    hidden = tuple((module.hidden_size,) for _ in range(module.num_layers)) if isinstance(module, RNNS) else ()
     return Op(name, type(module).__name__, module, tuple(axes[:-1]), (axes[-1],), hidden)
 
 
@@ -130,9 +128,7 @@ def test_multihead_attention(kdim, vdim):
     biased = nn.MultiheadAttention(embedding, heads, batch_first=True)
     x = torch.randn(batch, queries, embedding)
     assert op_cost(fixed_op(biased, x, x, x)).params.at({}) == sum(p.numel() for p in biased.parameters())
-    assert not op_cost(
-        fixed_op(nn.MultiheadAttention(8, 2, add_bias_kv=True), *[torch.randn(3, 1, 8)] * 3)
-    ).counted
+    assert not op_cost(fixed_op(nn.MultiheadAttention(8, 2, add_bias_kv=True), *[torch.randn(3, 1, 8)] * 3)).counted
 
 
 FUNCTIONAL = [
@@ -243,13 +239,9 @@ def test_front_end_of_one_second():
     spectrogram, mel = Spectrogram(1024, 256), MelFilterBank(513, 80)
     power = spectrogram(audio)
     assert full(fixed_op(spectrogram, audio)) == 59 * (1024 + 5 * 1024 * 10 + 3 * 513)
-    assert (
-        full(fixed_op(mel, power)) == counted_by_torch(torch.matmul, mel.fb.T, power[0]) == 59 * 2 * 513 * 80
-    )
+    assert full(fixed_op(mel, power)) == counted_by_torch(torch.matmul, mel.fb.T, power[0]) == 59 * 2 * 513 * 80
     assert full(fixed_op(LogCompression(), mel(power))) == 2 * 59 * 80
-    assert full(fixed_op(Spectrogram(400, 160), audio)) == 98 * (
-        400 + round(5 * 400 * math.log2(400)) + 3 * 201
-    )
+    assert full(fixed_op(Spectrogram(400, 160), audio)) == 98 * (400 + round(5 * 400 * math.log2(400)) + 3 * 201)
     for module, x in ((spectrogram, audio), (mel, power)):
         assert op_cost(fixed_op(module, x)).flops_paper.at({}) == 0
 
@@ -317,9 +309,7 @@ def test_costs_at_any_size_are_those_of_the_layer_rebuilt(sizes):
     sizes = dict(zip((IN, OUT, HIDDEN), sizes, strict=True))
     for op, small in rebuilt(sizes):
         cost = op_cost(op)
-        x = torch.randn(
-            [math.prod(f if isinstance(f, int) else sizes[f] for f in axis) for axis in op.inputs[0]]
-        )
+        x = torch.randn([math.prod(f if isinstance(f, int) else sizes[f] for f in axis) for axis in op.inputs[0]])
         small_cost = op_cost(fixed_op(small, x))
         assert cost.params.at(sizes) == sum(p.numel() for p in small.parameters()), op.kind
         assert cost.flops_full.at(sizes) == small_cost.flops_full.at({}), op.kind

@@ -66,9 +66,7 @@ Softmax(1);1x4x59x59;0;52215
 
 def torch_layer(text):
     """A row's layer: torch.nn's constructor call, with Linear's arguments spelt short."""
-    text = (
-        text.replace("in=", "in_features=", 1).replace("out=", "out_features=") if "Linear" in text else text
-    )
+    text = text.replace("in=", "in_features=", 1).replace("out=", "out_features=") if "Linear" in text else text
     return eval(f"nn.{text}", {"nn": nn})
 
 
@@ -78,11 +76,7 @@ def op_of(module, x):
         y = module(x)
     y = y[0] if isinstance(y, tuple) else y
     axes = [tuple((n,) for n in x.shape) for x in (x, y)]
-    hidden = (
-        tuple((module.hidden_size,) for _ in range(module.num_layers))
-        if isinstance(module, nn.RNNBase)
-        else ()
-    )
+    hidden = tuple((module.hidden_size,) for _ in range(module.num_layers)) if isinstance(module, nn.RNNBase) else ()
     return Op("layer", type(module).__name__, module, (axes[0],), (axes[1],), hidden)
 
 

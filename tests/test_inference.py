@@ -136,9 +136,7 @@ def test_bursts_are_found_at_any_rate_and_channels(tmp_path, energy_artifact):
 
 
 def test_frame_scores_are_on_the_scale_of_the_threshold(tmp_path):
-    save_artifact(
-        Energy(), tmp_path / "e", metadata={**METADATA, "threshold_on": "probability", "threshold": 0.51}
-    )
+    save_artifact(Energy(), tmp_path / "e", metadata={**METADATA, "threshold_on": "probability", "threshold": 0.51})
     path = write_bursts(tmp_path / "a.wav", [(1.0, 2.0)])
     result = predict_files(tmp_path / "e", [path], tmp_path / "out", backbone=Energy(), frame_scores="csv")
     np.testing.assert_allclose(result.segments[path], [(1.0, 2.0)], atol=0.02)
@@ -158,9 +156,7 @@ def test_scores_of_a_recurrent_network_do_not_depend_on_blocks(tmp_path, block_s
     save_artifact(network, tmp_path / "a", metadata={"threshold": 0.0})
     noise = 0.1 * np.random.default_rng(0).standard_normal((22050 * 9 + 5, 2))
     soundfile.write(tmp_path / "a.wav", noise, 22050)
-    result = predict_files(
-        tmp_path / "a", [tmp_path / "a.wav"], tmp_path / "out", block_s=block_s, frame_scores="npy"
-    )
+    result = predict_files(tmp_path / "a", [tmp_path / "a.wav"], tmp_path / "out", block_s=block_s, frame_scores="npy")
     assert result.exact
     with torch.inference_mode():
         whole = network.eval()(torch.from_numpy(read_audio(tmp_path / "a.wav", 16000))[None])[0]

@@ -119,9 +119,7 @@ def test_budget_is_met_within_one_percent_or_a_unit(share: float) -> None:
             width.clamp_()
     cost = network.complexity
     budget = cost.fixed_flops() + share * cost.learnable_flops()
-    assert float(cost.flops_per_second()) == pytest.approx(budget, rel=0.15), (
-        "the controller itself gets near"
-    )
+    assert float(cost.flops_per_second()) == pytest.approx(budget, rel=0.15), "the controller itself gets near"
     assert 0.99 * budget <= cost.flops_at(objective.final_sizes(network)) <= budget
 
 

@@ -58,9 +58,7 @@ def test_record_holds_both_counts_and_the_widths():
         example_shape=[1, 10],
     )
     module.widths["0"].set_lam(0.5)
-    record = result_record(
-        module, metrics={"test/l1": 0.5}, config={"lr": 1}, seed=3, dataset="toy", wall_time_s=1.5
-    )
+    record = result_record(module, metrics={"test/l1": 0.5}, config={"lr": 1}, seed=3, dataset="toy", wall_time_s=1.5)
     assert record["widths"] == {"0": [4, 8]}
     assert record["parameters"] == 10 * 4 + 4 + 4 * 3 + 3
     assert record["parameters_before"] == 10 * 8 + 8 + 8 * 3 + 3

@@ -141,9 +141,7 @@ def test_other_outputs_are_refused():
         FrameStream(nn.Sequential(nn.Unflatten(1, (1, -1)), nn.Conv1d(1, 2, 3)), 1, 0, min_samples=8)
 
 
-@pytest.mark.parametrize(
-    "rates", [(44100, 16000), (48000, 16000), (8000, 16000), (22050, 16000), (11025, 8000)]
-)
+@pytest.mark.parametrize("rates", [(44100, 16000), (48000, 16000), (8000, 16000), (22050, 16000), (11025, 8000)])
 @pytest.mark.parametrize("block", [1, 997, 4410, 10**6])
 def test_resampling_equals_that_of_the_whole(rates, block):
     signal = torch.randn(9001 if block > 1 else 1001, generator=torch.Generator().manual_seed(1))
@@ -153,9 +151,7 @@ def test_resampling_equals_that_of_the_whole(rates, block):
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("rate", "channels", "suffix"), [(16000, 1, "flac"), (44100, 2, "wav"), (8000, 3, "wav")]
-)
+@pytest.mark.parametrize(("rate", "channels", "suffix"), [(16000, 1, "flac"), (44100, 2, "wav"), (8000, 3, "wav")])
 def test_blocks_are_the_file(tmp_path, rate, channels, suffix):
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal((rate * 2 + 17, channels)), rate)

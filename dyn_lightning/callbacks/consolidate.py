@@ -51,9 +51,7 @@ class Consolidate(Callback):
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if not isinstance(pl_module, DynamicModule) or not pl_module.is_dynamic:
             return
-        folder = (
-            trainer.log_dir or trainer.default_root_dir
-        )  # asks the other processes: before one goes on alone
+        folder = trainer.log_dir or trainer.default_root_dir  # asks the other processes: before one goes on alone
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         module = with_best_weights(pl_module, getattr(trainer.checkpoint_callback, "best_model_path", ""))

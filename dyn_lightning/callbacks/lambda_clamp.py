@@ -71,8 +71,7 @@ def _resolve(patterns: Mapping[str, Any], widths: Mapping[str, Width], argument:
         names = [name for name in widths if fnmatchcase(name, pattern)]
         if not names and widths:
             raise ValueError(
-                f"LambdaClamp: {argument}: the pattern {pattern!r} matches no width; there are "
-                f"{', '.join(widths)}"
+                f"LambdaClamp: {argument}: the pattern {pattern!r} matches no width; there are {', '.join(widths)}"
             )
         found.update(dict.fromkeys(names, value))
     return found

@@ -53,9 +53,7 @@ def _conv_transpose(op: Op) -> OpCost:
     bias, taps = has_bias(module), math.prod(module.kernel_size)
     depthwise = module.groups == module.in_channels > 1
     out_per_group = (
-        Polynomial.constant(module.out_channels // module.groups)
-        if depthwise
-        else size(y[channel]) / module.groups
+        Polynomial.constant(module.out_channels // module.groups) if depthwise else size(y[channel]) / module.groups
     )
     params = size(x[channel]) * out_per_group * taps + size(y[channel]) * bias
     full = 2 * numel(x) * out_per_group * taps + numel(y) * bias
@@ -82,9 +80,7 @@ _GATE_FLOPS = {
 _GATE_FLOPS_PAPER = {"GRU": (15, 21), "LSTM": (23, 31)}
 
 
-def _recurrent_layer(
-    kind: str, module: Any, step: Polynomial, hidden: Polynomial, positions: Polynomial
-) -> OpCost:
+def _recurrent_layer(kind: str, module: Any, step: Polynomial, hidden: Polynomial, positions: Polynomial) -> OpCost:
     """One direction of one layer: ``positions`` time steps of ``step`` inputs and ``hidden`` units."""
     gates, bias, projection = _GATES[kind], bool(module.bias), getattr(module, "proj_size", 0)
     weights = gates * hidden * (step + (projection or hidden)) + hidden * projection
@@ -101,9 +97,7 @@ def _recurrent_stack(
     total, directions = OpCost(), 2 if module.bidirectional else 1
     for hidden in hidden_sizes:
         layer = _recurrent_layer(kind, module, step, hidden, positions)
-        total = total + OpCost(
-            directions * layer.flops_full, directions * layer.flops_paper, directions * layer.params
-        )
+        total = total + OpCost(directions * layer.flops_full, directions * layer.flops_paper, directions * layer.params)
         projection = getattr(module, "proj_size", 0)
         step = directions * (Polynomial.constant(projection) if projection else hidden)
     return total

@@ -22,9 +22,7 @@ class DatasetError(ValueError):
     """A data set is incomplete or laid out otherwise; the message names the place and the mend."""
 
 
-def read_audio(
-    path: str | os.PathLike[str], sample_rate: int, start: int = 0, frames: int | None = None
-) -> Samples:
+def read_audio(path: str | os.PathLike[str], sample_rate: int, start: int = 0, frames: int | None = None) -> Samples:
     """Reads a file, or a part of it, as mono float32 at ``sample_rate``.
 
     Channels are averaged. A file at another rate is decoded and resampled as a whole before the part is cut
@@ -102,7 +100,5 @@ def find_audio(folder: str | os.PathLike[str]) -> list[Path]:
         raise DatasetError(f"{folder}: no such folder. Check the path, or download the data set into it.")
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
     if not found:
-        raise DatasetError(
-            f"{folder}: no .flac or .wav file below it. Check that the data set is unpacked there."
-        )
+        raise DatasetError(f"{folder}: no .flac or .wav file below it. Check that the data set is unpacked there.")
     return found

@@ -154,8 +154,7 @@ def require_disjoint(splits: Splits, source: Path) -> None:
         for name in {clip.group for clip in splits[split]}:
             if seen.setdefault(name, split) != split:
                 raise DatasetError(
-                    f"{source}: speaker {name} is in both {seen[name]} and {split}. "
-                    "Remove one of the two subsets."
+                    f"{source}: speaker {name} is in both {seen[name]} and {split}. Remove one of the two subsets."
                 )
 
 
@@ -193,28 +192,22 @@ def esc50(folder: str | os.PathLike[str]) -> Splits:
         reader = csv.DictReader(file)
         missing = {"filename", "fold", "category"} - set(reader.fieldnames or ())
         if missing:
-            raise DatasetError(
-                f"{table}: column {sorted(missing)[0]!r} is missing. Restore the official table."
-            )
+            raise DatasetError(f"{table}: column {sorted(missing)[0]!r} is missing. Restore the official table.")
         for row in reader:
             if row["fold"] not in _ESC50_FOLDS:
                 raise DatasetError(
-                    f"{table}, line {reader.line_num}: fold {row['fold']!r} is not 1 to 5. "
-                    "Restore the official table."
+                    f"{table}, line {reader.line_num}: fold {row['fold']!r} is not 1 to 5. Restore the official table."
                 )
             stem = Path(row["filename"]).stem
             path = _first_present(present, (stem + suffix for suffix in AUDIO_SUFFIXES))
             if path is None:
                 raise DatasetError(
-                    f"{folder / 'audio' / row['filename']}: is named in {table.name} but absent. "
-                    "Download ESC-50 again."
+                    f"{folder / 'audio' / row['filename']}: is named in {table.name} but absent. Download ESC-50 again."
                 )
             splits[_ESC50_FOLDS[row["fold"]]].append(Clip(path, stem, row["category"]))
     for split in SPLITS:
         if not splits[split]:
-            raise DatasetError(
-                f"{table}: no clip for {split}. Restore the official table with all five folds."
-            )
+            raise DatasetError(f"{table}: no clip for {split}. Restore the official table with all five folds.")
     return splits
 
 

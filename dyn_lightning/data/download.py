@@ -183,14 +183,10 @@ def unpack(archive: Path, member: str, destination: Path) -> None:
                 with tarfile.open(archive) as tar:
                     tar.extractall(content, filter="data")
         except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as error:
-            raise DownloadError(
-                f"{archive}: cannot be unpacked ({error}). Remove it and fetch it again."
-            ) from error
+            raise DownloadError(f"{archive}: cannot be unpacked ({error}). Remove it and fetch it again.") from error
         wanted = content / member
         if not wanted.is_dir():
-            raise DownloadError(
-                f"{archive}: holds no folder {member!r}. Check that it is the official archive."
-            )
+            raise DownloadError(f"{archive}: holds no folder {member!r}. Check that it is the official archive.")
         os.replace(wanted, destination)
 
 

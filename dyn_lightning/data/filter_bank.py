@@ -27,9 +27,7 @@ def mel_weights(n_freqs: int = 257, n_mels: int = 32, sample_rate: int = 16000) 
     """
     weights = torchaudio.functional.melscale_fbanks(n_freqs, 0.0, sample_rate / 2, n_mels, sample_rate)
     if bool((weights.sum(dim=0) == 0).any()):
-        raise ValueError(
-            f"n_mels={n_mels} is too many for n_freqs={n_freqs}: a band is empty. Use fewer bands."
-        )
+        raise ValueError(f"n_mels={n_mels} is too many for n_freqs={n_freqs}: a band is empty. Use fewer bands.")
     return weights
 
 
@@ -50,9 +48,7 @@ def _spectrum_shape(n_freqs: int, n_mels: int, sample_rate: int) -> tuple[Tensor
     return mean_power.float(), interpolation.float()
 
 
-def mel_targets(
-    power: Tensor, n_mels: int = 32, sample_rate: int = 16000, n_outputs: int | None = None
-) -> Tensor:
+def mel_targets(power: Tensor, n_mels: int = 32, sample_rate: int = 16000, n_outputs: int | None = None) -> Tensor:
     """Mel band powers of power spectra, padded with zeros to ``n_outputs`` where given.
 
     Args:
@@ -131,9 +127,7 @@ class SyntheticBatches(Dataset[dict[str, Any]]):
         options: passed on to :func:`synthetic_batch`.
     """
 
-    def __init__(
-        self, n_batches: int, batch_size: int, seed: tuple[int, ...], options: dict[str, Any]
-    ) -> None:
+    def __init__(self, n_batches: int, batch_size: int, seed: tuple[int, ...], options: dict[str, Any]) -> None:
         self.n_batches, self.batch_size, self.seed, self.options = n_batches, batch_size, seed, options
 
     def __len__(self) -> int:

@@ -23,9 +23,7 @@ def read_rttm(path: str | os.PathLike[str]) -> dict[str, Segments]:
     Raises:
         DatasetError: a line is no RTTM record.
     """
-    return _read_segments(
-        Path(path), "SPEAKER <file> <channel> <start> <duration> …", (1, 3, 4), duration=True
-    )
+    return _read_segments(Path(path), "SPEAKER <file> <channel> <start> <duration> …", (1, 3, 4), duration=True)
 
 
 def read_uem(path: str | os.PathLike[str]) -> dict[str, Segments]:
@@ -37,9 +35,7 @@ def read_uem(path: str | os.PathLike[str]) -> dict[str, Segments]:
     return _read_segments(Path(path), "<file> <channel> <start> <end>", (0, 2, 3), duration=False)
 
 
-def _read_segments(
-    path: Path, record: str, columns: tuple[int, int, int], duration: bool
-) -> dict[str, Segments]:
+def _read_segments(path: Path, record: str, columns: tuple[int, int, int], duration: bool) -> dict[str, Segments]:
     segments: dict[str, Segments] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         fields = line.split()
@@ -48,9 +44,7 @@ def _read_segments(
         try:
             name, start, end = fields[columns[0]], float(fields[columns[1]]), float(fields[columns[2]])
         except (IndexError, ValueError) as error:
-            raise DatasetError(
-                f"{path}, line {number}: is not '{record}'. Restore the official file."
-            ) from error
+            raise DatasetError(f"{path}, line {number}: is not '{record}'. Restore the official file.") from error
         segments.setdefault(name, []).append((start, start + end if duration else end))
     return segments
 
@@ -88,9 +82,7 @@ class AnnotatedRecordings(Dataset[dict[str, Any]]):
             raise DatasetError(f"{folder}: no .uem file in it. Add the annotations, or remove the folder.")
         for table in tables:
             if not table.with_suffix(".rttm").is_file():
-                raise DatasetError(
-                    f"{table.with_suffix('.rttm')}: no such file. Add it, or remove {table.name}."
-                )
+                raise DatasetError(f"{table.with_suffix('.rttm')}: no such file. Add it, or remove {table.name}.")
             speech = read_rttm(table.with_suffix(".rttm"))
             for name, scored in sorted(read_uem(table).items()):
                 paths = [folder / (name + suffix) for suffix in AUDIO_SUFFIXES]

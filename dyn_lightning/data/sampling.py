@@ -22,12 +22,8 @@ class EpochSampler(DistributedSampler[int]):
         shuffle: permute the indices.
     """
 
-    def __init__(
-        self, dataset: Sized, seed: int = 0, world_size: int = 1, rank: int = 0, shuffle: bool = True
-    ) -> None:
-        super().__init__(
-            cast("Dataset[int]", dataset), num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed
-        )
+    def __init__(self, dataset: Sized, seed: int = 0, world_size: int = 1, rank: int = 0, shuffle: bool = True) -> None:
+        super().__init__(cast("Dataset[int]", dataset), num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)
         self.items_per_epoch = len(dataset)
 
     def __iter__(self) -> Iterator[int]:

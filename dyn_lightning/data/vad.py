@@ -53,9 +53,7 @@ class MixtureOptions:
             ("speech_share_min", "speech_share_max"),
         ):
             if not getattr(self, low) <= getattr(self, high):
-                raise ValueError(
-                    f"{low}={getattr(self, low)} exceeds {high}={getattr(self, high)}. Swap them."
-                )
+                raise ValueError(f"{low}={getattr(self, low)} exceeds {high}={getattr(self, high)}. Swap them.")
         if not (self.speech_share_min > 0.0 and self.speech_share_max <= 1.0):
             raise ValueError("speech_share_min and speech_share_max must lie in (0, 1]. Change them.")
         # Excerpts are drawn so as to hold a frame within 15 dB of the loudness; cuts and fades
@@ -207,9 +205,7 @@ class VADDataModule(lightning.LightningDataModule):
         self.save_hyperparameters()
         for name, seconds in (("duration_s", duration_s), ("eval_duration_s", eval_duration_s)):
             if mixing.n_frames(int(seconds * sample_rate)) < 1:
-                raise ValueError(
-                    f"{name}={seconds} is shorter than a frame of {mixing.FRAME_LENGTH} samples."
-                )
+                raise ValueError(f"{name}={seconds} is shorter than a frame of {mixing.FRAME_LENGTH} samples.")
         self.data_root = Path(data_root)
         self.batch_size, self.num_workers, self.cache_mib = batch_size, num_workers, cache_mib
         self.n_items: dict[Split, int] = {"train": items_per_epoch, "val": val_items, "test": test_items}
@@ -254,9 +250,7 @@ class VADDataModule(lightning.LightningDataModule):
         if "ami" in self.test_names:
             self.recordings = AnnotatedRecordings(self.data_root / AMI_FOLDER, self.sample_rate)
 
-    def _loader(
-        self, dataset: Dataset[Item], batch_size: int, sampler: EpochSampler | None = None
-    ) -> DataLoader[Item]:
+    def _loader(self, dataset: Dataset[Item], batch_size: int, sampler: EpochSampler | None = None) -> DataLoader[Item]:
         return DataLoader(
             dataset,
             batch_size=batch_size,

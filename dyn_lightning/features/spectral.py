@@ -29,9 +29,7 @@ class Spectrogram(nn.Module):
 
     window: Tensor
 
-    def __init__(
-        self, n_fft: int = 1024, hop_length: int = 256, center: bool = False, power: float = 2.0
-    ) -> None:
+    def __init__(self, n_fft: int = 1024, hop_length: int = 256, center: bool = False, power: float = 2.0) -> None:
         super().__init__()
         self.n_fft = n_fft
         self.hop_length = hop_length
@@ -162,9 +160,7 @@ class FixedScaling(nn.Module):
 def check_min_samples(audio: Tensor, min_samples: int) -> None:
     """Raise a ValueError that names the least number of samples if ``audio`` (…, samples) is shorter."""
     if not torch.compiler.is_exporting() and audio.size(-1) < min_samples:
-        raise ValueError(
-            f"audio is too short: {audio.size(-1)} samples, at least {min_samples} are needed (pad it)"
-        )
+        raise ValueError(f"audio is too short: {audio.size(-1)} samples, at least {min_samples} are needed (pad it)")
 
 
 def hz_to_mel(frequency_hz: float) -> float:

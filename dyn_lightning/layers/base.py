@@ -147,6 +147,4 @@ def used_mask(layer: DynamicLayer, name: str, *, device: torch.device | None = N
     used = [None if d is None else d.in_use() for d in dims]
     if all(u is None for u in used):
         return None
-    return [
-        (torch.arange(n) if u is None else u).to(device) for u, n in zip(used, tensor.shape, strict=True)
-    ]
+    return [(torch.arange(n) if u is None else u).to(device) for u, n in zip(used, tensor.shape, strict=True)]

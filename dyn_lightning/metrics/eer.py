@@ -126,9 +126,7 @@ def eer_by_group(
         ValueError: as ``eer``; for NaN in ``values``.
     """
     bins = _bins(values, scores, edges)
-    return {
-        label: eer(scores[bins == i], targets[bins == i])[0] for i, label in enumerate(group_labels(edges))
-    }
+    return {label: eer(scores[bins == i], targets[bins == i])[0] for i, label in enumerate(group_labels(edges))}
 
 
 def group_labels(edges: Sequence[float] = SNR_EDGES_DB) -> list[str]:

@@ -19,9 +19,7 @@ class FilterBankNet(nn.Module):
         ValueError: if there are fewer bands than targets.
     """
 
-    def __init__(
-        self, n_freqs: int = 257, n_bands: int = 64, n_targets: int = 32, readout: bool = True
-    ) -> None:
+    def __init__(self, n_freqs: int = 257, n_bands: int = 64, n_targets: int = 32, readout: bool = True) -> None:
         super().__init__()
         if n_bands < n_targets:
             raise ValueError(f"n_bands ({n_bands}) must be at least n_targets ({n_targets})")

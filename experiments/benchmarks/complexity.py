@@ -47,14 +47,10 @@ def main() -> None:
     audio = 0.1 * torch.randn(32, 2 * SAMPLE_RATE)
     step_s = median_s({"step": training_step(CRNNVAD(), audio)}, 5)["step"]
     rows = {
-        "FLOPs/s with their gradient": mean_s(
-            lambda: network.complexity.flops_per_second().backward(), args.repeats
-        ),
+        "FLOPs/s with their gradient": mean_s(lambda: network.complexity.flops_per_second().backward(), args.repeats),
         "all that is logged each step": mean_s(log_a_step, args.repeats),
     }
-    print(
-        f"CRNNVAD, training step of 32 × 2 s on one thread: {1e3 * step_s:.1f} ms; aim: logging under 0.5 %"
-    )
+    print(f"CRNNVAD, training step of 32 × 2 s on one thread: {1e3 * step_s:.1f} ms; aim: logging under 0.5 %")
     for name, seconds in rows.items():
         print(f"  {name:30s} {1e3 * seconds:7.3f} ms  {100 * seconds / step_s:6.3f} %")
 

@@ -86,8 +86,7 @@ def train(system: System, seed: int, args: argparse.Namespace) -> dict[str, Any]
         "resumed": resumed,
         "threads": torch.get_num_threads(),
         "flops_per_second_full": full_size_cost(),
-        "flops_per_second_published": module.complexity.flops_now("paper")
-        - recurrent_flops(module.complexity),
+        "flops_per_second_published": module.complexity.flops_now("paper") - recurrent_flops(module.complexity),
     }
     if not system.learns and not system.backbone:
         # What the paper's setting, which has no time to settle in, is compared with.
@@ -139,9 +138,7 @@ def is_of(record: dict[str, Any], args: argparse.Namespace) -> bool:
 def data_name(data: VADDataModule) -> str:
     """What the run was trained and tested on: corpus names and the amount of material."""
     stores = {split: (len(m.speech), len(m.noise)) for split, m in data.mixtures.items()}
-    counts = ", ".join(
-        f"{split} {speech} utterances {noise} clips" for split, (speech, noise) in stores.items()
-    )
+    counts = ", ".join(f"{split} {speech} utterances {noise} clips" for split, (speech, noise) in stores.items())
     return f"{Path(data.data_root).name}: {counts}; tests {' '.join(data.test_names)}"
 
 
@@ -166,9 +163,7 @@ def run_one(job: tuple[System, int, argparse.Namespace]) -> dict[str, Any]:
 
 def main() -> None:
     """Runs what is missing, prints what was found, and writes tables and figures."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--data_root", default=os.environ.get("DATA_ROOT", "data"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=8)
@@ -186,15 +181,11 @@ def main() -> None:
     if args.only:
         unknown = set(args.only) - {s.name for s in systems}
         if unknown:
-            parser.error(
-                f"no system is called {', '.join(unknown)}; there are: {', '.join(s.name for s in systems)}"
-            )
+            parser.error(f"no system is called {', '.join(unknown)}; there are: {', '.join(s.name for s in systems)}")
         systems = [s for s in systems if s.name in args.only]
     known = read_results(args.results) if Path(args.results).is_file() else []
     done = {(r["config"]["system"], r["seed"]) for r in known if is_of(r, args)}
-    order = [
-        (s, seed) for control in (False, True) for seed in args.seeds for s in systems if s.control == control
-    ]
+    order = [(s, seed) for control in (False, True) for seed in args.seeds for s in systems if s.control == control]
     jobs = [(s, seed, args) for s, seed in order if (s.name, seed) not in done]
     print(f"{len(jobs)} runs to do, {len(systems) * len(args.seeds) - len(jobs)} done", flush=True)
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from dyn_lightning.report import read_results
 
@@ -82,9 +83,7 @@ def _row(name: str, runs: list[Record], metrics: str, speed: float | None) -> di
         "without GRU": over(lambda r: r["flops_per_second_published"] / 1e6, 3),
         "RTF": "–" if speed is None else f"{speed:.5f}",
         "training s": over(lambda r: None if r.get("resumed") else r["wall_time_s"], 0),
-        "sizes": "; ".join(
-            "/".join(str(kept) for kept, _ in r["widths"].values()) for r in runs if r["widths"]
-        ),
+        "sizes": "; ".join("/".join(str(kept) for kept, _ in r["widths"].values()) for r in runs if r["widths"]),
     }
     return row
 
@@ -119,7 +118,8 @@ def figure(records: list[Record], path: Path) -> None:
     for i, (family, means) in enumerate(families.items()):
         x, y = zip(*sorted(means), strict=True)
         axes.plot(x, y, "o-", color=f"C{i}", label=family)
-    axes.set_xscale("log")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.set_xlabel("MFLOPs per second of audio, all counted")
     axes.set_ylabel("EER on the mixed test set, %")
     axes.grid(alpha=0.3)

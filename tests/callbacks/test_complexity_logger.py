@@ -46,9 +46,7 @@ def test_history_survives_a_checkpoint(make_module, make_trainer, data, tmp_path
     first.fit(make_module(), data)
     first.save_checkpoint(tmp_path / "x.ckpt", weights_only=False)
     logger = ComplexityLogger()
-    make_trainer(logger, max_epochs=2).fit(
-        make_module(), data, ckpt_path=tmp_path / "x.ckpt", weights_only=True
-    )
+    make_trainer(logger, max_epochs=2).fit(make_module(), data, ckpt_path=tmp_path / "x.ckpt", weights_only=True)
     assert logger.history["step"] == list(range(1, 9))
 
 

@@ -13,12 +13,8 @@ from dyn_lightning.callbacks.consolidate import load_checkpoint, write_artifact
 
 def test_writes_the_best_checkpoint_and_its_report(make_module, make_trainer, data, tmp_path):
     module, consolidate = make_module(), Consolidate(str(tmp_path / "ship"))
-    checkpoint = WidthsCheckpoint(
-        monitor="val/loss", mode="max"
-    )  # the worst: never the last weights by chance
-    trainer = make_trainer(
-        PhaseSwitch(1, 1), LambdaClamp(), ComplexityLogger(), checkpoint, consolidate, max_epochs=5
-    )
+    checkpoint = WidthsCheckpoint(monitor="val/loss", mode="max")  # the worst: never the last weights by chance
+    trainer = make_trainer(PhaseSwitch(1, 1), LambdaClamp(), ComplexityLogger(), checkpoint, consolidate, max_epochs=5)
     trainer.fit(module, data)
     network, _ = load_artifact(tmp_path / "ship")
     best = make_module()

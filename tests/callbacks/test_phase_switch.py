@@ -47,9 +47,7 @@ def test_no_warmup(make_module, make_trainer, data):
 
 
 @pytest.mark.parametrize(("min_delta", "warmup_epochs"), [(1e9, 3), (0.0, 5)])
-def test_monitor_ends_the_warmup_or_its_longest_length_does(
-    make_module, make_trainer, data, min_delta, warmup_epochs
-):
+def test_monitor_ends_the_warmup_or_its_longest_length_does(make_module, make_trainer, data, min_delta, warmup_epochs):
     # With an impossible min_delta the first epoch is the only improvement: patience 2 ends after the third.
     recorder = Recorder()
     switch = PhaseSwitch(5, 1, monitor="val/loss", patience=2, min_delta=min_delta)

@@ -36,9 +36,7 @@ def test_best_is_chosen_by_the_validation(make_module, make_trainer, data):
     checkpoint = WidthsCheckpoint(monitor="val/loss")
     trainer = make_trainer(PhaseSwitch(1, 1), checkpoint, max_epochs=4)
     trainer.fit(make_module(), data)
-    chosen = trainer.validate(ckpt_path="best", datamodule=data, verbose=False, weights_only=True)[0][
-        "val/loss"
-    ]
+    chosen = trainer.validate(ckpt_path="best", datamodule=data, verbose=False, weights_only=True)[0]["val/loss"]
     assert abs(chosen - float(checkpoint.best_model_score)) < 1e-6
 
 

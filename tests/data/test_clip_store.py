@@ -13,8 +13,7 @@ RATE = 16000
 def clips(tmp_path, write_audio):
     rng = np.random.default_rng(0)
     return [
-        Clip(write_audio(tmp_path / f"{i}.flac", 0.1 * rng.standard_normal(8000 + i)), str(i), "a")
-        for i in range(4)
+        Clip(write_audio(tmp_path / f"{i}.flac", 0.1 * rng.standard_normal(8000 + i)), str(i), "a") for i in range(4)
     ]
 
 

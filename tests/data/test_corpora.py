@@ -27,9 +27,7 @@ def names(prefix, count):
 
 
 def test_librispeech_official_dev_and_test(tmp_path, write_audio):
-    root = make_librispeech(
-        tmp_path, write_audio, train_clean_100=names("1", 4), dev_clean=["21"], test_other=["31"]
-    )
+    root = make_librispeech(tmp_path, write_audio, train_clean_100=names("1", 4), dev_clean=["21"], test_other=["31"])
     splits = librispeech(root)
     assert groups(splits) == {"train": set(names("1", 4)), "val": {"21"}, "test": {"31"}}
     assert len(splits["train"]) == 8

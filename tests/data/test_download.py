@@ -29,9 +29,7 @@ class Server:
                 if body is None:
                     self.send_error(404)
                     return
-                start = (
-                    int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and server.ranges else 0
-                )
+                start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and server.ranges else 0
                 if start >= len(body) > 0 and start:
                     self.send_response(416)
                     self.send_header("Content-Range", f"bytes */{len(body)}")
@@ -76,9 +74,7 @@ def test_fetch(server, tmp_path):
 def test_an_interrupted_transfer_is_continued(server, tmp_path):
     server.files["a.bin"] = BODY
     server.drop_after = 100_000
-    with pytest.raises(
-        DownloadError, match=r"100000 of 300000 bytes came.*100000 bytes are kept in .*a\.bin\.part"
-    ):
+    with pytest.raises(DownloadError, match=r"100000 of 300000 bytes came.*100000 bytes are kept in .*a\.bin\.part"):
         fetch(server.url("a.bin"), tmp_path / "a.bin", SHA256)
     assert not (tmp_path / "a.bin").exists()
     with pytest.raises(DownloadError, match="200000 of 300000 bytes came"):

@@ -14,9 +14,7 @@ def audio() -> torch.Tensor:
     ("n_fft", "hop", "center", "power"),
     [(1024, 256, False, 2.0), (512, 160, True, 1.0), (400, 100, False, 0.5)],
 )
-def test_spectrogram_equals_torchaudio(
-    audio: torch.Tensor, n_fft: int, hop: int, center: bool, power: float
-) -> None:
+def test_spectrogram_equals_torchaudio(audio: torch.Tensor, n_fft: int, hop: int, center: bool, power: float) -> None:
     reference = torchaudio.transforms.Spectrogram(n_fft, hop_length=hop, center=center, power=power)(audio)
     torch.testing.assert_close(Spectrogram(n_fft, hop, center, power)(audio), reference)
 

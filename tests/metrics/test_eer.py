@@ -64,9 +64,7 @@ def test_two_gaussians_closed_form() -> None:
         ([5.0, 5.0, 5.0, 5.0, 5.0], [1, 0, 0, 1, 0], 0.5),
     ],
 )
-def test_separated_inverted_and_constant_scores(
-    scores: list[float], targets: list[int], expected: float
-) -> None:
+def test_separated_inverted_and_constant_scores(scores: list[float], targets: list[int], expected: float) -> None:
     rate, threshold = eer(torch.tensor(scores), torch.tensor(targets))
     assert rate == expected
     assert threshold in scores

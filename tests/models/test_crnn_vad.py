@@ -43,9 +43,7 @@ def test_published_parameters(bands: int, channels: int, published: int) -> None
     assert sum(p.numel() for p in CRNNVAD(bands, channels).parameters()) == published
 
 
-@pytest.mark.parametrize(
-    ("bands", "published"), [(80, 2_249_961), (41, 1_182_921), (21, 635_721), (13, 416_841)]
-)
+@pytest.mark.parametrize(("bands", "published"), [(80, 2_249_961), (41, 1_182_921), (21, 635_721), (13, 416_841)])
 def test_published_flops_of_one_second(bands: int, published: int) -> None:
     assert paper_flops(CRNNVAD(bands), torch.randn(1, 16000)) == published
 
