@@ -66,11 +66,18 @@ class WidthsTrainer(Trainer):
         _, report = write_artifact(module, Path(dirpath), inputs)
         print(summary(report, Path(dirpath)))
 
-    def profile(self, model: LightningModule, ckpt_path: str | None = None, weights_only: bool | None = None) -> None:
+    def profile(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule | None = None,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+    ) -> None:
         """Print what each layer costs, at full size and at the kept sizes.
 
         Args:
             model: of any configuration.
+            datamodule: not needed; it may stand in the configuration.
             ckpt_path: a checkpoint whose sizes are shown; without it all sizes are full.
             weights_only: as elsewhere; only False loads anything but tensors and primitives.
         """
@@ -199,6 +206,8 @@ def predict(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--out_dir", type=str, default="predictions", help="Where RTTM and CSV files go.")
     parser.add_argument("--frame_scores", type=Literal["npy", "csv"] | None, default=None)
     parser.add_argument("--threshold", type=float | None, default=None, help="Instead of the artifact's.")
+    for name, what in (("speech", "Leave out segments of speech"), ("silence", "Fill pauses")):
+        parser.add_argument(f"--min_{name}_s", type=float | None, default=None, help=f"{what} shorter than this.")
     parser.add_argument("--device", type=str, default="cpu")
     options = parser.parse_args(None if args is None else list(args))
     result = predict_files(
@@ -208,6 +217,8 @@ def predict(args: Sequence[str] | None = None) -> int:
         frame_scores=options.frame_scores,
         device=options.device,
         threshold=options.threshold,
+        min_speech_s=options.min_speech_s,
+        min_silence_s=options.min_silence_s,
     )
     print(result.summary())
     return result.exit_code

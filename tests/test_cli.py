@@ -187,3 +187,8 @@ def test_wandb_is_offline_unless_configured(tmp_path):
     environment = {"NETRC": str(login)}
     default_wandb_offline(environment)
     assert "WANDB_MODE" not in environment
+
+
+def test_profile_of_a_configuration_with_data(capsys: pytest.CaptureFixture) -> None:
+    main(["profile", *config("task/filter_bank", "dynamic/none", "trainer/cpu")])
+    assert "readout" in capsys.readouterr().out

@@ -79,12 +79,6 @@ class DynamicLayer(nn.Module):
             visit(ref)
         return list(found.values())
 
-    @property
-    def role(self) -> str:
-        """DCL, ACL, DCL+ACL or FCL (METHOD: dynamic, adaptive, fixed complexity layer)."""
-        produces, follows = self.out_width is not None, self.in_width is not None
-        return "+".join(n for n, on in (("DCL", produces), ("ACL", follows)) if on) or "FCL"
-
     def train(self, mode: bool = True) -> Any:
         # A Width's mode decides sizes on both of its sides, so it must turn with the layers that share it.
         for width in self.widths():

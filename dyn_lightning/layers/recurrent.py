@@ -60,12 +60,6 @@ class _Recurrent(DynamicLayer):
         return self.hidden_widths[-1]
 
     @property
-    def role(self) -> str:
-        follows = self.in_width is not None
-        produces = any(w is not None for w in self.hidden_widths)
-        return "+".join(n for n, on in (("DCL", produces), ("ACL", follows)) if on) or "FCL"
-
-    @property
     def directions(self) -> int:
         return 2 if self.bidirectional else 1
 

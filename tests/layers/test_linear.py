@@ -5,14 +5,6 @@ from dyn_lightning.layers import Linear
 from dyn_lightning.width import Layout, Width
 
 
-def test_roles() -> None:
-    width = Width(8)
-    assert Linear(4, 8).role == "FCL"
-    assert Linear(4, 8, out_width=width).role == "DCL"
-    assert Linear(8, 4, in_width=width).role == "ACL"
-    assert Linear(8, 8, in_width=width, out_width=width).role == "DCL+ACL"
-
-
 def test_output_is_the_prefix_of_the_full_one() -> None:
     plain, width = nn.Linear(4, 8), Width(8)
     layer, x = Linear.from_plain(plain, out_width=width).eval(), torch.randn(3, 5, 4)

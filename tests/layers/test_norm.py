@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from dyn_lightning.layers import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, PReLU
+from dyn_lightning.layers import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
 from dyn_lightning.width import Layout, Width
 
 
@@ -110,4 +110,3 @@ def test_group_norm_needs_a_width_in_groups() -> None:
 def test_prelu(contract) -> None:
     contract(nn.PReLU(8), lambda a: {"in_width": a}, [8], lambda a: (_x(3, a, 5) - 4,)).check()
     contract(nn.PReLU(8), lambda a: {"in_width": a}, [8], lambda a: (_x(3, a) - 4,)).check()
-    assert PReLU(8, in_width=Width(8)).role == "ACL"
