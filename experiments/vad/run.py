@@ -130,9 +130,11 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in ("epochs", "items_per_epoch", "batch_size", "lr")}
 
 
-def is_of(record: dict[str, Any], args: argparse.Namespace) -> bool:
-    """Whether a finished run was trained by these settings."""
-    return all(record["config"].get(name) == value for name, value in settings(args).items())
+def is_of(record: dict[str, Any], args: argparse.Namespace, dataset: str) -> bool:
+    """Whether a finished run was trained on this data by these settings."""
+    return record["dataset"] == dataset and all(
+        record["config"].get(name) == value for name, value in settings(args).items()
+    )
 
 
 def data_name(data: VADDataModule) -> str:
@@ -184,10 +186,12 @@ def main() -> None:
             parser.error(f"no system is called {', '.join(unknown)}; there are: {', '.join(s.name for s in systems)}")
         systems = [s for s in systems if s.name in args.only]
     known = read_results(args.results) if Path(args.results).is_file() else []
-    done = {(r["config"]["system"], r["seed"]) for r in known if is_of(r, args)}
+    data = VADDataModule(args.data_root)
+    data.setup()
+    done = {(r["config"]["system"], r["seed"]) for r in known if is_of(r, args, data_name(data))}
     order = [(s, seed) for control in (False, True) for seed in args.seeds for s in systems if s.control == control]
     jobs = [(s, seed, args) for s, seed in order if (s.name, seed) not in done]
-    print(f"{len(jobs)} runs to do, {len(systems) * len(args.seeds) - len(jobs)} done", flush=True)
+    print(f"{len(jobs)} runs to do, {len(systems) * len(args.seeds) - len(jobs)} done in {args.results}", flush=True)
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
         for record in pool.map(run_one, jobs):
             print(

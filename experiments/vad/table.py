@@ -127,16 +127,26 @@ def figure(records: list[Record], path: Path) -> None:
     canvas.savefig(path, dpi=150)
 
 
+def studies(records: list[Record]) -> dict[str, list[Record]]:
+    """Runs that may be compared, by what they have in common: data and steps. Those with most seeds come first."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        config = record["config"]
+        steps = config["epochs"] * (config["items_per_epoch"] // config["batch_size"])
+        found.setdefault(f"{steps} steps of {config['batch_size']}; {record['dataset']}", []).append(record)
+    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+
+
 def write_tables(results: str | os.PathLike[str], folder: Path) -> None:
-    """Write ``results.md`` and ``results.png`` into a folder, and print the table."""
-    records = read_results(results)
+    """Write ``results.md`` (a table for each data set and length) and ``results.png`` (the first), and print them."""
     speed_file = folder / "speed.json"
     speed = json.loads(speed_file.read_text()) if speed_file.is_file() else {}
-    table = markdown(rows(records, speed))
-    print(table)
-    text = f"Data: {'; '.join(sorted({r['dataset'] for r in records}))}\n\n{table}"
+    found = studies(read_results(results))
+    text = "\n".join(f"## {title}\n{markdown(rows(records, speed))}" for title, records in found.items())
+    print(text)
     (folder / "results.md").write_text(text)
-    figure(records, folder / "results.png")
+    if found:
+        figure(next(iter(found.values())), folder / "results.png")
 
 
 if __name__ == "__main__":
