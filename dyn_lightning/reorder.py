@@ -23,7 +23,7 @@ def importance(network: Any, losses: Iterable[Callable[[], Tensor]]) -> dict[str
 
     A gate of one stands on every produced feature, for every sample by itself; its score is the squared derivative of
     the loss, summed over samples and over the layers that share the width. Half of it estimates what the loss rises by
-    when the element goes (Molchanov et al., arXiv 1906.10771, eq. 8, per feature). Gradients of the parameters are
+    when the element goes (after Molchanov et al., arXiv 1906.10771). Gradients of the parameters are
     left as they were.
 
     Args:

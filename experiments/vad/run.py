@@ -12,6 +12,7 @@ import os
 import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import lightning
 import torch
 
 from dyn_lightning.callbacks import ComplexityLogger, LambdaClamp, PhaseSwitch, Reorder, WidthsCheckpoint
-from dyn_lightning.callbacks.consolidate import load_checkpoint, validation_inputs, write_artifact
+from dyn_lightning.callbacks.consolidate import load_checkpoint, write_artifact
 from dyn_lightning.data.vad import VADDataModule
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.report import append_result, plot_history, read_results, result_record
@@ -93,7 +94,7 @@ def train(system: System, seed: int, args: argparse.Namespace) -> dict[str, Any]
         record["metrics_last"] = evaluate(trainer, module, data, str(last))
     artifact = folder / "artifact"
     if module.is_dynamic:
-        inputs = validation_inputs(trainer, module, 4)
+        inputs = [batch["audio"] for batch in islice(data.val_dataloader(), 4)]
         _, report = write_artifact(module, artifact, inputs)
         record["largest_relative_difference"] = report.largest_relative_difference
         if history.history:
