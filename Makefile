@@ -7,13 +7,13 @@ ARGS ?=
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
-EXTRAS := .[dev,export]
+EXTRAS := .[dev,export,hub,zoo]
 export DATA_ROOT
 export OMP_NUM_THREADS ?= 1
 # Every process imports torch and Lightning: without cached bytecode each compiles them anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test lint types docs-check bench reproduce-filter-bank reproduce-vad tables clean
+.PHONY: help setup demo test lint types docs-check bench bench-zoo reproduce-filter-bank reproduce-vad tables clean
 
 help: ## list every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,11 +51,14 @@ docs-check: $(STAMP) ## the README's snippets, links and targets, and the docstr
 	$(BIN)/python -m pytest -q tests/test_docs.py
 	$(BIN)/python -m pytest -q --doctest-modules dyn_lightning
 
-bench: $(STAMP) ## benchmarks: training step, complexity count, loader, inference
-	$(BIN)/python -m experiments.benchmarks.step $(ARGS)
-	$(BIN)/python -m experiments.benchmarks.complexity $(ARGS)
-	$(BIN)/python -m experiments.benchmarks.loader $(ARGS)
-	$(BIN)/python -m experiments.benchmarks.inference $(ARGS)
+bench: $(STAMP) ## all benchmarks, each beside the plain network (ARGS=--quick only tries them)
+	@for part in step complexity dynamize consolidated inference loader; do \
+	  echo "== $$part"; \
+	  $(BIN)/python -m experiments.benchmarks.$$part $(ARGS) || exit 1; \
+	done
+
+bench-zoo: $(STAMP) ## every backbone of the zoo at half width, beside Torch-Pruning where it is installed (extra peers)
+	$(BIN)/python -m experiments.zoo.run $(ARGS)
 
 reproduce-filter-bank: $(STAMP) ## run the synthetic filter-bank study
 	$(BIN)/python -m experiments.filter_bank.run $(ARGS)

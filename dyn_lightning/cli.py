@@ -17,16 +17,13 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from rich.console import Console
-from rich.table import Table
 
 from dyn_lightning.callbacks import LambdaClamp, PhaseSwitch
-from dyn_lightning.callbacks.consolidate import (
-    load_checkpoint,
-    summary,
-    write_artifact,
-)
+from dyn_lightning.callbacks.consolidate import load_checkpoint
+from dyn_lightning.consolidate_checkpoint import consolidate_checkpoint
 from dyn_lightning.inference import predict_files
 from dyn_lightning.module import DynamicModule
+from dyn_lightning.profiling import print_profile
 from dyn_lightning.report import append_result, result_record
 
 
@@ -39,52 +36,71 @@ class WidthsTrainer(Trainer):
         datamodule: LightningDataModule | None = None,
         ckpt_path: str | None = None,
         dirpath: str = "artifact",
+        flops_per_second: float | None = None,
+        share: float | None = None,
+        curve: int = 0,
+        exports: list[Literal["onnx", "pt2", "int8"]] | None = None,
         weights_only: bool | None = None,
     ) -> None:
         """Write the artifact of a checkpoint.
 
         Args:
             model: of the checkpoint's configuration.
-            datamodule: where given, both networks are compared on its validation batches, else on noise.
+            datamodule: where given, both networks are compared on its validation batches, else on noise, and batch
+                normalisation takes its statistics anew for the sizes of a budget.
             ckpt_path: a checkpoint of any phase.
             dirpath: folder of the artifact.
+            flops_per_second: a budget below the checkpoint's own, all that runs included; sizes next to the learned
+                proportions are picked to meet it.
+            share: such a budget as a share of the FLOPs that the sizes govern.
+            curve: also evaluate this many budgets on the validation set, and write <dirpath>.curve.png and .json.
+            exports: onnx, pt2 and int8 (by torch's dynamic quantisation): files beside the weights.
             weights_only: as elsewhere; only False loads anything but tensors and primitives.
         """
         module = _dynamic(model)
         if ckpt_path is None:
             raise ValueError("consolidate: give the checkpoint, --ckpt_path FILE")
         load_checkpoint(module, ckpt_path, weights_only=weights_only is not False)
-        module.eval()
-        inputs: list[Any] = []
-        if datamodule is not None:
-            datamodule.setup("validate")
-            loader = datamodule.val_dataloader()
-            first = loader[0] if isinstance(loader, (list, tuple)) else loader
-            inputs = [module.task.input_of(batch) for batch, _ in zip(first, range(4), strict=False)]
-        elif module.example_shape is not None:
-            inputs = [0.1 * torch.randn(*module.example_shape)]
-        _, report = write_artifact(module, Path(dirpath), inputs)
-        print(summary(report, Path(dirpath)))
+        consolidate_checkpoint(
+            module,
+            Path(dirpath),
+            datamodule,
+            flops_per_second=flops_per_second,
+            share=share,
+            curve_points=curve,
+            exports=exports or (),
+        )
 
     def profile(
         self,
         model: LightningModule,
         datamodule: LightningDataModule | None = None,
         ckpt_path: str | None = None,
+        receptive_field: bool = True,
+        audit: bool = False,
+        latency: bool = False,
+        time_dim: int = -1,
         weights_only: bool | None = None,
     ) -> None:
-        """Print what each layer costs, at full size and at the kept sizes.
+        """Print what each layer costs, at full size and at the kept sizes, and what it sees of the input.
 
         Args:
             model: of any configuration.
             datamodule: not needed; it may stand in the configuration.
             ckpt_path: a checkpoint whose sizes are shown; without it all sizes are full.
+            receptive_field: measure receptive fields and the latency of a streaming call.
+            audit: count the consolidated network by public counters as well, those of the extra ``audit`` that
+                are installed, and show what they miss.
+            latency: time the consolidated network by the size of each width, and suggest a ``multiple_of``.
+            time_dim: dimension of time of the network's input.
             weights_only: as elsewhere; only False loads anything but tensors and primitives.
         """
         module = _dynamic(model)
         if ckpt_path is not None:
             load_checkpoint(module, ckpt_path, weights_only=weights_only is not False)
-        Console(width=None if sys.stdout.isatty() else 160).print(profile_table(module))
+        module.eval()
+        console = Console(width=None if sys.stdout.isatty() else 200)
+        print_profile(module, console, receptive_field=receptive_field, audit=audit, latency=latency, time_dim=time_dim)
 
 
 class WidthsCLI(LightningCLI):
@@ -119,6 +135,9 @@ class WidthsCLI(LightningCLI):
                 # Parsed below for good; here it only has to take the place of the required arguments.
                 model = _model_of(checkpoint)
                 self._subcommand_parsers[given[0]].set_defaults({f"model.{k}": v for k, v in model.items()})
+        for action in self._subcommand_parsers["profile"]._actions:
+            if action.dest in ("audit", "latency"):
+                action.nargs, action.const = "?", True  # --audit alone says yes
         super().parse_arguments(parser, args)
 
     def after_instantiate_classes(self) -> None:
@@ -157,45 +176,6 @@ def run_config(config: Mapping[str, Any]) -> dict[str, Any]:
     kept["trainer"].pop("logger", None)
     ((kept.get("data") or {}).get("init_args") or {}).pop("data_root", None)
     return kept
-
-
-def profile_table(module: DynamicModule) -> Table:
-    """Per layer: role, parameters and FLOPs at full and at kept size."""
-    complexity = module.complexity
-    unit = complexity.unit
-    name = "MFLOPs/s of audio" if unit == "flops_per_second" else "MFLOPs/call"
-    table = Table(title=f"{type(module.network).__name__}: {name}", show_footer=True)
-    rows = complexity.table()
-
-    def total(key: str) -> float:
-        return sum(float(row[key]) for row in rows)
-
-    table.add_column("layer", footer="total")
-    table.add_column("kind")
-    table.add_column("role")
-    for column, key, scale in (
-        ("parameters", "parameters_before", 1.0),
-        ("kept", "parameters_after", 1.0),
-        (name, f"{unit}_before", 1e6),
-        ("kept", f"{unit}_after", 1e6),
-        ("paper's count", f"{unit}_paper_before", 1e6),
-        ("kept", f"{unit}_paper_after", 1e6),
-        ("share of kept", "share_after", 0.01),
-    ):
-        table.add_column(column, justify="right", footer=_number(total(key) / scale, key))
-        for row in rows:
-            row[key] = _number(float(row[key]) / scale, key)
-    for row in rows:
-        cells = [row["name"], row["kind"], row["role"], row["parameters_before"], row["parameters_after"]]
-        cells += [row[f"{unit}{c}"] for c in ("_before", "_after", "_paper_before", "_paper_after")]
-        table.add_row(*map(str, cells), str(row["share_after"]))
-    return table
-
-
-def _number(value: float, key: str) -> str:
-    if key.startswith("parameters"):
-        return f"{value:,.0f}"
-    return f"{value:.1f} %" if key.startswith("share") else f"{value:,.3f}"
 
 
 def predict(args: Sequence[str] | None = None) -> int:

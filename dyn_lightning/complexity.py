@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dyn_lightning.costs import op_cost
+from dyn_lightning.costs.base import numel
 from dyn_lightning.polynomial import Polynomial, sorted_powers
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class Complexity:
             if missing:
                 raise ValueError(f"{op.name} ({op.kind}) depends on a Width that is not in `widths`: {missing}")
             flops = {"full": cost.flops_full.renamed(names), "paper": cost.flops_paper.renamed(names)}
-            params = cost.params.renamed(names) if op.module not in seen else Polynomial({})
+            own = cost.params - sum(map(numel, op.shared), start=Polynomial({}))
+            params = own.renamed(names) if op.module not in seen else Polynomial({})
             rows.append(OpRow(op.name, op.kind, role(op), flops, params))
             if op.module is not None:
                 seen.add(op.module)  # a layer called twice computes twice, but has its parameters once

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dyn_lightning.dynamize import DynamicNetwork, plain_copy, run_in_eval
+from dyn_lightning.network import DynamicNetwork, plain_copy, run_in_eval
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Letters: N full size, λ normalised width, K = λN real-valued size, α = ⌈K�
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -100,7 +100,7 @@ def boundary_noise(
     *,
     dim: int,
     unit: int = 1,
-    groups: int = 1,
+    apart: Iterable[int] = (),
     noise: Tensor | None = None,
 ) -> Tensor:
     """Replace the last unit ξ of a dimension by η = a·ξ + b·σ_ξ·ν; in the paper a = √(1−α), b = √α.
@@ -115,29 +115,29 @@ def boundary_noise(
         noise_amplitude: b, 0-d.
         dim: the dimension that is being learned.
         unit: elements in the boundary unit.
-        groups: the dimension is this many equal blocks, and the unit is spread evenly over their ends.
+        apart: dimensions along which elements are different features too, not samples of one: the head that a
+            learned element of every head belongs to.
         noise: standard normal ν of the boundary unit's shape, (…, unit, …); drawn when absent.
 
     Returns:
         Tensor of x's shape.
 
     Raises:
-        ValueError: if the dimension is not made of ``groups`` blocks that each hold ``unit / groups``
-            elements.
+        ValueError: if the unit is larger than the dimension.
     """
     dim = dim % x.dim()
     size = x.shape[dim]
-    if unit % groups or size % groups or unit > size:
-        raise ValueError(f"a unit of {unit} elements in {groups} groups does not fit a dimension of {size}")
-    blocks = x.unflatten(dim, (groups, size // groups))
-    clean, boundary = blocks.split([(size - unit) // groups, unit // groups], dim=dim + 1)
+    if unit > size:
+        raise ValueError(f"a unit of {unit} elements does not fit a dimension of {size}")
+    clean, boundary = x.split([size - unit, unit], dim=dim)
     nu = torch.randn_like(boundary) if noise is None else noise.reshape(boundary.shape)
-    others = [d for d in range(blocks.dim()) if d not in (dim, dim + 1)]
+    features = {dim, *(d % x.dim() for d in apart)}
+    samples = [d for d in range(x.dim()) if d not in features]
     xi = boundary.detach()
     xi = xi if xi.dtype == torch.float64 else xi.float()
-    sigma = xi.std(others, correction=0, keepdim=True).to(x.dtype) if others else torch.zeros_like(boundary)
+    sigma = xi.std(samples, correction=0, keepdim=True).to(x.dtype) if samples else torch.zeros_like(boundary)
     a, b = feature_amplitude.to(x.dtype), noise_amplitude.to(x.dtype)
-    return torch.cat([clean, a * boundary + b * sigma * nu], dim=dim + 1).flatten(dim, dim + 1)
+    return torch.cat([clean, a * boundary + b * sigma * nu], dim=dim)
 
 
 def interpolation(full_size: int, size: int, k: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import lightning
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dyn_lightning.complexity import Complexity
-from dyn_lightning.dynamize import DynamicNetwork, dynamize
-from dyn_lightning.graph import Op, axis_size, read_graph
+from dyn_lightning.dynamize import dynamize
+from dyn_lightning.graph import axis_size, read_graph
+from dyn_lightning.network import DynamicNetwork
 from dyn_lightning.objectives import Objective
 from dyn_lightning.optim import (
     OptimizerCallable,
@@ -360,14 +362,7 @@ def plain_complexity(backbone: nn.Module, example: Any, duration_s: float | None
         return tuple((axis_size(axis),) for axis in axes)
 
     ops = [
-        Op(
-            op.name,
-            op.kind,
-            op.module,
-            tuple(map(sizes, op.inputs)),
-            tuple(map(sizes, op.outputs)),
-            sizes(op.hidden),
-        )
+        replace(op, inputs=tuple(map(sizes, op.inputs)), outputs=tuple(map(sizes, op.outputs)), hidden=sizes(op.hidden))
         for op in read_graph(backbone, example).ops
     ]
-    return Complexity(ops, {}, duration_s)
+    return Complexity(ops, {}, duration_s, parameters=sum(p.numel() for p in backbone.parameters()))

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from dyn_lightning.layers.base import DynamicLayer, used_mask
+from dyn_lightning.layers.base import used_positions
+from dyn_lightning.network import learned_tensors
 from dyn_lightning.width import Width
 
 Schedule = Literal["cosine", "constant"]
@@ -63,27 +64,25 @@ def protect_unused(optimizer: Optimizer, network: nn.Module) -> None:
     They have a gradient of zero, yet weight decay and the momentum of earlier steps would still move them.
     Where a parameter is in use as a whole, nothing is done.
     """
-    layers = [m for m in network.modules() if isinstance(m, DynamicLayer)]
-    blocks: dict[tuple[int, str, tuple[int, ...]], list[Block]] = {}
+    learned = [(x, dims) for x, dims in learned_tensors(network) if isinstance(x, nn.Parameter)]
+    blocks: dict[tuple[int, tuple[int, ...]], list[Block]] = {}
     before: list[tuple[Tensor, Tensor]] = []
 
     def remember(_optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         before.clear()
-        for number, layer in enumerate(layers):
-            widths = layer.widths()
-            sizes = tuple(width.current for width in widths)
-            if all(size == width.full_size for size, width in zip(sizes, widths, strict=True)):
+        now = {width: width.current for width in network.modules() if isinstance(width, Width)}
+        if all(size == width.full_size for width, size in now.items()):
+            return
+        for number, (parameter, dims) in enumerate(learned):
+            if not parameter.requires_grad:
                 continue
-            for name, parameter in layer.named_parameters(recurse=False):
-                if not parameter.requires_grad:
-                    continue
-                key = (number, name, sizes)
-                if key not in blocks:
-                    used = used_mask(layer, name, device=torch.device("cpu"))
-                    if len(blocks) > 1000:
-                        blocks.clear()
-                    blocks[key] = [] if used is None else unused_blocks(used, parameter.shape)
-                before.extend((part, part.clone()) for part in (parameter.data[b] for b in blocks[key]))
+            key = (number, tuple(now[width] for d in dims if d is not None for width in d.widths))
+            if key not in blocks:
+                used = used_positions(parameter.shape, dims)
+                if len(blocks) > 1000:
+                    blocks.clear()
+                blocks[key] = [] if used is None else unused_blocks(used, parameter.shape)
+            before.extend((part, part.clone()) for part in (parameter.data[b] for b in blocks[key]))
 
     def restore(_optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         for part, old in before:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
-from dyn_lightning.dynamize import dynamic_layers
-from dyn_lightning.width import Layout, Width
+from dyn_lightning.network import learned_tensors
+from dyn_lightning.width import Width
 
 
 def reorderable(network: Any) -> dict[str, Width]:
@@ -58,7 +58,7 @@ def importance(network: Any, losses: Iterable[Callable[[], Tensor]]) -> dict[str
 def reorder(network: Any, scores: dict[str, Tensor], optimizer: Optimizer | None = None) -> None:
     """Put the most important units of each Width first. What the network computes at full size stays.
 
-    Weights, buffers and an optimiser's moments move together. Units move as a whole, in all groups alike.
+    Weights, buffers and an optimiser's moments move together. Units move as a whole.
 
     Args:
         network: a dynamic network.
@@ -66,38 +66,22 @@ def reorder(network: Any, scores: dict[str, Tensor], optimizer: Optimizer | None
         optimizer: of the network's parameters.
     """
     orders = {id(network.widths[name]): _order(network.widths[name], score) for name, score in scores.items()}
-    moved: set[int] = set()
-    for layer in dynamic_layers(network).values():
-        for name, dims in layer.layouts().items():
-            tensor = layer._tensor(name)
-            if tensor is None or id(tensor) in moved:
-                continue
-            moved.add(id(tensor))
-            state = optimizer.state.get(tensor, {}) if optimizer is not None else {}  # type: ignore[call-overload]
-            like = [s for s in state.values() if isinstance(s, Tensor) and s.shape == tensor.shape]
-            for dim, layout in enumerate(dims):
-                if layout is not None and any(id(w) in orders for w in layout.widths):
-                    index = _index(layout, orders).to(tensor.device)
-                    for x in (tensor, *like):
-                        x.copy_(x.index_select(dim, index))
+    for tensor, dims in learned_tensors(network):
+        state = optimizer.state.get(tensor, {}) if optimizer is not None else {}  # type: ignore[call-overload]
+        like = [s for s in state.values() if isinstance(s, Tensor) and s.shape == tensor.shape]
+        for dim, layout in enumerate(dims):
+            if layout is not None and any(id(w) in orders for w in layout.widths):
+                chosen = layout.positions(lambda w: orders.get(id(w), torch.arange(w.full_size)))
+                index = chosen.to(tensor.device)
+                for x in (tensor, *like):
+                    x.copy_(x.index_select(dim, index))
 
 
 def _order(width: Width, score: Tensor) -> Tensor:
     """Positions of a Width's elements, whole units by falling importance: (full_size,)."""
-    positions = torch.arange(width.full_size).view(width.groups, -1)
-    per_unit = width.multiple_of // width.groups
-    units = positions.split(per_unit, dim=1)
-    whole = [u for u in units if u.shape[1] == per_unit]
-    rest = [u for u in units if u.shape[1] != per_unit]
+    units = torch.arange(width.full_size).split(width.multiple_of)
+    whole = [u for u in units if len(u) == width.multiple_of]
+    rest = [u for u in units if len(u) != width.multiple_of]
     worth = torch.stack([score.cpu()[u].sum() for u in whole])
     ranked = [whole[i] for i in worth.argsort(descending=True, stable=True).tolist()]
-    return torch.cat(ranked + rest, dim=1).flatten()
-
-
-def _index(layout: Layout, orders: dict[int, Tensor]) -> Tensor:
-    flat = torch.zeros(1, dtype=torch.int64)
-    for factor in layout.factors:
-        size = factor.full_size if isinstance(factor, nn.Module) else factor
-        inner = orders.get(id(factor), torch.arange(size))
-        flat = (flat[:, None] * size + inner).flatten()
-    return flat
+    return torch.cat(ranked + rest)

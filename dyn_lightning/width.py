@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dyn_lightning.functional import BOUNDARIES, active_size, boundary_noise, interpolation, kept_size
+from dyn_lightning.functional import BOUNDARIES, active_size, boundary_noise, kept_size
 
 
 class Width(nn.Module):
@@ -23,8 +23,6 @@ class Width(nn.Module):
     Args:
         full_size: N, in elements.
         multiple_of: elements given up together: a head, or 8 channels on hardware that likes them.
-        groups: the elements form this many equal blocks that shrink together; ``multiple_of`` spans all of
-            them.
         lam_min: least λ; one unit when absent, and never less.
         boundary: how the boundary unit passes away, a name in ``functional.BOUNDARIES``.
         resampled: the elements sample a continuum, as bands sample a spectrum: a smaller size samples the whole of it
@@ -32,7 +30,7 @@ class Width(nn.Module):
 
     Raises:
         ValueError: if ``boundary`` is unknown, ``lam_min`` lies outside (0, 1], or ``multiple_of``
-            or ``groups`` do not fit ``full_size``.
+            does not fit ``full_size``.
     """
 
     _frozen_size: Tensor
@@ -43,14 +41,13 @@ class Width(nn.Module):
         full_size: int,
         *,
         multiple_of: int = 1,
-        groups: int = 1,
         lam_min: float | None = None,
         boundary: str = "taper",
         resampled: bool = False,
     ) -> None:
         super().__init__()
-        if full_size < 1 or groups < 1 or full_size % groups:
-            raise ValueError(f"{full_size} elements cannot be split into {groups} groups")
+        if full_size < 1:
+            raise ValueError(f"a width needs an element at least, got {full_size}")
         if boundary not in BOUNDARIES:
             raise ValueError(f"boundary={boundary!r} is unknown: use one of {', '.join(BOUNDARIES)}")
         if lam_min is not None and not 0.0 < lam_min <= 1.0:
@@ -58,7 +55,6 @@ class Width(nn.Module):
         self.boundary = boundary
         self.resampled = resampled
         self.full_size = full_size
-        self.groups = groups
         self.theta = nn.Parameter(torch.zeros(()))
         self.register_buffer("_frozen_size", torch.tensor(-1))
         self.register_buffer("_learning", torch.tensor(True))
@@ -68,10 +64,10 @@ class Width(nn.Module):
         self.set_multiple_of(multiple_of)
 
     def set_multiple_of(self, multiple_of: int) -> None:
-        """Set the elements in a unit; rounded up to a multiple of ``groups``."""
+        """Set the elements in a unit. Raises ValueError outside 1…N."""
         if not 1 <= multiple_of <= self.full_size:
             raise ValueError(f"multiple_of={multiple_of} must lie in 1…{self.full_size}, the width's full size")
-        self.multiple_of = math.ceil(multiple_of / self.groups) * self.groups
+        self.multiple_of = multiple_of
         self.units = math.ceil(self.full_size / self.multiple_of)
         self.lam_min = max(self.lam_min, 1.0 / self.units)
 
@@ -181,130 +177,34 @@ class Width(nn.Module):
         """Amplitudes of the boundary unit's feature and noise, 0-d, with λ's gradient."""
         return BOUNDARIES[self.boundary](self.alpha)
 
-    def noise(self, x: Tensor, dim: int, *, repeats: int = 1, batch_dim: int = 0) -> Tensor:
+    def noise(self, x: Tensor, dim: int, *, apart: Iterable[int] = (), batch_dim: int | None = 0) -> Tensor:
         """Put boundary noise on the last unit of a dimension of this width; x unchanged where none is due.
 
         Args:
             x: elements in use.
             dim: the dimension.
-            repeats: the dimension holds the width this many times, one after another, each with a unit of its
-                own.
-            batch_dim: the dimension of samples.
+            apart: see :func:`functional.boundary_noise`.
+            batch_dim: the dimension of samples; None where there is none, as in a parameter.
         """
         if self.gates is not None:
-            gate = x.new_ones(x.shape[batch_dim], x.shape[dim] // repeats, requires_grad=True)
+            gate = x.new_ones(1 if batch_dim is None else x.shape[batch_dim], x.shape[dim], requires_grad=True)
             self.gates.append(gate)
             shape = [1] * x.dim()
-            shape[batch_dim], shape[dim] = x.shape[batch_dim], x.shape[dim]
-            gates = gate.repeat(1, repeats)
-            return x * (gates if batch_dim < dim % x.dim() else gates.T).reshape(shape)
+            shape[dim] = gate.shape[1]
+            if batch_dim is None:
+                return x * gate.reshape(shape)
+            shape[batch_dim] = gate.shape[0]
+            return x * (gate if batch_dim < dim % x.dim() else gate.T).reshape(shape)
         if not self.noisy or self.resampled:
             return x
-        unit, groups = repeats * self.boundary_size, repeats * self.groups
-        return boundary_noise(x, *self.amplitudes, dim=dim, unit=unit, groups=groups)
+        return boundary_noise(x, *self.amplitudes, dim=dim, unit=self.boundary_size, apart=apart)
 
     @property
     def boundary_size(self) -> int:
         """Elements in the boundary unit: ``multiple_of``, or what is left for the last one."""
         return (self.active - 1) % self.multiple_of + 1
 
-    def indices(self, size: int) -> Tensor:
-        """Positions within the full dimension of the elements in use at ``size``: (size,), int64."""
-        block, kept = self.full_size // self.groups, size // self.groups
-        return (torch.arange(self.groups)[:, None] * block + torch.arange(kept)).flatten()
-
     def extra_repr(self) -> str:
         state = "frozen" if self.frozen else "learning" if self.learning else "at rest"
         size = f"{self.size} of {self.full_size}"
         return f"{size}, lam_min={self.lam_min:.4g}, multiple_of={self.multiple_of}, {state}"
-
-
-class Layout:
-    """How one tensor dimension is made of Widths: the row-major product of fixed sizes and Widths.
-
-    A GRU's gate rows are ``Layout(3, width)``, channels × bands flattened into one dimension
-    ``Layout(width, 20)``, both directions of a bidirectional layer ``Layout(2, width)``.
-
-    Args:
-        factors: fixed sizes, Widths, or Layouts, outermost first; ones are left out.
-    """
-
-    def __init__(self, *factors: int | Width | Layout) -> None:
-        flat: list[int | Width] = []
-        for factor in factors:
-            flat.extend(factor.factors if isinstance(factor, Layout) else [factor])
-        self.factors: tuple[int | Width, ...] = tuple(f for f in flat if f != 1)
-        self._cache: dict[tuple[Any, ...], Tensor] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cache": {}}
-
-    @property
-    def widths(self) -> tuple[Width, ...]:
-        return tuple(f for f in self.factors if isinstance(f, Width))
-
-    @property
-    def full_size(self) -> int:
-        return math.prod(f.full_size if isinstance(f, Width) else f for f in self.factors)
-
-    @property
-    def current(self) -> int:
-        """Elements of the dimension that a forward pass uses now."""
-        return math.prod(f.current if isinstance(f, Width) else f for f in self.factors)
-
-    @property
-    def size(self) -> int:
-        """Elements of the dimension that consolidation keeps."""
-        return math.prod(f.size if isinstance(f, Width) else f for f in self.factors)
-
-    def indices(self, sizes: Iterable[int], device: torch.device | None = None) -> Tensor:
-        """Positions in use in the full dimension, given one size for each Width: (n,), int64."""
-        sizes = tuple(sizes)
-        key = (*sizes, device)
-        if key not in self._cache:
-            remaining = iter(sizes)
-            flat = torch.zeros(1, dtype=torch.int64)
-            for factor in self.factors:
-                if isinstance(factor, Width):
-                    full, inner = factor.full_size, factor.indices(next(remaining))
-                else:
-                    full, inner = factor, torch.arange(factor)
-                flat = (flat[:, None] * full + inner).flatten()
-            if len(self._cache) > 64:
-                self._cache.clear()
-            self._cache[key] = flat.to(device)
-        return self._cache[key]
-
-    def take(self, x: Tensor, dim: int, *, kept: bool = False) -> Tensor:
-        """Cut a full-size dimension down to the elements in use (``kept``: that consolidation keeps)."""
-        sizes = [w.size if kept else w.current for w in self.widths]
-        if any(w.resampled for w in self.widths):
-            return self._resample(x, dim, kept=kept)
-        if all(s == w.full_size for s, w in zip(sizes, self.widths, strict=True)):
-            return x
-        first = self.factors[0]
-        if isinstance(first, Width) and first.groups == 1 and len(sizes) == 1:
-            return x.narrow(dim, 0, sizes[0] * (x.shape[dim] // self.widths[0].full_size))
-        return x.index_select(dim, self.indices(sizes, x.device))
-
-    def _resample(self, x: Tensor, dim: int, *, kept: bool) -> Tensor:
-        """Weights for fewer samples of a continuum: as if these were interpolated back to full size first."""
-        (width,) = self.widths
-        moving = width.noisy and not kept
-        size = width.size if kept else width.current
-        if size == width.full_size and not moving:
-            return x
-        k = width.k if moving else torch.tensor(float(size), device=x.device)
-        matrix = interpolation(width.full_size, size, k).to(x.dtype)
-        return (x.movedim(dim, -1) @ matrix).movedim(-1, dim)
-
-    def in_use(self) -> Tensor | None:
-        """Positions of the full dimension that current weights are made of; None for all of them."""
-        if self.current == self.full_size or any(w.resampled for w in self.widths):
-            return None
-        return self.indices([w.current for w in self.widths])
-
-
-def as_layout(size: int | Width | Layout) -> Layout:
-    """A Layout from whatever says the size of a dimension."""
-    return size if isinstance(size, Layout) else Layout(size)

@@ -110,6 +110,13 @@ def test_from_fit_to_artifact(tmp_path, capsys):
     main(["consolidate", "-c", str(run / "config.yaml"), "--ckpt_path", best, "--dirpath", "third"])
     assert json.loads(Path("third/report.json").read_text())["batches"] == 4 - 2
 
+    wanted = ["--share", "0.05", "--curve", "3", "--exports", "[int8]", "--dirpath", "fourth"]
+    main(["consolidate", "-c", str(run / "config.yaml"), "--ckpt_path", best, *wanted])
+    smaller, _ = load_artifact("fourth")
+    assert smaller.bands.out_features == 3  # of 64
+    assert load_artifact("fourth", int8=True)[0](x).shape == (3, 32)
+    assert json.loads(Path("fourth.curve.json").read_text())[0]["sizes"]["bands"] == kept
+
     capsys.readouterr()
     main(["profile", "--ckpt_path", best])
     table = capsys.readouterr().out

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dyn_lightning.costs import op_cost
 from dyn_lightning.features.spectral import LogCompression, MelFilterBank, Spectrogram
 from dyn_lightning.graph import Op
+from dyn_lightning.models.attention import SlimMultiheadAttention
 from dyn_lightning.models.stacked_rnn import StackedRNN
 from dyn_lightning.width import Width
 
@@ -128,7 +129,21 @@ def test_multihead_attention(kdim, vdim):
     biased = nn.MultiheadAttention(embedding, heads, batch_first=True)
     x = torch.randn(batch, queries, embedding)
     assert op_cost(fixed_op(biased, x, x, x)).params.at({}) == sum(p.numel() for p in biased.parameters())
-    assert not op_cost(fixed_op(nn.MultiheadAttention(8, 2, add_bias_kv=True), *[torch.randn(3, 1, 8)] * 3)).counted
+
+
+def test_attention_with_appended_keys_and_its_slim_form():
+    x = [torch.randn(3, 1, 8)] * 3
+    plain, module = nn.MultiheadAttention(8, 2), nn.MultiheadAttention(8, 2, add_bias_kv=True, add_zero_attn=True)
+    more = op_cost(fixed_op(module, *x))
+    assert more.params.at({}) == sum(p.numel() for p in module.parameters())
+    # two more keys for each of three queries in two heads: two products of four, and a softmax
+    assert (more.flops_full - op_cost(fixed_op(plain, *x)).flops_full).at({}) == 3 * 2 * 2 * (8 + 5 + 8)
+    slim = SlimMultiheadAttention((8, 8, 8), 2, 4, 4, 8, bias_kv=True, zero_attn=True)
+    assert op_cost(fixed_op(slim, *x)) == more
+    uneven = SlimMultiheadAttention((8, 8, 8), 3, 2, 5, 4)
+    cost = op_cost(fixed_op(uneven, *x))
+    assert cost.params.at({}) == sum(p.numel() for p in uneven.parameters())
+    assert cost.flops_full.at({}) - 3 * (5 * 3 * 3 + 3 * 2) - 3 * (27 + 4) == counted_by_torch(uneven, *x)
 
 
 FUNCTIONAL = [

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from dyn_lightning.consolidate import consolidate
-from dyn_lightning.dynamize import dynamic_layers, dynamize, plain_copy
+from dyn_lightning.dynamize import dynamize
+from dyn_lightning.network import dynamic_layers, plain_copy
 
 
 class Net(nn.Module):
@@ -36,7 +37,7 @@ def test_dynamic_and_fixed_patterns() -> None:
 
 def test_ties() -> None:
     dynamic = dynamize(_mlp(), torch.randn(2, 3), ties=[["0", "2"]])
-    assert dynamic[2].out_width is dynamic[0].out_width
+    assert dynamic[2].out_width.simple is dynamic[0].out_width.simple is dynamic.widths["0"]
     rnn = Net(lambda n, x: n.out(n.rnn(n.inp(x))[0]), inp=nn.Linear(3, 8), rnn=nn.GRU(8, 8, 2), out=nn.Linear(8, 2))
     assert list(dynamize(rnn, torch.randn(4, 2, 3), ties=[["inp", "rnn"]]).widths) == ["inp"]
 
@@ -109,7 +110,7 @@ def test_deepcopy_is_independent() -> None:
     assert type(twin) is type(dynamic)
     twin.widths["0"].freeze(3)
     assert (dynamic.widths["0"].size, dynamic[0].out_width.size) == (8, 8)
-    assert twin[0].out_width is twin.widths["0"]
+    assert twin[0].out_width.simple is twin.widths["0"]
     assert twin.complexity.sizes_now == {"0": 3, "2": 8}
     assert dynamic.complexity.flops_now() > twin.complexity.flops_now()
     consolidate(twin, [torch.randn(2, 3)])
@@ -148,7 +149,13 @@ def test_helpers() -> None:
 
 
 def test_free_outputs_leave_a_size_fixed_that_the_code_needs() -> None:
-    net = nn.Sequential(nn.Linear(5, 6), nn.Linear(6, 8), nn.Unflatten(1, (2, 4)))
+    net = Net(lambda n, x: n.b(n.a(x)).view(-1, 2, 4), a=nn.Linear(5, 6), b=nn.Linear(6, 8))
     dynamic = dynamize(net, torch.randn(3, 5), free_outputs=True)
-    assert list(dynamic.widths) == ["0"]
-    assert "1" in dynamic.fixed_reasons
+    assert list(dynamic.widths) == ["a"]
+    assert "gives it as a number (4)" in dynamic.fixed_reasons["b"]
+    # the same numbers as a module's attribute follow the size
+    follows = dynamize(nn.Sequential(nn.Linear(5, 8), nn.Unflatten(1, (2, 4))), torch.randn(3, 5), free_outputs=True)
+    assert [w.full_size for w in follows.widths.values()] == [2, 4]
+    for width, size in zip(follows.widths.values(), (1, 3), strict=True):
+        width.freeze(size)
+    assert follows(torch.randn(3, 5)).shape == (3, 1, 3)

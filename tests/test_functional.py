@@ -115,13 +115,15 @@ def test_given_noise_is_the_formula() -> None:
     torch.testing.assert_close(y[:, 2:], 0.6 * x[:, 2:] + 0.8 * sigma * nu)
 
 
-def test_each_group_has_its_own_boundary_and_its_own_deviation() -> None:
+def test_elements_apart_have_a_deviation_each() -> None:
     """Blocks of very different level and spread must not lend each other their statistics."""
     x = torch.randn(20_000, 2, 3) * torch.tensor([1.0, 100.0])[:, None] + torch.tensor([0.0, 1e3])[:, None]
-    y = boundary_noise(x.flatten(1), torch.tensor(0.0), torch.tensor(1.0), dim=1, unit=2, groups=2)
-    y = y.unflatten(1, (2, 3))
-    assert torch.equal(y[..., :2], x[..., :2])
-    torch.testing.assert_close(y[..., 2].std(0), torch.tensor([1.0, 100.0]), rtol=0.05, atol=0)
+    amplitudes = torch.tensor(0.0), torch.tensor(1.0)
+    y = boundary_noise(x, *amplitudes, dim=-1, unit=2, apart=(-2,))
+    assert torch.equal(y[..., :1], x[..., :1])
+    torch.testing.assert_close(y[..., 1:].std(0), torch.tensor([[1.0] * 2, [100.0] * 2]), rtol=0.05, atol=0)
+    shared = boundary_noise(x, *amplitudes, dim=-1)[..., 2]
+    torch.testing.assert_close(shared.std(0), x[..., 2].std().repeat(2), rtol=0.05, atol=0)
 
 
 def test_deviation_is_detached() -> None:
@@ -139,11 +141,11 @@ def test_dtypes_are_kept_and_one_dimension_has_no_spread() -> None:
     torch.testing.assert_close(boundary_noise(x, torch.tensor(0.5), torch.tensor(0.5), dim=0), expected)
 
 
-@pytest.mark.parametrize(("size", "unit", "groups"), [(6, 3, 2), (7, 2, 2), (4, 6, 1)])
-def test_a_unit_that_does_not_fit_is_refused(size: int, unit: int, groups: int) -> None:
+@pytest.mark.parametrize(("size", "unit"), [(4, 6), (1, 2)])
+def test_a_unit_that_does_not_fit_is_refused(size: int, unit: int) -> None:
     amplitudes = attenuation(torch.tensor(0.5))
     with pytest.raises(ValueError, match="does not fit"):
-        boundary_noise(torch.randn(2, size), *amplitudes, dim=1, unit=unit, groups=groups)
+        boundary_noise(torch.randn(2, size), *amplitudes, dim=1, unit=unit)
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 40])

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dyn_lightning.dynamize import dynamize, run_in_eval
+from dyn_lightning.dynamize import dynamize
 from dyn_lightning.features.spectral import LogCompression, MelFilterBank
+from dyn_lightning.network import run_in_eval
 from dyn_lightning.reorder import importance, reorder, reorderable
 
 
@@ -86,9 +87,8 @@ def test_units_go_by_falling_importance_as_a_whole() -> None:
 def test_groups_move_alike() -> None:
     net, _ = make("group_norm")
     bias = net[0].bias.detach().clone()
-    scores = torch.zeros(12)
-    scores[[6, 3]] = torch.tensor([2.0, 1.0])  # the third of its group of four, and the fourth
-    reorder(net, {"0": scores})
+    assert net.widths["0"].full_size == 4  # the channels of each of three groups
+    reorder(net, {"0": torch.tensor([0.0, 0.0, 2.0, 1.0])})
     assert torch.equal(net[0].bias.view(3, 4), bias.view(3, 4)[:, [2, 3, 0, 1]])
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from dyn_lightning.functional import BOUNDARIES
 from dyn_lightning.layers import Linear
-from dyn_lightning.width import Layout, Width
+from dyn_lightning.layout import Layout
+from dyn_lightning.width import Width
 
 
 def test_starts_full_and_learning() -> None:
@@ -229,16 +230,6 @@ def test_a_short_last_unit_is_noisy_as_a_whole() -> None:
     assert changed.tolist() == [False] * 16 + [True] * 4
 
 
-def test_groups_shrink_together() -> None:
-    width = Width(12, groups=3, multiple_of=2)
-    assert (width.multiple_of, width.units) == (3, 4)
-    width.set_lam(0.6)
-    assert (width.size, width.active) == (6, 9)
-    assert width.indices(6).tolist() == [0, 1, 4, 5, 8, 9]
-    x = torch.randn(50, 9)
-    assert (width.noise(x, 1) != x).any(0).tolist() == [False, False, True] * 3
-
-
 def test_a_resampled_width_interpolates_what_it_cuts() -> None:
     width = Width(4, resampled=True)
     x = torch.randn(2, 4, 3)
@@ -264,23 +255,39 @@ def test_a_resampled_width_learns_without_noise() -> None:
     assert not Layout(width).take(weights, 1).requires_grad
 
 
-def test_gates_stand_on_every_sample_and_on_all_repeats_at_once() -> None:
-    width = Width(3)
+@pytest.mark.parametrize(("dim", "batch_dim"), [(-1, 0), (2, 1), (1, 0), (0, 1), (0, 2)])
+def test_gates_stand_on_every_sample(dim: int, batch_dim: int) -> None:
+    x = torch.randn(5, 2, 3)
+    width = Width(x.shape[dim])
     width.gates = []
-    x = torch.randn(5, 2, 6)
-    y = width.noise(x, -1, repeats=2)
+    y = width.noise(x, dim, batch_dim=batch_dim)
     (gate,) = width.gates
     assert torch.equal(y, x)
-    assert gate.shape == (5, 3)
-    (gradient,) = torch.autograd.grad(y.sum(), gate)
-    torch.testing.assert_close(gradient, x.sum(1).view(5, 2, 3).sum(1))
+    assert gate.shape == (x.shape[batch_dim], x.shape[dim])
+    (gradient,) = torch.autograd.grad(y.square().sum(), gate)
+    torch.testing.assert_close(gradient, 2 * x.square().movedim((batch_dim, dim), (0, 1)).sum(2))
 
 
-def test_repeats_have_a_boundary_each() -> None:
-    width = Width(3)
+def test_a_gate_on_a_parameter_has_no_samples() -> None:
+    width, x = Width(3), torch.randn(3, 4)
+    width.gates = []
+    y = width.noise(x, 0, batch_dim=None)
+    (gate,) = width.gates
+    assert torch.equal(y, x)
+    assert gate.shape == (1, 3)
+    (gradient,) = torch.autograd.grad(y.square().sum(), gate)
+    torch.testing.assert_close(gradient[0], 2 * x.square().sum(1))
+
+
+def test_elements_apart_are_no_samples_of_one_another() -> None:
+    torch.manual_seed(0)
+    width, x = Width(3, boundary="rotation"), torch.ones(2000, 2, 3)
+    x[:, 1] = -9.0  # each constant over the samples, so that it has no spread of its own
     width.set_lam(0.9)
-    x = torch.randn(50, 6)
-    assert (width.noise(x, 1, repeats=2) != x).any(0).tolist() == [False, False, True] * 2
+    a, _ = width.amplitudes
+    apart = width.noise(x, 2, apart=(1,))
+    torch.testing.assert_close(apart[..., 2], a.detach() * x[..., 2])
+    assert width.noise(x, 2)[..., 2].std(0).min() > 1
 
 
 def test_deepcopy_is_independent() -> None:
@@ -305,8 +312,7 @@ def test_state_dict_round_trip() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"full_size": 0}, "cannot be split"),
-        ({"full_size": 8, "groups": 3}, "cannot be split"),
+        ({"full_size": 0}, "an element at least"),
         ({"full_size": 8, "multiple_of": 9}, "multiple_of=9"),
         ({"full_size": 8, "multiple_of": 0}, "multiple_of=0"),
         ({"full_size": 8, "lam_min": 0.0}, "lam_min"),
@@ -327,42 +333,3 @@ def test_bad_values() -> None:
     for size in (0, 9):
         with pytest.raises(ValueError, match="cannot freeze"):
             width.freeze(size)
-
-
-def test_layout_indices_are_row_major() -> None:
-    width = Width(3)
-    width.freeze(2)
-    full = torch.arange(12).reshape(2, 3, 2)
-    kept = full[:, :2].flatten()
-    layout = Layout(2, width, 2)
-    assert (layout.full_size, layout.size, layout.current) == (12, 8, 8)
-    assert torch.equal(layout.take(full.flatten(), 0), kept)
-    assert torch.equal(Layout(Layout(2), Layout(width, 2)).take(full.flatten(), 0), kept)
-
-
-def test_layout_of_two_widths_and_of_one_twice() -> None:
-    a, b = Width(3), Width(4)
-    a.freeze(2)
-    b.freeze(3)
-    x = torch.arange(12.0).reshape(3, 4)
-    assert torch.equal(Layout(a, b).take(x.flatten(), 0), x[:2, :3].flatten())
-    square = torch.arange(9.0).reshape(3, 3)
-    assert torch.equal(Layout(a, a).take(square.flatten(), 0), square[:2, :2].flatten())
-
-
-def test_a_prefix_is_a_view() -> None:
-    width, x = Width(4), torch.randn(3, 8)
-    width.freeze(2)
-    for layout in (Layout(width, 2), Layout(1, width, 2)):
-        part = layout.take(x, 1)
-        assert part.data_ptr() == x.data_ptr()
-        assert torch.equal(part, x[:, :4])
-    width.unfreeze()
-    assert Layout(width, 2).take(x, 1) is x
-
-
-def test_layout_follows_kept_and_current() -> None:
-    width, x = Width(8), torch.randn(8)
-    width.set_lam(0.55)
-    assert len(Layout(width).take(x, 0)) == 5
-    assert len(Layout(width).take(x, 0, kept=True)) == 4

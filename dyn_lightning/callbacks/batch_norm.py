@@ -73,6 +73,11 @@ def _batch_norms(network: nn.Module) -> list[Any]:
     return [m for m in network.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
 
 
+def has_statistics(network: nn.Module) -> bool:
+    """Whether a network has BatchNorm layers with running statistics."""
+    return bool(_batch_norms(network))
+
+
 @torch.no_grad()
 def reestimate(network: nn.Module, inputs: list[Any]) -> None:
     """Set BatchNorm statistics to the mean over batches of the batches' own, in evaluation otherwise.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import lightning
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_info
+from torch.utils import _pytree as pytree
 
 from dyn_lightning.artifact import save_artifact
 from dyn_lightning.callbacks.complexity_logger import ComplexityLogger
@@ -104,17 +105,36 @@ def validation_inputs(trainer: lightning.Trainer, module: DynamicModule, batches
 
 
 def write_artifact(
-    module: DynamicModule, dirpath: Path, inputs: Iterable[Any], tolerance: float = 1e-4
+    module: DynamicModule,
+    dirpath: Path,
+    inputs: Iterable[Any],
+    tolerance: float = 1e-4,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    exports: Sequence[str] = (),
 ) -> tuple[torch.nn.Module, Report]:
     """Consolidate a module's network, compare both on inputs, and write the small one.
 
-    A search that is still on ends here: its widths freeze at the objective's sizes.
+    A search that is still on ends here: its widths freeze at the objective's sizes, or at those given.
+
+    Args:
+        module: its sizes are frozen.
+        dirpath: folder of the artifact.
+        inputs: on which both are compared; the first two items of the first are the example that is traced.
+        tolerance: largest difference allowed, relative to the largest output.
+        sizes: of each width, where not the objective's.
+        metrics: name → value, for the report and the model card.
+        exports: see ``save_artifact``.
 
     Raises:
         RuntimeError: if the two do not compute the same.
     """
     if module.phase == "search":
         module.set_phase("settle")
+    for name, size in (sizes or {}).items():
+        module.widths[name].freeze(size)
+    inputs = list(inputs)
     small, report = consolidate(module.network, inputs)
     if (report.largest_relative_difference or 0.0) > tolerance:
         raise RuntimeError(
@@ -130,8 +150,24 @@ def write_artifact(
         backbone = {"class_path": backbone["class_path"], "init_args": dict(backbone.get("init_args") or {})}
     else:
         backbone = None
-    save_artifact(small, dirpath, report=report.as_dict(), metadata=metadata, backbone=backbone)
+    save_artifact(
+        small,
+        dirpath,
+        report=report.as_dict(),
+        metadata=metadata,
+        backbone=backbone,
+        example_input=example_of(inputs),
+        metrics=metrics,
+        exports=exports,
+    )
     return small, report
+
+
+def example_of(inputs: Sequence[Any]) -> Any:
+    """The first two items of the first batch of inputs; None where there is none."""
+    if not inputs:
+        return None
+    return pytree.tree_map(lambda x: x[:2] if isinstance(x, torch.Tensor) and x.dim() else x, inputs[0])
 
 
 def summary(report: Report, dirpath: Path) -> str:

@@ -64,10 +64,15 @@ def function_name(kind: str) -> str:
 
 
 def size(axis: Axis) -> Polynomial:
-    """Size of one tensor dimension: the product of its factors."""
+    """Size of one tensor dimension: the product of its factors, a concatenation being the sum of its parts."""
     total = Polynomial.constant(1)
     for factor in axis:
-        total = total * (factor if isinstance(factor, int) else Polynomial.variable(factor))
+        if isinstance(factor, int):
+            total = total * factor
+        elif hasattr(factor, "parts"):
+            total = total * sum(map(size, factor.parts), start=Polynomial({}))
+        else:
+            total = total * Polynomial.variable(factor)
     return total
 
 

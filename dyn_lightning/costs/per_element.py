@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from dyn_lightning.costs.base import ZERO, OpCost, function_name, numel, prices_modules, size
+from dyn_lightning.costs.base import ZERO, OpCost, function_name, numel, prices_functions, prices_modules, size
 from dyn_lightning.costs.prices import (
     ACTIVATIONS,
     FREE_FUNCTIONS,
@@ -44,13 +44,14 @@ def _layer_norm(op: Op) -> OpCost:
     return OpCost(flops, flops, params)
 
 
-@prices_modules("GroupNorm", "InstanceNorm1d", "InstanceNorm2d")
+@prices_modules("GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d")
 def _group_norm(op: Op) -> OpCost:
     module: Any = op.module
     x = op.inputs[0]
     channel = 1 if op.kind == "GroupNorm" else -1 - int(op.kind[-2])
     channels = size(x[channel])
-    groups = Polynomial.constant(module.num_groups) if op.kind == "GroupNorm" else channels
+    each = op.kind != "GroupNorm" or module.num_groups == module.num_channels  # a group for each channel
+    groups = channels if each else Polynomial.constant(module.num_groups)
     flops = (5 + 2 * bool(module.affine)) * numel(x) + 4 * numel(x[:channel]) * groups
     return OpCost(flops, ZERO, 2 * channels * bool(module.affine))
 
@@ -85,6 +86,25 @@ def _prelu(op: Op) -> OpCost:
     params = Polynomial.constant(1) if module.num_parameters == 1 else size(op.inputs[0][1])
     flops = ACTIVATIONS["PReLU"] * numel(op.outputs[0])
     return OpCost(flops, flops, params)
+
+
+@prices_functions(*(f"{kind}pool{n}d" for kind in ("max", "avg") for n in (1, 2, 3)))
+def _functional_pool(op: Op) -> OpCost | None:
+    if op.detail is None:
+        return None
+    taps = op.detail - op.kind.startswith("max")
+    return OpCost(numel(op.outputs[0]) * taps)
+
+
+@prices_functions("parameter")
+def _parameter(op: Op) -> OpCost:
+    """A parameter that the network's code uses by itself: what is done with it is counted there."""
+    return OpCost(params=numel(op.outputs[0]))
+
+
+@prices_functions("buffer")
+def _buffer(op: Op) -> OpCost:
+    return OpCost()
 
 
 def activation(op: Op) -> OpCost | None:

@@ -64,24 +64,35 @@ PER_INPUT = {
 
 PER_OUTPUT = (
     dict.fromkeys(_ELEMENTARY, 1)
-    | {"lerp": 3, "nantonum": 1}
+    | {
+        "lerp": 3,
+        "nantonum": 1,
+        "diff": 1,
+        "sinc": 3,
+        "atan2": 1,
+        "sinh": 1,
+        "cosh": 1,
+        "softshrink": 2,
+        "hardshrink": 2,
+    }
     | {name.lower(): price for name, price in ACTIVATIONS.items()}
 )
 """Function → FLOPs per output element."""
 
 FREE_FUNCTIONS = _names(
     """
-    alphadropout asstrided bool broadcastto cat chunk clone concat concatenate contiguous copy cpu cuda
-    detach device dim double dropout dropout1d dropout2d dropout3d dtype embedding emptylike expand
-    expandas featurealphadropout featuredropout flatten flip float fulllike gather getattr getitem half
-    hsplit hstack imag indexselect int isfloatingpoint item len long masked maskedfill moveaxis movedim
-    narrow numel ones oneslike pad permute pixelshuffle pixelunshuffle ravel real repeat
+    alphadropout arange asstrided astensor bool byte broadcastto cat chunk clone concat concatenate contiguous copy cpu
+    cuda detach device diagonal dim double dropout dropout1d dropout2d dropout3d dtype embedding empty emptylike expand
+    eye expandas featurealphadropout featuredropout flatten flip float full fulllike gather getattr getitem half
+    hannwindow hsplit hstack imag indexselect int isfloatingpoint item len long masked maskedfill moveaxis movedim
+    narrow newempty newfull newones newzeros numel ones oneslike packpaddedsequence pad padpackedsequence permute
+    pixelshuffle pixelunshuffle rand randlike randn randnlike ravel real repeat
     repeatinterleave reshape reshapeas roll select setitem shape size split splitwithsizes squeeze stack
     swapaxes swapdims t take tensorsplit tile to transpose tril triu type typeas unbind unflatten unfold
-    unsqueeze view viewas viewascomplex viewasreal vsplit vstack zeros zeroslike
+    unsqueeze view viewas viewascomplex viewasreal vsplit vstack weightnorm zeros zeroslike
     """
 )
-"""Views, copies and questions about shapes: 0 FLOPs."""
+"""Views, copies, constants and questions about shapes, and what is folded into weights: 0 FLOPs."""
 
 FREE_MODULES = _names(
     """

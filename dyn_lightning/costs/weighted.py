@@ -80,10 +80,17 @@ _GATE_FLOPS = {
 _GATE_FLOPS_PAPER = {"GRU": (15, 21), "LSTM": (23, 31)}
 
 
-def _recurrent_layer(kind: str, module: Any, step: Polynomial, hidden: Polynomial, positions: Polynomial) -> OpCost:
+def _recurrent_layer(
+    kind: str,
+    module: Any,
+    step: Polynomial,
+    hidden: Polynomial,
+    positions: Polynomial,
+    projection: Polynomial | None = None,
+) -> OpCost:
     """One direction of one layer: ``positions`` time steps of ``step`` inputs and ``hidden`` units."""
-    gates, bias, projection = _GATES[kind], bool(module.bias), getattr(module, "proj_size", 0)
-    weights = gates * hidden * (step + (projection or hidden)) + hidden * projection
+    gates, bias = _GATES[kind], bool(module.bias)
+    weights = gates * hidden * (step + (projection or hidden)) + hidden * (projection or 0)
     paper = 2 * weights + _GATE_FLOPS_PAPER[kind][bias] * hidden if kind in _GATE_FLOPS_PAPER else ZERO
     own = _GATE_FLOPS[kind] if kind in _GATE_FLOPS else 1 + (TANH if module.nonlinearity == "tanh" else 1)
     full = 2 * weights + (own + 2 * gates * bias) * hidden
@@ -91,31 +98,40 @@ def _recurrent_layer(kind: str, module: Any, step: Polynomial, hidden: Polynomia
 
 
 def _recurrent_stack(
-    kind: str, module: Any, step: Polynomial, hidden_sizes: Sequence[Polynomial], positions: Polynomial
+    kind: str,
+    module: Any,
+    step: Polynomial,
+    hidden_sizes: Sequence[Polynomial],
+    positions: Polynomial,
+    projection: Polynomial | None = None,
 ) -> OpCost:
     """Layers of these hidden sizes, one upon the other, in one or two directions."""
     total, directions = OpCost(), 2 if module.bidirectional else 1
     for hidden in hidden_sizes:
-        layer = _recurrent_layer(kind, module, step, hidden, positions)
+        layer = _recurrent_layer(kind, module, step, hidden, positions, projection)
         total = total + OpCost(directions * layer.flops_full, directions * layer.flops_paper, directions * layer.params)
-        projection = getattr(module, "proj_size", 0)
-        step = directions * (Polynomial.constant(projection) if projection else hidden)
+        step = directions * (projection or hidden)
     return total
 
 
 @prices_modules("RNN", "GRU", "LSTM")
 def _recurrent(op: Op) -> OpCost:
     module, x = cast(Any, op.module), op.inputs[0]
-    if len(op.hidden) != module.num_layers:
+    hidden, projection = op.hidden[: module.num_layers], op.hidden[module.num_layers :]
+    proj_size = getattr(module, "proj_size", 0)
+    if len(hidden) != module.num_layers or (projection and not proj_size):
         raise ValueError(f"{op.name}: {len(op.hidden)} hidden sizes for {module.num_layers} layers")
-    return _recurrent_stack(op.kind, module, size(x[-1]), [size(axis) for axis in op.hidden], numel(x[:-1]))
+    projected = size(projection[0]) if projection else Polynomial.constant(proj_size) if proj_size else None
+    hidden_sizes = [size(axis) for axis in hidden]
+    return _recurrent_stack(op.kind, module, size(x[-1]), hidden_sizes, numel(x[:-1]), projected)
 
 
 @prices_modules("StackedRNN")
 def _stacked_rnn(op: Op) -> OpCost:
     module, x = cast(Any, op.module), op.inputs[0]
     hidden_sizes = [Polynomial.constant(n) for n in module.hidden_sizes]
-    return _recurrent_stack(module.kind, module.layers[0], size(x[-1]), hidden_sizes, numel(x[:-1]))
+    projected = Polynomial.constant(module.proj_size) if module.proj_size else None
+    return _recurrent_stack(module.kind, module.layers[0], size(x[-1]), hidden_sizes, numel(x[:-1]), projected)
 
 
 @prices_modules("RNNCell", "GRUCell", "LSTMCell")
@@ -124,22 +140,29 @@ def _cell(op: Op) -> OpCost:
     return _recurrent_layer(op.kind.removesuffix("Cell"), op.module, size(x[-1]), size(hidden), numel(x[:-1]))
 
 
-@prices_modules("MultiheadAttention")
-def _attention(op: Op) -> OpCost | None:
+@prices_modules("MultiheadAttention", "SlimMultiheadAttention")
+def _attention(op: Op) -> OpCost:
     module: Any = op.module
-    if module.bias_k is not None or module.add_zero_attn:
-        return None
+    slim = op.kind.startswith("Slim")
     q, k, v = op.inputs[:3] if len(op.inputs) >= 3 else op.inputs[:1] * 3
+    if op.hidden:
+        heads, head_size, value_size = map(size, op.hidden)
+    else:
+        heads = Polynomial.constant(module.num_heads)
+        head_size = Polynomial.constant(module.head_size if slim else module.head_dim)
+        value_size = Polynomial.constant(module.value_size) if slim else head_size
     bias = module.in_proj_bias is not None
-    embedding = size(op.outputs[0][-1])
-    inner = size(op.hidden[0]) if op.hidden else embedding  # all heads together
-    keys = size(k[1] if len(k) == 3 and module.batch_first else k[0])
-    projections = [_weighted(size(x[-1]), inner, numel(x[:-1]), bias) for x in (q, k, v)]
-    projections.append(_weighted(inner, embedding, numel(q[:-1]), bias))
-    scores = numel(q[:-1]) * keys * (inner / module.head_dim)
+    # A learned key and value may be appended, and one of zeros.
+    appended = (module.bias_k is not None) + bool(module.zero_attn if slim else module.add_zero_attn)
+    keys = size(k[1] if len(k) == 3 and module.batch_first else k[0]) + appended
+    rows = (heads * head_size, heads * head_size, heads * value_size)
+    projections = [_weighted(size(x[-1]), n, numel(x[:-1]), bias) for x, n in zip((q, k, v), rows, strict=True)]
+    projections.append(_weighted(heads * value_size, size(op.outputs[0][-1]), numel(q[:-1]), bias))
     total = sum(projections, start=OpCost())
-    attention = scores * (4 * module.head_dim + SOFTMAX) + numel(q[:-1]) * inner
-    return OpCost(total.flops_full + attention, ZERO, total.params)
+    # Scores and their scale, softmax, and the weighted sums of values.
+    per_query = heads * keys * (2 * head_size + SOFTMAX + 2 * value_size) + heads * head_size
+    learned = heads * (head_size + value_size) * (module.bias_k is not None)
+    return OpCost(total.flops_full + numel(q[:-1]) * per_query, ZERO, total.params + learned)
 
 
 @prices_modules("Embedding")
@@ -156,6 +179,42 @@ def _matmul(op: Op) -> OpCost:
 @prices_functions("addmm", "baddbmm")
 def _addmm(op: Op) -> OpCost:
     return OpCost(numel(op.outputs[0]) * (2 * size(op.inputs[1][-1]) + 1))
+
+
+@prices_functions("dot", "vdot")
+def _dot(op: Op) -> OpCost:
+    return OpCost(2 * numel(op.inputs[0]))
+
+
+@prices_functions("einsum")
+def _einsum(op: Op) -> OpCost | None:
+    """One or two operands: as many multiply-adds as there are combinations of all letters."""
+    left, _, right = str(op.detail or "").replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) > 2 or "." in left or [len(t) for t in terms] != [len(x) for x in op.inputs]:
+        return None
+    sizes = {
+        letter: size(axis)
+        for term, x in zip(terms, op.inputs, strict=True)
+        for letter, axis in zip(term, x, strict=True)
+    }
+    summed = set(sizes) - set(right)
+    combinations = math.prod(sizes.values(), start=Polynomial.constant(1))
+    return OpCost(combinations * ((len(terms) > 1) + bool(summed)))
+
+
+@prices_functions("bilinear")
+def _bilinear(op: Op) -> OpCost:
+    """Inputs: x, y, the weight (out, in x, in y) and, maybe, a bias."""
+    weight = op.inputs[2]
+    per_output = 2 * numel(weight[1:]) + 2 * size(weight[1]) + (len(op.inputs) > 3)
+    return OpCost(numel(op.outputs[0]) * per_output)
+
+
+@prices_functions("convtranspose1d", "convtranspose2d", "convtranspose3d")
+def _functional_transposed(op: Op) -> OpCost:
+    """Inputs: x, the weight (in, out, …) and, maybe, a bias."""
+    return OpCost(2 * numel(op.inputs[0]) * numel(op.inputs[1][1:]) + numel(op.outputs[0]) * (len(op.inputs) > 2))
 
 
 @prices_functions("linear", "conv1d", "conv2d", "conv3d")

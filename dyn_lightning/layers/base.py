@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from dyn_lightning.width import Layout, Width, as_layout
+from dyn_lightning.layout import Layout, as_layout
+from dyn_lightning.width import Width
 
 Size = int | Width | Layout
 
@@ -17,10 +18,9 @@ Size = int | Width | Layout
 class DynamicLayer(nn.Module):
     """A torch.nn layer whose sizes may follow Widths.
 
-    ``out_width``: this layer produces the width (dynamic complexity layer, DCL). ``in_width``: its input has
-    the width, or a Layout of widths (adaptive, ACL). Both, or neither. Widths are referred to, not
-    registered: they belong to no layer. Parameters keep torch.nn's names and full shapes; a forward pass uses
-    slices of them.
+    ``out_width``: this layer produces the width, or a Layout of widths (dynamic complexity layer, DCL).
+    ``in_width``: its input has them (adaptive, ACL). Both, or neither. Widths are referred to, not registered: they
+    belong to no layer. Parameters keep torch.nn's names and full shapes; a forward pass uses slices of them.
 
     Subclasses inherit from their torch.nn class, name it in ``plain_class`` and say by ``layouts`` what the
     dimensions of their parameters and buffers are made of.
@@ -32,6 +32,8 @@ class DynamicLayer(nn.Module):
     def bind(self, **widths: Any) -> None:
         """Tie sizes of this layer to Widths or Layouts. Raises ValueError where the full sizes differ."""
         self.__dict__["_refs"] = {k: v for k, v in widths.items() if v is not None}
+        # Attributes may be set to current sizes for the network's own code while it runs.
+        self.__dict__["_full"] = {k: v for k, v in self.__dict__.items() if type(v) is int}
         for name, dims in self.layouts().items():
             tensor = self._tensor(name)
             if tensor is None:
@@ -53,14 +55,22 @@ class DynamicLayer(nn.Module):
         layer.bind(**widths)
         return layer
 
+    def full(self, name: str) -> int:
+        """An integer attribute of the plain layer, at full size."""
+        return int(self.__dict__["_full"][name])
+
+    def ref(self, name: str) -> Layout | None:
+        """What a size of this layer was tied to, as a Layout."""
+        size = self.__dict__.get("_refs", {}).get(name)
+        return None if size is None else as_layout(size)
+
     @property
-    def out_width(self) -> Width | None:
-        return self.__dict__.get("_refs", {}).get("out_width")
+    def out_width(self) -> Layout | None:
+        return self.ref("out_width")
 
     @property
     def in_width(self) -> Layout | None:
-        size = self.__dict__.get("_refs", {}).get("in_width")
-        return None if size is None else as_layout(size)
+        return self.ref("in_width")
 
     def widths(self) -> list[Width]:
         """Every Width that this layer produces or follows, each once."""
@@ -78,6 +88,13 @@ class DynamicLayer(nn.Module):
         for ref in self.__dict__.get("_refs", {}).values():
             visit(ref)
         return list(found.values())
+
+    def makes(self) -> set[Width]:
+        """The Widths that this layer produces."""
+        refs = self.__dict__.get("_refs", {})
+        made = [refs.get(name) for name in ("out_width", "heads", "head_size", "value_size", "proj_width")]
+        made += refs.get("hidden_widths") or ()
+        return {w for ref in made if ref is not None for w in as_layout(ref).widths}
 
     def train(self, mode: bool = True) -> Any:
         # A Width's mode decides sizes on both of its sides, so it must turn with the layers that share it.
@@ -107,13 +124,14 @@ class DynamicLayer(nn.Module):
 
     def noise(self, x: Tensor, dim: int) -> Tensor:
         """Boundary noise on the produced dimension, where this layer produces a learned one."""
-        return x if self.out_width is None else self.out_width.noise(x, dim)
+        out = self.out_width
+        return x if out is None else out.noise(x, dim)
 
     def to_plain(self) -> nn.Module:
         """The torch.nn layer of the kept sizes, with copies of the kept elements."""
         plain = copy.copy(self)
         sizes = self.plain_sizes()
-        del plain.__dict__["_refs"]
+        del plain.__dict__["_refs"], plain.__dict__["_full"]
         plain.__class__ = self.plain_class  # type: ignore[assignment]
         for store, wrap in (("_parameters", True), ("_buffers", False)):
             tensors: dict[str, Any] = {}
@@ -133,12 +151,9 @@ def kept(layout: Layout | None, otherwise: int) -> int:
     return otherwise if layout is None else layout.size
 
 
-def used_mask(layer: DynamicLayer, name: str, *, device: torch.device | None = None) -> list[Tensor] | None:
-    """Per dimension of a parameter, the positions in use now; None where the whole parameter is in use."""
-    tensor, dims = layer._tensor(name), layer.layouts().get(name)
-    if tensor is None or dims is None:
-        return None
+def used_positions(shape: Sequence[int], dims: Sequence[Layout | None]) -> list[Tensor] | None:
+    """Per dimension of a full parameter, the positions in use now; None where the whole parameter is in use."""
     used = [None if d is None else d.in_use() for d in dims]
     if all(u is None for u in used):
         return None
-    return [(torch.arange(n) if u is None else u).to(device) for u, n in zip(used, tensor.shape, strict=True)]
+    return [torch.arange(n) if u is None else u.cpu() for u, n in zip(used, shape, strict=True)]

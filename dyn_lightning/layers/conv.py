@@ -6,57 +6,64 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dyn_lightning.layers.base import DynamicLayer, Size, kept
-from dyn_lightning.width import Layout, Width, as_layout
+from dyn_lightning.layout import Layout, as_layout
 
 
 class _Conv(DynamicLayer):
     """Shared by the convolutions: channels are dimension 1 of input and output.
 
-    A depthwise convolution (as many groups as channels) produces no size of its own: it follows ``in_width``.
-    Other grouped convolutions have fixed sizes.
+    A convolution with a group for each channel follows ``in_width`` and produces no size of its own; its number of
+    groups shrinks. Other groups stay as many, and the sizes are those of one: ``Layout(groups, width)``.
     """
 
     in_channels: int
     out_channels: int
     groups: int
     transposed: bool
+    kernel_size: tuple[int, ...]
 
-    def __init__(self, *args: Any, out_width: Width | None = None, in_width: Size | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, out_width: Size | None = None, in_width: Size | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.bind(out_width=out_width, in_width=in_width)
 
     def bind(self, **widths: Any) -> None:
-        learned = [name for name, width in widths.items() if width is not None]
-        if self.groups > 1 and learned:
-            if not self.depthwise:
-                raise ValueError(f"a convolution of {self.groups} groups and {self.in_channels} channels is fixed")
-            if "out_width" in learned:
+        if self.groups > 1:
+            if self.depthwise and widths.get("out_width") is not None:
                 raise ValueError("a depthwise convolution follows its input: give in_width alone")
+            for name, size in widths.items():
+                if size is not None and not self.depthwise and not _in_blocks(as_layout(size), self.groups):
+                    raise ValueError(f"{self.groups} groups need {name}=Layout({self.groups}, …)")
         super().bind(**widths)
 
     @property
     def depthwise(self) -> bool:
-        return self.groups == self.in_channels == self.out_channels and self.groups > 1
+        full = self.__dict__.get("_full", self.__dict__)
+        return bool(full["groups"] == full["in_channels"] > 1)
 
     @property
     def _out(self) -> Layout | None:
-        if self.depthwise:
-            return self.in_width
-        return None if self.out_width is None else as_layout(self.out_width)
+        if not self.depthwise:
+            return self.out_width
+        return (
+            None
+            if self.in_width is None
+            else Layout(self.in_width, self.full("out_channels") // self.full("in_channels"))
+        )
 
     @property
     def _groups(self) -> int:
-        return self.in_width.current if self.depthwise and self.in_width is not None else self.groups
+        return self.in_width.current if self.depthwise and self.in_width is not None else self.full("groups")
 
     def layouts(self) -> dict[str, tuple[Layout | None, ...]]:
-        within = None if self.depthwise else self.in_width
-        dims = (self.in_width, None) if self.transposed and self.depthwise else (self._out, within)
-        if self.transposed and not self.depthwise:
-            dims = (within, self._out)
+        dims: tuple[Layout | None, Layout | None]
+        if self.depthwise:
+            dims = (self.in_width if self.transposed else self._out, None)
+        elif self.transposed:
+            dims = (self.in_width, _within(self._out, self.full("groups")))
+        else:
+            dims = (self._out, _within(self.in_width, self.full("groups")))
         spatial = (None,) * len(self.kernel_size)
         return {"weight": (*dims, *spatial), "bias": (self._out,)}
-
-    kernel_size: tuple[int, ...]
 
     def plain_sizes(self) -> dict[str, Any]:
         sizes = {
@@ -68,6 +75,20 @@ class _Conv(DynamicLayer):
         return sizes
 
 
+def _in_blocks(layout: Layout, groups: int) -> bool:
+    first = layout.factors[0] if layout.factors else 1
+    return isinstance(first, int) and first % groups == 0
+
+
+def _within(layout: Layout | None, groups: int) -> Layout | None:
+    """The channels of one group."""
+    if layout is None or groups == 1:
+        return layout
+    first, *others = layout.factors
+    assert isinstance(first, int)
+    return Layout(first // groups, *others)
+
+
 class _PlainConv(_Conv):
     _padding: Any
 
@@ -76,7 +97,7 @@ class _PlainConv(_Conv):
         return y if self.depthwise else self.noise(y, -1 - len(self.kernel_size))
 
     def _convolve(self, x: Tensor) -> Tensor:
-        conv: Any = F.conv1d if len(self.kernel_size) == 1 else F.conv2d
+        conv: Any = (F.conv1d, F.conv2d, F.conv3d)[len(self.kernel_size) - 1]
         me: Any = self
         padding = me.padding
         if me.padding_mode != "zeros":
@@ -97,12 +118,18 @@ class Conv2d(_PlainConv, nn.Conv2d):
     plain_class = nn.Conv2d
 
 
+class Conv3d(_PlainConv, nn.Conv3d):
+    """torch.nn.Conv3d with learned channels. Shapes: (batch, in, …) → (batch, out, …)."""
+
+    plain_class = nn.Conv3d
+
+
 class _TransposedConv(_Conv):
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         me: Any = self
         spatial = len(self.kernel_size)
         padding = me._output_padding(input, output_size, me.stride, me.padding, me.kernel_size, spatial, me.dilation)
-        conv: Any = F.conv_transpose1d if spatial == 1 else F.conv_transpose2d
+        conv: Any = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[spatial - 1]
         weight, bias = self.cut("weight"), self.cut("bias")
         y = conv(input, weight, bias, me.stride, me.padding, padding, self._groups, me.dilation)
         return y if self.depthwise else self.noise(y, -1 - len(self.kernel_size))
@@ -118,3 +145,9 @@ class ConvTranspose2d(_TransposedConv, nn.ConvTranspose2d):
     """torch.nn.ConvTranspose2d with learned channels. Shapes: (batch, in, …) → (batch, out, …)."""
 
     plain_class = nn.ConvTranspose2d
+
+
+class ConvTranspose3d(_TransposedConv, nn.ConvTranspose3d):
+    """torch.nn.ConvTranspose3d with learned channels. Shapes: (batch, in, …) → (batch, out, …)."""
+
+    plain_class = nn.ConvTranspose3d

@@ -11,7 +11,8 @@ from dyn_lightning.features.spectral import FixedScaling as PlainFixedScaling
 from dyn_lightning.features.spectral import LogCompression as PlainLogCompression
 from dyn_lightning.features.spectral import MelFilterBank as PlainMelFilterBank
 from dyn_lightning.layers.base import DynamicLayer
-from dyn_lightning.width import Layout, Width, as_layout
+from dyn_lightning.layout import Layout
+from dyn_lightning.width import Width
 
 
 class MelFilterBank(DynamicLayer, PlainMelFilterBank):
@@ -39,7 +40,11 @@ class MelFilterBank(DynamicLayer, PlainMelFilterBank):
         super().bind(**widths)
 
     def layouts(self) -> dict[str, tuple[Layout | None, ...]]:
-        return {"fb": (None, None if self.out_width is None else as_layout(self.out_width))}
+        return {"fb": (None, self.out_width)}
+
+    @property
+    def width(self) -> Width | None:
+        return None if self.out_width is None else self.out_width.simple
 
     def plain_sizes(self) -> dict[str, Any]:
         return {"n_mels": self.n_mels if self.out_width is None else self.out_width.size}
@@ -50,7 +55,7 @@ class MelFilterBank(DynamicLayer, PlainMelFilterBank):
 
     def _filters(self) -> Tensor:
         """The filters in use, (bins, bands)."""
-        width = self.out_width
+        width = self.width
         if width is None or not width.resampled:
             return self.cut("fb")
         if width.noisy:
@@ -61,7 +66,7 @@ class MelFilterBank(DynamicLayer, PlainMelFilterBank):
         return respaced_filters(self, torch.tensor(float(n_mels), device=self.fb.device), n_mels).to(self.fb.dtype)
 
     def to_plain(self) -> nn.Module:
-        width = self.out_width
+        width = self.width
         if width is None or not width.resampled:
             return super().to_plain()
         plain = self.resized(width.size).to(self.fb.device, self.fb.dtype).train(self.training)
@@ -85,7 +90,7 @@ class _BehindFilterBank(DynamicLayer):
     def forward(self, x: Tensor) -> Tensor:
         y = super().forward(x)
         layout = self.in_width
-        return y if layout is None else layout.widths[0].noise(y, 1)
+        return y if layout is None else layout.noise(y, 1)
 
 
 class LogCompression(_BehindFilterBank, PlainLogCompression):

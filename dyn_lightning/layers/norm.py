@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dyn_lightning.layers.base import DynamicLayer, Size, kept
-from dyn_lightning.width import Layout
+from dyn_lightning.layout import Layout
 
 
 class _Follower(DynamicLayer):
@@ -47,18 +47,18 @@ class _BatchNorm(_Follower):
             momentum or 0.0,
             me.eps,
         )
-        self._write_back(mean, variance)
+        _write_back(self, mean, variance)
         return y
 
-    def _write_back(self, mean: Tensor | None, variance: Tensor | None) -> None:
-        # A prefix is a view that batch_norm has updated in place; any other choice of channels is a copy.
-        for name, new in (("running_mean", mean), ("running_var", variance)):
-            full = self._buffers[name]
-            if new is None or full is None or not self.training or self.in_width is None:
-                continue
-            if new.data_ptr() != full.data_ptr():
-                index = self.in_width.indices([w.current for w in self.in_width.widths], full.device)
-                full.index_copy_(0, index, new)
+
+def _write_back(layer: Any, mean: Tensor | None, variance: Tensor | None) -> None:
+    # A prefix is a view that the norm has updated in place; any other choice of channels is a copy.
+    for name, new in (("running_mean", mean), ("running_var", variance)):
+        full = layer._buffers[name]
+        if new is None or full is None or not layer.training or layer.in_width is None:
+            continue
+        if new.data_ptr() != full.data_ptr():
+            full.index_copy_(0, layer.in_width.indices(device=full.device), new)
 
 
 class BatchNorm1d(_BatchNorm, nn.BatchNorm1d):
@@ -73,44 +73,136 @@ class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
     plain_class = nn.BatchNorm2d
 
 
-class LayerNorm(_Follower, nn.LayerNorm):
-    """torch.nn.LayerNorm over the elements in use of the last dimension, which follows a width.
+class BatchNorm3d(_BatchNorm, nn.BatchNorm3d):
+    """torch.nn.BatchNorm3d that follows a width. Shapes: (batch, channels, depth, height, width), unchanged."""
+
+    plain_class = nn.BatchNorm3d
+
+
+class _InstanceNorm(_Follower):
+    num_features: int
+
+    def plain_sizes(self) -> dict[str, Any]:
+        return {"num_features": kept(self.in_width, self.num_features)}
+
+    def forward(self, input: Tensor) -> Tensor:
+        me: Any = self
+        me._check_input_dim(input)
+        dim = input.dim() - 1 - me._spatial
+        x = input if dim else input.unsqueeze(0)
+        mean, variance = self.cut("running_mean"), self.cut("running_var")
+        own = self.training or not me.track_running_stats
+        y = F.instance_norm(x, mean, variance, self.cut("weight"), self.cut("bias"), own, me.momentum or 0.0, me.eps)
+        _write_back(self, mean, variance)
+        return y if dim else y.squeeze(0)
+
+
+class InstanceNorm1d(_InstanceNorm, nn.InstanceNorm1d):
+    """torch.nn.InstanceNorm1d that follows a width. Shapes: (batch, channels, time), unchanged."""
+
+    plain_class = nn.InstanceNorm1d
+    _spatial = 1
+
+
+class InstanceNorm2d(_InstanceNorm, nn.InstanceNorm2d):
+    """torch.nn.InstanceNorm2d that follows a width. Shapes: (batch, channels, height, width), unchanged."""
+
+    plain_class = nn.InstanceNorm2d
+    _spatial = 2
+
+
+class InstanceNorm3d(_InstanceNorm, nn.InstanceNorm3d):
+    """torch.nn.InstanceNorm3d that follows a width. Shapes: (batch, channels, depth, height, width), unchanged."""
+
+    plain_class = nn.InstanceNorm3d
+    _spatial = 3
+
+
+class _LastNorm(_Follower):
+    """A norm over the last dimensions; ``in_width`` is the last one, ``outer`` those before it, first to last."""
+
+    normalized_shape: tuple[int, ...]
+
+    def _dims(self) -> tuple[Layout | None, ...]:
+        outer = self.__dict__.get("_refs", {}).get("outer") or (None,) * (len(self.normalized_shape) - 1)
+        return (*outer, self.in_width)
+
+    def layouts(self) -> dict[str, tuple[Layout | None, ...]]:
+        return {name: self._dims() for name, t in self._parameters.items() if t is not None}
+
+    def _shape(self, *, at_end: bool = False) -> tuple[int, ...]:
+        full = self.__dict__["_full_shape"]
+        pairs = zip(self._dims(), full, strict=True)
+        return tuple(n if d is None else d.size if at_end else d.current for d, n in pairs)
+
+    def bind(self, **widths: Any) -> None:
+        self.__dict__["_full_shape"] = tuple(self.normalized_shape)
+        super().bind(**widths)
+
+    def plain_sizes(self) -> dict[str, Any]:
+        return {"normalized_shape": self._shape(at_end=True)}
+
+    def to_plain(self) -> nn.Module:
+        plain = super().to_plain()
+        del plain.__dict__["_full_shape"]
+        return plain
+
+
+class LayerNorm(_LastNorm, nn.LayerNorm):
+    """torch.nn.LayerNorm over the elements in use of the last dimensions, which follow widths.
 
     Shapes: (…, features), unchanged.
     """
 
     plain_class = nn.LayerNorm
 
-    def plain_sizes(self) -> dict[str, Any]:
-        return {"normalized_shape": (kept(self.in_width, self.normalized_shape[0]),)}
-
     def forward(self, input: Tensor) -> Tensor:
-        shape = self.normalized_shape if self.in_width is None else (self.in_width.current,)
-        return F.layer_norm(input, shape, self.cut("weight"), self.cut("bias"), self.eps)
+        return F.layer_norm(input, self._shape(), self.cut("weight"), self.cut("bias"), self.eps)
+
+
+class RMSNorm(_LastNorm, nn.RMSNorm):
+    """torch.nn.RMSNorm over the elements in use of the last dimensions, which follow widths.
+
+    Shapes: (…, features), unchanged.
+    """
+
+    plain_class = nn.RMSNorm
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self._shape(), self.cut("weight"), self.eps)
 
 
 class GroupNorm(_Follower, nn.GroupNorm):
-    """torch.nn.GroupNorm that follows a width. Its number of groups stays; all of them lose channels alike.
+    """torch.nn.GroupNorm that follows a width.
 
-    Shapes: (batch, channels, …), unchanged. The width must have been made with this layer's ``num_groups``.
+    A group for each channel follows the channels; otherwise the number of groups stays and all of them lose channels
+    alike. Shapes: (batch, channels, …), unchanged. Of several groups the width is that of one:
+    ``Layout(num_groups, width)``.
     """
 
     plain_class = nn.GroupNorm
 
+    @property
+    def _each(self) -> bool:
+        full = self.__dict__["_full"]
+        return bool(full["num_groups"] == full["num_channels"] > 1)
+
     def bind(self, **widths: Any) -> None:
         super().bind(**widths)
         layout = self.in_width
-        if layout is None or self.num_groups == 1:
+        if layout is None or self.num_groups == 1 or self._each:
             return
         first = layout.factors[0]
-        if isinstance(first, int) or len(layout.widths) != 1 or first.groups % self.num_groups:
-            raise ValueError(f"{self.num_groups} groups need a width that was made with groups={self.num_groups}")
+        if not isinstance(first, int) or first % self.num_groups:
+            raise ValueError(f"{self.num_groups} groups need in_width=Layout({self.num_groups}, …)")
 
     def plain_sizes(self) -> dict[str, Any]:
-        return {"num_channels": kept(self.in_width, self.num_channels)}
+        channels = kept(self.in_width, self.num_channels)
+        return {"num_channels": channels, "num_groups": channels if self._each else self.full("num_groups")}
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.group_norm(input, self.num_groups, self.cut("weight"), self.cut("bias"), self.eps)
+        groups = self.in_width.current if self._each and self.in_width is not None else self.full("num_groups")
+        return F.group_norm(input, groups, self.cut("weight"), self.cut("bias"), self.eps)
 
 
 class PReLU(_Follower, nn.PReLU):

@@ -12,14 +12,16 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from dyn_lightning.layers.base import DynamicLayer, Size, kept
+from dyn_lightning.layout import Layout
 from dyn_lightning.models.stacked_rnn import StackedRNN
-from dyn_lightning.width import Layout, Width
+from dyn_lightning.width import Width
 
 
 class _Recurrent(DynamicLayer):
     """Shared by GRU and LSTM.
 
-    ``hidden_widths`` has one Width (or None) for each layer; both directions of a layer share it. The noise
+    ``hidden_widths`` has one Width (or None) for each layer; both directions of a layer share it. ``proj_width`` is the
+    size of an LSTM's projection, one for all layers. The noise
     lies on the layer's output, so that the fused kernels stay. Inside the recurrence the boundary unit is
     heard through weights scaled by its feature's amplitude: it has faded by the time that it leaves, instead
     of leaving the others with a jump.
@@ -27,6 +29,7 @@ class _Recurrent(DynamicLayer):
 
     gates: int
     has_cell: bool
+    kernel: str
     num_layers: int
     bidirectional: bool
     batch_first: bool
@@ -37,27 +40,43 @@ class _Recurrent(DynamicLayer):
         *args: Any,
         hidden_widths: tuple[Width | None, ...] | None = None,
         in_width: Size | None = None,
+        proj_width: Width | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.bind(hidden_widths=hidden_widths, in_width=in_width)
+        self.bind(hidden_widths=hidden_widths, in_width=in_width, proj_width=proj_width)
 
     def bind(self, **widths: Any) -> None:
-        me: Any = self
-        if me.proj_size:
-            raise ValueError("an LSTM with a projection (proj_size) has fixed sizes")
+        if widths.get("proj_width") is not None and not self.proj_size:
+            raise ValueError("proj_width is the size of a projection: this layer has none (proj_size=0)")
         hidden = widths.get("hidden_widths")
         if hidden is not None and len(hidden) != self.num_layers:
             raise ValueError(f"{self.num_layers} layers need as many hidden widths, got {len(hidden)}")
         super().bind(**widths)
+        for width in self.hidden_widths:
+            if self.proj_size and width is not None:
+                # torch.nn.LSTM takes no projection that is as wide as the cells that it is made of.
+                width.lam_min = max(width.lam_min, min(1.0, (self.full("proj_size") + 1) / width.full_size))
 
     @property
     def hidden_widths(self) -> tuple[Width | None, ...]:
         return self.__dict__["_refs"].get("hidden_widths") or (None,) * self.num_layers
 
     @property
-    def out_width(self) -> Width | None:
-        return self.hidden_widths[-1]
+    def out_width(self) -> Layout | None:
+        last = self._project if self.proj_size else self.hidden_widths[-1]
+        return None if last is None else Layout(self.directions, last)
+
+    proj_size: int
+
+    @property
+    def _project(self) -> Width | None:
+        layout = self.ref("proj_width")
+        return None if layout is None else layout.simple
+
+    def _answered(self, layer: int) -> Width | None:
+        """The Width of what a layer answers: its projection where it has one, else its hidden size."""
+        return self._project if self.proj_size else self.hidden_widths[layer]
 
     @property
     def directions(self) -> int:
@@ -65,7 +84,9 @@ class _Recurrent(DynamicLayer):
 
     def _names(self, layer: int) -> list[list[str]]:
         """For each direction, the names of a layer's parameters in the order of torch's kernels."""
-        parts = ["weight_ih", "weight_hh"] + (["bias_ih", "bias_hh"] if self.bias else [])
+        parts = (
+            ["weight_ih", "weight_hh"] + ["bias_ih", "bias_hh"] * bool(self.bias) + ["weight_hr"] * bool(self.proj_size)
+        )
         suffixes = ["", "_reverse"][: self.directions]
         return [[f"{part}_l{layer}{suffix}" for part in parts] for suffix in suffixes]
 
@@ -75,17 +96,17 @@ class _Recurrent(DynamicLayer):
         layouts: dict[str, tuple[Layout | None, ...]] = {}
         below = self.in_width
         for layer, width in enumerate(self.hidden_widths):
+            answered = self._answered(layer)
             rows = None if width is None else Layout(self.gates, width)
-            hidden = None if width is None else Layout(width)
+            cells = None if width is None else Layout(width)
+            state = None if answered is None else Layout(answered)
             for names in self._names(layer):
-                dims: tuple[tuple[Layout | None, ...], ...] = (
-                    (rows, below),
-                    (rows, hidden),
-                    (rows,),
-                    (rows,),
-                )
-                layouts.update(zip(names, dims, strict=False))
-            below = None if width is None else Layout(self.directions, width)
+                for name in names:
+                    kind = name.split("_l")[0]
+                    layouts[name] = {
+                        "weight_ih": (rows, below), "weight_hh": (rows, state), "weight_hr": (state, cells),
+                    }.get(kind, (rows,))  # fmt: skip
+            below = None if answered is None else Layout(self.directions, answered)
         return layouts
 
     def plain_sizes(self) -> dict[str, Any]:
@@ -94,10 +115,17 @@ class _Recurrent(DynamicLayer):
     def _hidden(self, layer: int, *, kept_sizes: bool = False) -> int:
         width = self.hidden_widths[layer]
         if width is None:
-            return self.hidden_size
+            return self.full("hidden_size")
         return width.size if kept_sizes else width.current
 
-    hidden_size: int
+    def _state_sizes(self, layer: int) -> list[tuple[Width | None, int, int]]:
+        """For h and, in an LSTM, the cells: the Width, the size in use, and the full size."""
+        cells = (self.hidden_widths[layer], self._hidden(layer), self.full("hidden_size"))
+        if not self.proj_size:
+            return [cells] * (2 if self.has_cell else 1)
+        full = self.full("proj_size")
+        return [(self._project, full if self._project is None else self._project.current, full), cells]
+
     input_size: int
 
     def forward(self, input: Any, hx: Any = None) -> Any:
@@ -129,18 +157,18 @@ class _Recurrent(DynamicLayer):
 
     def _state(self, x: Tensor, hx: Any, layer: int, packed: PackedSequence | None) -> list[Tensor]:
         """Initial state of one layer, (D, B, H) each; a full-size state is cut to the elements in use."""
-        size = self._hidden(layer)
+        sizes = self._state_sizes(layer)
         if hx is None:
             batch = int(packed.batch_sizes[0]) if packed is not None else x.shape[1]
-            return [x.new_zeros(self.directions, batch, size) for _ in range(2 if self.has_cell else 1)]
+            return [x.new_zeros(self.directions, batch, size) for _, size, _ in sizes]
         states = hx if self.has_cell else (hx,)
         rows = slice(layer * self.directions, (layer + 1) * self.directions)
         found = []
-        for state in states:
+        for state, (width, size, full) in zip(states, sizes, strict=True):
             part = state[rows]
             if packed is not None and packed.sorted_indices is not None:
                 part = part[:, packed.sorted_indices]
-            if part.shape[-1] == self.hidden_size and (width := self.hidden_widths[layer]) is not None:
+            if part.shape[-1] == full and width is not None:
                 part = Layout(width).take(part, 2)
             # What this layer answered before comes back with zeros behind it where another layer is wider.
             found.append(part[..., :size].contiguous())
@@ -149,14 +177,16 @@ class _Recurrent(DynamicLayer):
     def _run_layer(
         self, x: Tensor, state: list[Tensor], layer: int, batch_sizes: Tensor | None
     ) -> tuple[Tensor, list[Tensor]]:
-        width = self.hidden_widths[layer]
+        cells, width = self.hidden_widths[layer], self._answered(layer)
         weights = []
         for names in self._names(layer):
             cut = [self.cut(name) for name in names]
             if width is not None and width.noisy:
                 cut[1] = _fade_last(cut[1], width)
+            if self.proj_size and cells is not None and cells.noisy:
+                cut[-1] = _fade_last(cut[-1], cells)
             weights += cut
-        kernel: Any = torch._VF.lstm if self.has_cell else torch._VF.gru  # type: ignore[attr-defined]
+        kernel: Any = getattr(torch._VF, self.kernel)  # type: ignore[attr-defined]
         hx = tuple(state) if self.has_cell else state[0]
         tail = (self.bias, 1, 0.0, self.training, self.bidirectional)
         if batch_sizes is not None:
@@ -164,7 +194,7 @@ class _Recurrent(DynamicLayer):
         else:
             y, *last = kernel(x, hx, weights, *tail, False)
         if width is not None:
-            y = width.noise(y, -1, repeats=self.directions, batch_dim=0 if batch_sizes is not None else 1)
+            y = Layout(self.directions, width).noise(y, -1, batch_dim=0 if batch_sizes is not None else 1)
         return y, last
 
     def to_plain(self) -> nn.Module:
@@ -178,6 +208,10 @@ class _Recurrent(DynamicLayer):
             "device": me.weight_hh_l0.device,
             "dtype": me.weight_hh_l0.dtype,
         }
+        if isinstance(self, nn.RNN):
+            options["nonlinearity"] = me.nonlinearity
+        if self.proj_size:
+            options["proj_size"] = self.full("proj_size") if self._project is None else self._project.size
         n_in = kept(self.in_width, self.input_size)
         rnn: Any = self.plain_class
         plain: nn.Module
@@ -200,10 +234,9 @@ class _Recurrent(DynamicLayer):
 def _fade_last(weight_hh: Tensor, width: Width) -> Tensor:
     """Scale the boundary unit's columns of recurrent weights by its feature's amplitude: (gates · H, H)."""
     keep = width.amplitudes[0].to(weight_hh.dtype)
-    unit = width.boundary_size // width.groups
-    block = weight_hh.unflatten(1, (width.groups, -1))
-    clean, boundary = block.split([block.shape[-1] - unit, unit], dim=-1)
-    return torch.cat([clean, boundary * keep], dim=-1).flatten(1)
+    unit = width.boundary_size
+    clean, boundary = weight_hh.split([weight_hh.shape[1] - unit, unit], dim=1)
+    return torch.cat([clean, boundary * keep], dim=1)
 
 
 def _join(states: list[Tensor]) -> Tensor:
@@ -228,14 +261,28 @@ class GRU(_Recurrent, nn.GRU):
     plain_class = nn.GRU
     gates = 3
     has_cell = False
+    kernel = "gru"
 
 
 class LSTM(_Recurrent, nn.LSTM):
     """torch.nn.LSTM with learned hidden sizes. Shapes as torch.nn.LSTM, H being the current size.
 
-    Initial and final states as for :class:`GRU`, as pairs (h, c). Projections (``proj_size``) are refused.
+    Initial and final states as for :class:`GRU`, as pairs (h, c).
     """
 
     plain_class = nn.LSTM
     gates = 4
     has_cell = True
+    kernel = "lstm"
+
+
+class RNN(_Recurrent, nn.RNN):
+    """torch.nn.RNN with learned hidden sizes. Shapes and states as for :class:`GRU`."""
+
+    plain_class = nn.RNN
+    gates = 1
+    has_cell = False
+
+    @property
+    def kernel(self) -> str:  # type: ignore[override]
+        return f"rnn_{self.nonlinearity}"

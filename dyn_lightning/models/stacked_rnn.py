@@ -12,18 +12,19 @@ from torch import Tensor, nn
 
 
 class StackedRNN(nn.Module):
-    """torch.nn.GRU or LSTM layers whose hidden sizes differ.
+    """torch.nn.GRU, LSTM or RNN layers whose hidden sizes differ.
 
-    Called and answering like a multi-layer torch.nn.GRU or LSTM: ``output, state = rnn(input, state)``. Final
+    Called and answering like a multi-layer torch.nn.GRU, LSTM or RNN: ``output, state = rnn(input, state)``. Final
     states are joined as (layers · directions, batch, widest), zeros behind the narrower layers; initial
     states come in the same form.
 
     Args:
-        kind: "GRU" or "LSTM".
+        kind: "GRU", "LSTM" or "RNN".
         input_size: features of the input.
         hidden_sizes: hidden size of each layer, first to last.
         dropout: probability between layers, in training.
-        options: ``bias``, ``batch_first``, ``bidirectional``, ``device``, ``dtype``, as torch.nn has them.
+        options: ``bias``, ``batch_first``, ``bidirectional``, ``nonlinearity``, ``proj_size``, ``device``, ``dtype``,
+            as torch.nn has them.
 
     Raises:
         ValueError: for another ``kind``.
@@ -33,20 +34,21 @@ class StackedRNN(nn.Module):
         self, kind: str, input_size: int, hidden_sizes: Sequence[int], *, dropout: float = 0.0, **options: Any
     ) -> None:
         super().__init__()
-        if kind not in ("GRU", "LSTM"):
-            raise ValueError(f"kind must be GRU or LSTM, got {kind}")
+        kinds: dict[str, Any] = {"GRU": nn.GRU, "LSTM": nn.LSTM, "RNN": nn.RNN}
+        if kind not in kinds:
+            raise ValueError(f"kind must be GRU, LSTM or RNN, got {kind}")
         self.kind = kind
         self.dropout = dropout
         self.input_size = input_size
         self.hidden_sizes = tuple(hidden_sizes)
         self.bidirectional = bool(options.get("bidirectional", False))
         self.batch_first = bool(options.get("batch_first", False))
+        self.proj_size = int(options.get("proj_size", 0))
         self.directions = 2 if self.bidirectional else 1
-        rnn = nn.GRU if kind == "GRU" else nn.LSTM
         layers = []
         for size in hidden_sizes:
-            layers.append(rnn(input_size, size, **options))
-            input_size = size * self.directions
+            layers.append(kinds[kind](input_size, size, **options))
+            input_size = (self.proj_size or size) * self.directions
         self.layers = nn.ModuleList(layers)
 
     def forward(self, input: Any, hx: Any = None) -> Any:
@@ -56,22 +58,23 @@ class StackedRNN(nn.Module):
             if hx is None:
                 state = None
             elif self.kind == "LSTM":
-                state = tuple(s[rows][..., :size].contiguous() for s in hx)
+                sizes = (self.proj_size or size, size)
+                state = tuple(s[rows][..., :n].contiguous() for s, n in zip(hx, sizes, strict=True))
             else:
                 state = hx[rows][..., :size].contiguous()
             x, final = layer(x, state)
             finals.append(final if self.kind == "LSTM" else (final,))
             if self.dropout and i + 1 < len(self.layers):
                 x = _dropout(x, self.dropout, self.training)
-        widest = max(self.hidden_sizes)
-        joined = tuple(_join([f[j] for f in finals], widest) for j in range(len(finals[0])))
+        joined = tuple(_join([f[j] for f in finals]) for j in range(len(finals[0])))
         return x, (joined if self.kind == "LSTM" else joined[0])
 
     def extra_repr(self) -> str:
         return f"{self.kind}, {self.input_size}, hidden_sizes={self.hidden_sizes}"
 
 
-def _join(states: list[Tensor], widest: int) -> Tensor:
+def _join(states: list[Tensor]) -> Tensor:
+    widest = max(s.shape[-1] for s in states)
     return torch.cat([nn.functional.pad(s, (0, widest - s.shape[-1])) for s in states])
 
 

@@ -30,9 +30,9 @@ from torch import Tensor, nn
 
 from dyn_lightning.artifact import save_artifact
 from dyn_lightning.inference import predict_files
+from dyn_lightning.latency import median_latencies_s
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.models.stacked_rnn import StackedRNN
-from experiments.benchmarks.step import median_s
 
 SAMPLE_RATE = 16000
 CHANNELS, HIDDEN_SIZES = 67, (45, 40)  # 6.25 % of the learnable FLOPs with 80 bands
@@ -62,7 +62,7 @@ def speed(repeats: int, minute_s: float = 60.0) -> None:
             calls[f"{name}, front end alone"] = partial(_call, front_end(network), audio)
             if find_spec("onnxruntime") and find_spec("onnxscript"):
                 calls[f"{name}, ONNX Runtime"] = onnx_call(network, audio)
-        return {name: 1e3 * duration_s for name, duration_s in median_s(calls, repeats).items()}
+        return {name: 1e3 * duration_s for name, duration_s in median_latencies_s(calls, repeats, warmup=1).items()}
 
     minute_ms = medians_ms(torch.randn(1, round(minute_s * SAMPLE_RATE)) / 10, max(5, repeats // 10))
     latency_ms = medians_ms(torch.randn(1, SAMPLE_RATE) / 10, repeats)
@@ -138,12 +138,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=100, help="calls on one second of audio")
     parser.add_argument("--hours", type=float, default=1.0, help="length of the long file; 0 leaves it out")
     parser.add_argument("--rate", type=int, default=44100, help="sampling rate of the long file in Hz")
+    parser.add_argument("--quick", action="store_true", help="two repeats, short audio, no file: does it run?")
     parser.add_argument("--predict", nargs=3, metavar=("ARTIFACT", "AUDIO", "OUT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     if arguments.predict:
         predict_one(*arguments.predict)
+        return
+    if arguments.quick:
+        speed(2, minute_s=2.0)
         return
     speed(arguments.repeats)
     if arguments.hours > 0:

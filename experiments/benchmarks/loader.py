@@ -58,7 +58,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10, help="training steps to time")
     parser.add_argument("--threads", type=int, default=1, help="torch threads, of loader and training alike")
     parser.add_argument("--device", default="cpu", help="where the training step runs")
+    parser.add_argument("--quick", action="store_true", help="few items and steps: does it run at all?")
     options = parser.parse_args()
+    if options.quick:
+        options.workers, options.items, options.epochs, options.steps = [0], 64, 1, 1
     torch.set_num_threads(options.threads)
 
     def data(num_workers: int) -> VADDataModule:

@@ -128,13 +128,20 @@ def figure(records: list[Record], path: Path) -> None:
 
 
 def studies(records: list[Record]) -> dict[str, list[Record]]:
-    """Runs that may be compared, by what they have in common: data and steps. Those with most seeds come first."""
+    """Runs that may be compared, by what they have in common: data and steps. Most seeds first, then most steps."""
     found: dict[str, list[Record]] = {}
+    length: dict[str, int] = {}
     for record in records:
         config = record["config"]
         steps = config["epochs"] * (config["items_per_epoch"] // config["batch_size"])
-        found.setdefault(f"{steps} steps of {config['batch_size']}; {record['dataset']}", []).append(record)
-    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+        title = f"{steps} steps of {config['batch_size']}; {record['dataset']}"
+        length[title] = steps
+        found.setdefault(title, []).append(record)
+
+    def rank(item: tuple[str, list[Record]]) -> tuple[int, int]:
+        return -len({record["seed"] for record in item[1]}), -length[item[0]]
+
+    return dict(sorted(found.items(), key=rank))
 
 
 def write_tables(results: str | os.PathLike[str], folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ from torch import nn
 
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.consolidate import consolidate
-from dyn_lightning.dynamize import DynamicNetwork, dynamize, run_in_eval
-from dyn_lightning.graph import read_graph, tensors_in
+from dyn_lightning.dynamize import dynamize
+from dyn_lightning.graph import axis_size, read_graph, tensors_in
+from dyn_lightning.network import DynamicNetwork, run_in_eval
 
 
 class _Net(nn.Module):
@@ -94,20 +96,15 @@ def _check(backbone: nn.Module, example: Any, expected: set[str] | None = None, 
 
 def _full_cost(small: nn.Module, example: Any, options: dict[str, Any]) -> float:
     """FLOPs of a plain network as its own trace counts them, with every size a plain number."""
-    from dyn_lightning.graph import Op, axis_size
 
     def sizes(axes: Any) -> Any:
         return tuple((axis_size(axis),) for axis in axes)
 
+    def sizes_of(tensors: Any) -> Any:
+        return tuple(map(sizes, tensors))
+
     ops = [
-        Op(
-            o.name,
-            o.kind,
-            o.module,
-            tuple(map(sizes, o.inputs)),
-            tuple(map(sizes, o.outputs)),
-            sizes(o.hidden),
-        )
+        replace(o, inputs=sizes_of(o.inputs), outputs=sizes_of(o.outputs), hidden=sizes(o.hidden), shared=())
         for o in read_graph(small, example).ops
     ]
     return Complexity(ops, {}, options.get("duration_s")).flops_at({})

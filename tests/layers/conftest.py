@@ -45,14 +45,13 @@ class Contract:
         full_sizes: list[int],
         inputs: Callable[..., tuple[Any, ...]],
         *,
-        groups: int = 1,
         resampled: bool = False,
     ) -> None:
         torch.manual_seed(0)
         for parameter in plain.parameters():
             nn.init.normal_(parameter, std=0.5)
         self.plain, self.inputs = plain, inputs
-        self.widths = [Width(n, groups=groups, resampled=resampled) for n in full_sizes]
+        self.widths = [Width(n, resampled=resampled) for n in full_sizes]
         self.layer: Any = DYNAMIC_LAYERS[type(plain)].from_plain(copy.deepcopy(plain), **refs(*self.widths))
 
     def call(self, layer: nn.Module, seed: int = 0) -> Any:
@@ -119,8 +118,7 @@ class Contract:
         out = tensors(self.call(self.layer))
         assert all(torch.isfinite(t).all() for t in out)
         for i, width in enumerate(self.widths):
-            produced = width in (self.layer.out_width, *getattr(self.layer, "hidden_widths", ()))
-            if not produced:
+            if width not in self.layer.makes():
                 continue
             width.theta.grad = None
             sum(t.square().sum() for t in tensors(self.call(self.layer))).backward()

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from dyn_lightning.layers import DYNAMIC_LAYERS, Conv1d, Linear
-from dyn_lightning.layers.base import used_mask
-from dyn_lightning.width import Layout, Width
+from dyn_lightning.layers.base import used_positions
+from dyn_lightning.layout import Layout
+from dyn_lightning.width import Width
 
 
 def test_every_dynamic_layer_is_its_plain_one() -> None:
@@ -48,7 +49,7 @@ def test_deepcopy_takes_the_widths_along() -> None:
     width = Width(8)
     pair = nn.ModuleList([Linear(4, 8, out_width=width), Linear(8, 2, in_width=width)])
     twin = copy.deepcopy(pair)
-    twin[0].out_width.freeze(3)
+    twin[0].out_width.simple.freeze(3)
     assert twin[1](twin[0](torch.randn(2, 4))).shape == (2, 2)
     assert width.size == 8
 
@@ -77,25 +78,25 @@ def test_to_plain_keeps_hooks_mode_and_frozen_parameters() -> None:
     assert layer.weight.abs().sum() > 0
 
 
-def test_used_mask() -> None:
+def test_used_positions() -> None:
     width = Width(8)
     layer = Conv1d(8, 4, 3, in_width=width)
-    assert used_mask(layer, "weight") is None
+    assert used_positions(layer.weight.shape, layer.layouts()["weight"]) is None
     width.freeze(3)
-    mask = used_mask(layer, "weight")
+    mask = used_positions(layer.weight.shape, layer.layouts()["weight"])
     assert mask is not None
     assert [m.tolist() for m in mask] == [[0, 1, 2, 3], [0, 1, 2], [0, 1, 2]]
-    assert used_mask(layer, "bias") is None
+    assert used_positions(layer.bias.shape, layer.layouts()["bias"]) is None
 
 
-def test_used_mask_is_the_whole_where_elements_are_interpolated() -> None:
+def test_used_positions_are_all_where_elements_are_interpolated() -> None:
     width = Width(8, resampled=True)
     layer = Conv1d(8, 4, 3, in_width=width)
     width.freeze(3)
-    assert used_mask(layer, "weight") is None
+    assert used_positions(layer.weight.shape, layer.layouts()["weight"]) is None
     out = Width(4)
     both = Conv1d(8, 4, 3, in_width=width, out_width=out)
     out.freeze(2)
-    mask = used_mask(both, "weight")
+    mask = used_positions(both.weight.shape, both.layouts()["weight"])
     assert mask is not None
     assert [m.tolist() for m in mask] == [[0, 1], list(range(8)), [0, 1, 2]]

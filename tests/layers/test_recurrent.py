@@ -7,9 +7,10 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from dyn_lightning.layers import GRU, LSTM, Linear
+from dyn_lightning.layers import GRU, LSTM, RNN, Linear
+from dyn_lightning.layout import Layout
 from dyn_lightning.models.stacked_rnn import StackedRNN
-from dyn_lightning.width import Layout, Width
+from dyn_lightning.width import Width
 
 KINDS = [nn.GRU, nn.LSTM]
 
@@ -220,8 +221,10 @@ def test_output_feeds_a_reader_of_both_directions() -> None:
 def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="2 layers need as many"):
         GRU(4, 8, 2, hidden_widths=(Width(8),))
-    with pytest.raises(ValueError, match="projection"):
-        LSTM(4, 8, proj_size=3, hidden_widths=(Width(8),))
+    with pytest.raises(ValueError, match="this layer has none"):
+        LSTM(4, 8, proj_width=Width(3))
+    with pytest.raises(ValueError, match="its width 4"):
+        LSTM(4, 8, proj_size=3, proj_width=Width(4))
     with pytest.raises(ValueError, match="its width 27"):
         GRU(4, 8, hidden_widths=(Width(9),))
 
@@ -236,3 +239,47 @@ def test_deepcopy_keeps_kernels_and_parameters_together() -> None:
     x = torch.randn(3, 2, 4)
     torch.testing.assert_close(twin(x)[0], twin(torch.zeros_like(x))[0])
     assert not torch.equal(layer(x)[0], twin(x)[0])
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_projections(contract, layers: int, bidirectional: bool) -> None:
+    plain = nn.LSTM(6, 16, layers, proj_size=4, bidirectional=bidirectional, bias=layers == 1)
+    contract(
+        plain,
+        lambda a, p, *h: {"in_width": a, "proj_width": p, "hidden_widths": h},
+        [6, 4, *[16] * layers],
+        lambda a, p, *h: (torch.randn(5, 3, a),),
+    ).check()
+    contract(plain, lambda p: {"proj_width": p}, [4], lambda p: (torch.randn(5, 3, 6),)).check()
+    contract(
+        plain,
+        lambda *h: {"hidden_widths": h},
+        [16] * layers,
+        lambda *h: (torch.randn(5, 3, 6),),
+    ).check()
+
+
+def test_cells_stay_more_than_their_projections_features() -> None:
+    """torch.nn.LSTM cannot be made otherwise."""
+    cells = Width(16, lam_min=0.1)
+    LSTM(6, 16, proj_size=4, hidden_widths=(cells,))
+    assert cells.lam_min == 5 / 16
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+def test_plain_recurrence(contract, nonlinearity: str) -> None:
+    for layers, bidirectional in ((1, True), (2, False)):
+        contract(
+            nn.RNN(6, 8, layers, nonlinearity=nonlinearity, bidirectional=bidirectional),
+            lambda a, *h: {"in_width": a, "hidden_widths": h},
+            [6, *[8] * layers],
+            lambda a, *h: (torch.randn(5, 3, a),),
+        ).check()
+    a, b = Width(8), Width(8)
+    layer = RNN(6, 8, 2, nonlinearity=nonlinearity, hidden_widths=(a, b))
+    a.freeze(3)
+    small = layer.to_plain()
+    assert isinstance(small, StackedRNN)
+    x = torch.randn(5, 3, 6)
+    torch.testing.assert_close(small(x), layer(x))

@@ -19,7 +19,7 @@ def _same_as_torch(kind: str, **options: Any) -> tuple[StackedRNN, nn.RNNBase]:
     return stack, plain
 
 
-@pytest.mark.parametrize("kind", ["GRU", "LSTM"])
+@pytest.mark.parametrize("kind", ["GRU", "LSTM", "RNN"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_equal_sizes_compute_what_torch_computes(kind: str, bidirectional: bool, batch_first: bool) -> None:
@@ -35,7 +35,7 @@ def test_equal_sizes_compute_what_torch_computes(kind: str, bidirectional: bool,
     torch.testing.assert_close(stack(unbatched), plain(unbatched))
 
 
-@pytest.mark.parametrize("kind", ["GRU", "LSTM"])
+@pytest.mark.parametrize("kind", ["GRU", "LSTM", "RNN"])
 def test_packed(kind: str) -> None:
     stack, plain = _same_as_torch(kind, bidirectional=True)
     packed = pack_padded_sequence(torch.randn(7, 3, 5), torch.tensor([4, 7, 2]), enforce_sorted=False)
@@ -76,5 +76,21 @@ def test_state_dict_round_trip_and_description() -> None:
 
 
 def test_unknown_kind() -> None:
-    with pytest.raises(ValueError, match="GRU or LSTM"):
-        StackedRNN("RNN", 5, [4])
+    with pytest.raises(ValueError, match="GRU, LSTM or RNN, got CNN"):
+        StackedRNN("CNN", 5, [4])
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_projections(bidirectional: bool) -> None:
+    stack, plain = _same_as_torch("LSTM", proj_size=4, bidirectional=bidirectional)
+    rows = 6 if bidirectional else 3
+    x, state = torch.randn(4, 7, 5), (torch.randn(rows, 7, 4), torch.randn(rows, 7, 6))
+    for given in (None, state):
+        torch.testing.assert_close(stack(x, given), plain(x, given))
+
+
+def test_relu_recurrence() -> None:
+    stack, plain = _same_as_torch("RNN", nonlinearity="relu")
+    x = torch.randn(4, 7, 5)
+    torch.testing.assert_close(stack(x), plain(x))

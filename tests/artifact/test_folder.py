@@ -8,30 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from dyn_lightning.artifact import ArtifactError, build_layer, describe_layer, load_artifact, save_artifact
+from dyn_lightning.artifact import ArtifactError, Program, load_artifact, save_artifact
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.dynamize import dynamize
-from dyn_lightning.features.spectral import MelFilterBank
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.models.stacked_rnn import StackedRNN
-
-LAYERS = [
-    nn.Linear(3, 4, bias=False),
-    nn.Conv1d(4, 6, 3, stride=2, padding="valid", dilation=2, groups=2),
-    nn.Conv2d(2, 3, (3, 1), padding=(1, 0), padding_mode="reflect", bias=False),
-    nn.ConvTranspose1d(2, 3, 4, stride=2, output_padding=1),
-    nn.ConvTranspose2d(2, 3, 4, bias=False),
-    nn.BatchNorm1d(3, momentum=None),
-    nn.BatchNorm2d(3, affine=False),
-    nn.LayerNorm((3, 4), bias=False),
-    nn.LayerNorm(5, eps=1e-3, elementwise_affine=False),
-    nn.GroupNorm(2, 4),
-    nn.PReLU(3),
-    nn.GRU(3, 4, 2, batch_first=True, bidirectional=True),
-    nn.LSTM(3, 4, bias=False, proj_size=2),
-    StackedRNN("LSTM", 3, (4, 2), batch_first=True, bias=False),
-    MelFilterBank(257, 20, 8000, 100.0),
-]
 
 
 class Foreign(nn.Module):
@@ -64,24 +45,6 @@ def folder(tmp_path):
     return tmp_path / "vad"
 
 
-@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
-def test_layer_is_rebuilt_from_json(layer):
-    again = build_layer(json.loads(json.dumps(describe_layer(layer))))
-    assert type(again) is type(layer)
-    assert repr(again) == repr(layer)
-    again.load_state_dict(layer.state_dict())
-    assert describe_layer(again) == describe_layer(layer)
-
-
-def test_other_layers_are_not_described():
-    with pytest.raises(ArtifactError, match="Bilinear"):
-        describe_layer(nn.Bilinear(2, 2, 2))
-    with pytest.raises(ArtifactError, match=r"unknown layer kind 'os\.system'"):
-        build_layer({"kind": "os.system", "options": {"command": "true"}})
-    with pytest.raises(ArtifactError, match="Linear of the options"):
-        build_layer({"kind": "Linear", "options": {"in_features": 2}})
-
-
 def test_consolidated_network_comes_back(tmp_path):
     plain, small = small_vad(hop_length=128)
     assert isinstance(small.gru, StackedRNN)
@@ -89,7 +52,8 @@ def test_consolidated_network_comes_back(tmp_path):
     metadata = {"threshold": 0.25, "labels": ["speech"], "sample_rate": 16000}
     save_artifact(small, tmp_path / "a", report={"sizes": {"conv": (5, 12)}}, metadata=metadata)
     assert sorted(os.listdir(tmp_path)) == ["a"]
-    assert sorted(os.listdir(tmp_path / "a")) == ["architecture.json", "model.safetensors", "report.json"]
+    assert sorted(os.listdir(tmp_path / "a")) == ["README.md", "architecture.json", "model.safetensors", "report.json"]
+    assert {p.stat().st_mode & 0o777 for p in (tmp_path / "a").iterdir()} == {0o644}
     loaded, found = load_artifact(tmp_path / "a")
     audio = torch.randn(2, 9000)
     assert not loaded.training
@@ -135,6 +99,128 @@ def test_foreign_class_is_not_imported_unless_trusted(tmp_path, monkeypatch):
     assert_same(loaded, small, x)
     with pytest.raises(ArtifactError, match="n_features"):
         load_artifact(tmp_path / "a", backbone=Foreign(4))
+
+
+def test_foreign_network_loads_from_its_calls_without_its_class(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    small, x = Foreign(3).eval(), torch.randn(2, 3)
+    save_artifact(
+        small,
+        tmp_path / "a",
+        metadata={},
+        backbone={"class_path": "x.Foreign", "init_args": {"size": 3}},
+        example_input=x,
+    )
+    monkeypatch.setattr("importlib.import_module", lambda name: pytest.fail(f"{name} was imported"))
+    loaded, metadata = load_artifact(tmp_path / "a")
+    assert type(loaded) is Program
+    assert not loaded.training
+    assert metadata["program"] == "yes"
+    y = torch.randn(5, 3)
+    torch.testing.assert_close(loaded(y), small(y), rtol=0, atol=0)
+    monkeypatch.undo()
+    # A class that is trusted, but not there, is no obstacle; an own class is preferred to its calls.
+    assert type(load_artifact(tmp_path / "a", trusted=True)[0]) is Program
+    save_artifact(small_vad()[1], tmp_path / "b", metadata={}, example_input=torch.randn(2, 9000))
+    assert type(load_artifact(tmp_path / "b")[0]) is CRNNVAD
+
+
+def test_weights_that_do_not_fit_the_calls_are_named(tmp_path):
+    save_artifact(
+        Foreign(3),
+        tmp_path / "a",
+        metadata={},
+        backbone={"class_path": "x.F", "init_args": {"size": 3}},
+        example_input=torch.randn(2, 3),
+    )
+    save_artifact(Foreign(4), tmp_path / "b", metadata={}, backbone={"class_path": "x.F", "init_args": {"size": 4}})
+    (tmp_path / "b" / "model.safetensors").replace(tmp_path / "a" / "model.safetensors")
+    with pytest.raises(
+        ArtifactError, match=r"model\.safetensors: does not fit program\.json .*expected \(3,.*found \(4,"
+    ):
+        load_artifact(tmp_path / "a")
+    (tmp_path / "a" / "program.json").write_text("{")
+    with pytest.raises(ArtifactError, match=r"program\.json"):
+        load_artifact(tmp_path / "a")
+
+
+class Chatty(Foreign):
+    """Cannot be traced: what it does hangs on the data."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) if x.sum() > 0 else x
+
+
+def test_what_cannot_be_traced_is_saved_all_the_same(tmp_path):
+    entry = {"class_path": "x.Chatty", "init_args": {"size": 3}}
+    save_artifact(Chatty(3), tmp_path / "a", metadata={}, backbone=entry, example_input=torch.ones(2, 3))
+    assert "program.json" not in os.listdir(tmp_path / "a")
+    assert (
+        "Chatty cannot be traced"
+        in json.loads((tmp_path / "a" / "architecture.json").read_text())["metadata"]["program"]
+    )
+    load_artifact(tmp_path / "a", backbone=Chatty(3))
+    with pytest.raises(ArtifactError, match="Pass backbone="):
+        load_artifact(tmp_path / "a")
+
+
+def test_exports_lie_beside_the_weights(tmp_path):
+    small, x = Foreign(3).eval(), torch.randn(2, 3)
+    save_artifact(
+        small, tmp_path / "a", metadata={}, example_input=x, exports=["onnx", "pt2", "int8"], metrics={"eer": 0.125}
+    )
+    assert {"model.onnx", "model.pt2", "model.int8.safetensors"} < set(os.listdir(tmp_path / "a"))
+    assert json.loads((tmp_path / "a" / "report.json").read_text())["metrics"] == {"eer": 0.125}
+    again = torch.export.load(tmp_path / "a" / "model.pt2").module()
+    torch.testing.assert_close(again(torch.ones(7, 3)), small(torch.ones(7, 3)))
+    (tmp_path / "a" / "model.safetensors").unlink()
+    int8, _ = load_artifact(tmp_path / "a", int8=True, backbone=Foreign(3))
+    assert 0 < (int8(x) - small(x)).abs().max() < 0.1
+    with pytest.raises(ArtifactError, match="tflite is unknown"):
+        save_artifact(small, tmp_path / "a", metadata={}, exports=["tflite"])
+    with pytest.raises(ArtifactError, match="without example_input"):
+        save_artifact(small, tmp_path / "a", metadata={}, exports=["onnx"])
+
+
+class Heads(nn.Module):
+    """Sizes in attributes and in a parameter of its own, beside those of its layers."""
+
+    def __init__(self, heads: int = 4, pad: int = 3) -> None:
+        super().__init__()
+        self.n_heads, self.shape = heads, (heads, 2)
+        self.scale = nn.Parameter(torch.ones(heads))
+        self.project = nn.Linear(3, 2 * heads)
+        self.register_buffer("step", torch.arange(pad), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.project(x).reshape(len(x), *self.shape) * self.scale[:, None]
+        return y.sum(1) / self.n_heads
+
+
+def test_sizes_outside_of_layers_come_back(tmp_path):
+    torch.manual_seed(0)
+    small = Heads()
+    small.n_heads, small.shape, small.project = 3, (3, 2), nn.Linear(3, 6)
+    small.scale = nn.Parameter(torch.randn(3))
+    entry = {"class_path": "x.Heads", "init_args": {}}
+    save_artifact(small.eval(), tmp_path / "a", metadata={}, backbone=entry)
+    loaded, _ = load_artifact(tmp_path / "a", backbone=Heads())
+    assert (loaded.n_heads, loaded.shape) == (3, (3, 2))
+    assert_same(loaded, small, torch.randn(2, 3))
+    with pytest.raises(ArtifactError, match=r"n_heads.*Give the arguments"):
+        load_artifact(tmp_path / "a", backbone=Heads(5))
+    edit(tmp_path / "a", lambda d: d["modules"][""]["sizes"].update(n_heads=9))
+    with pytest.raises(ArtifactError, match="n_heads cannot become 9: it is 4"):
+        load_artifact(tmp_path / "a", backbone=Heads())
+
+
+def test_constants_that_the_class_does_not_make_are_noticed(tmp_path):
+    small = Heads(pad=2)
+    entry = {"class_path": "x.Heads", "init_args": {}}
+    with pytest.raises(ArtifactError, match="buffer step is not saved"):
+        save_artifact(small, tmp_path / "a", metadata={}, backbone=entry)
+    save_artifact(small, tmp_path / "a", metadata={}, backbone=entry, example_input=torch.randn(2, 3))
+    assert type(load_artifact(tmp_path / "a", trusted=True)[0]) is Program
 
 
 def test_own_class_that_is_no_network_is_refused(folder):
@@ -193,6 +279,10 @@ def test_other_folders_are_left_alone(tmp_path):
     with pytest.raises(ArtifactError, match=r"other files \(thesis\.tex\)"):
         save_artifact(small_vad()[1], tmp_path, metadata={})
     assert (tmp_path / "thesis.tex").exists()
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "repository" / "README.md").write_text("not an artifact's")
+    with pytest.raises(ArtifactError, match=r"other files \(README\.md\)"):
+        save_artifact(small_vad()[1], tmp_path / "repository", metadata={})
 
 
 def assert_same(loaded, small, x):

@@ -1,0 +1,7 @@
+"""A consolidated network on disk: weights as safetensors, all else as JSON. Nothing is pickled, nothing evaluated."""
+
+from dyn_lightning.artifact.folder import load_artifact, save_artifact
+from dyn_lightning.artifact.kinds import ArtifactError, build_layer, describe_layer
+from dyn_lightning.artifact.program import Program
+
+__all__ = ["ArtifactError", "Program", "build_layer", "describe_layer", "load_artifact", "save_artifact"]

@@ -1,0 +1,305 @@
+"""The artifact's folder: written as a whole or not at all, and read back without unpickling."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+import dyn_lightning
+from dyn_lightning.artifact.architecture import (
+    can_instantiate,
+    check_constants,
+    check_state,
+    describe,
+    guess_backbone,
+    instantiate,
+    learned_sizes,
+    rebuild,
+    walk,
+)
+from dyn_lightning.artifact.kinds import ArtifactError
+from dyn_lightning.artifact.program import Program, describe_program
+from dyn_lightning.export import ExportError, export_onnx, save_program
+from dyn_lightning.model_card import model_card
+from dyn_lightning.quantize import QuantizationError, from_int8_state, int8_state, quantize
+
+FORMAT_VERSION = 1
+WEIGHTS, ARCHITECTURE, REPORT, CARD = "model.safetensors", "architecture.json", "report.json", "README.md"
+PROGRAM, CONSTANTS, CONFIG = "program.json", "program.safetensors", "config.json"
+FILES = {WEIGHTS, ARCHITECTURE, REPORT, CARD, PROGRAM, CONSTANTS, CONFIG}
+INT8 = "model.int8.safetensors"
+EXPORTS = ("onnx", "pt2", "int8")
+BESIDE = (".onnx", ".pt2", INT8)  # may lie beside them, and are replaced with them
+# Taken from the network where the metadata lacks them.
+FRAME_KEYS = ("sample_rate", "n_fft", "hop_length", "first_frame_centre_s")
+
+
+def save_artifact(
+    small: nn.Module,
+    folder: str | os.PathLike[str],
+    *,
+    report: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any],
+    backbone: Mapping[str, Any] | None = None,
+    example_input: Any = None,
+    metrics: Mapping[str, float] | None = None,
+    exports: Sequence[str] = (),
+) -> Path:
+    """Write a network into a folder: ``model.safetensors``, ``architecture.json``, ``report.json``, ``README.md``.
+
+    The folder appears complete or not at all: it is written beside its place and moved there at the end. An
+    artifact that stands there is replaced. With an example input the network's calls are written as well
+    (``program.json``, where torch.export can trace it), so that it loads without its class.
+
+    Args:
+        small: the plain network (what ``consolidate`` gave).
+        folder: where to.
+        report: what consolidation reported, as JSON values (``Report.as_dict()``).
+        metadata: what inference needs, as JSON values: ``sample_rate``, ``n_fft``, ``hop_length``,
+            ``first_frame_centre_s`` (taken from the network's attributes where absent), ``threshold``,
+            ``threshold_on`` ("logit" or "probability"), ``labels``, ``min_speech_s``, ``min_silence_s``.
+            ``versions`` is added, and ``program``: "yes", or why there is none.
+        backbone: ``{"class_path": …, "init_args": {…}}`` from which the full-size network was made. None: the
+            class of ``small`` and those arguments that it keeps as attributes, if this gives the network
+            back; if not, :func:`load_artifact` takes the program, or has to be given the backbone.
+        example_input: a tensor, a tuple (positional arguments) or a dict (keyword arguments).
+        metrics: name → value, for the report and the model card.
+        exports: "onnx" for ``model.onnx`` and "pt2" for ``model.pt2``, which need ``example_input``; "int8" for
+            ``model.int8.safetensors``.
+
+    Raises:
+        ArtifactError: if neither ``backbone`` nor its calls give the network back, a value is not JSON, or the folder
+            has other files in it.
+        ExportError, QuantizationError: if one of ``exports`` cannot be made.
+    """
+    folder = Path(folder)
+    _check_replaceable(folder)
+    if unknown := set(exports) - set(EXPORTS):
+        raise ArtifactError(f"exports: {', '.join(sorted(unknown))} is unknown, use {' or '.join(EXPORTS)}")
+    if set(exports) - {"int8"} and example_input is None:
+        raise ArtifactError(f"exports: {', '.join(exports)} cannot be made without example_input")
+    program: tuple[dict[str, Any], dict[str, Tensor]] | None = None
+    reason = "no example input was given"
+    if example_input is not None:
+        try:
+            program, reason = describe_program(small, example_input), "yes"
+        except (ArtifactError, ExportError) as error:
+            reason = str(error)
+    document = _document(small, {**_with_defaults(small, metadata), "program": reason}, backbone, folder)
+    results = {**(report or {}), **({"metrics": dict(metrics)} if metrics else {})}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        temporary.chmod(0o755)
+        save_tensors(small.state_dict(), temporary / WEIGHTS)
+        (temporary / ARCHITECTURE).write_text(_json(document))
+        (temporary / REPORT).write_text(_json(results))
+        if program is not None:
+            (temporary / PROGRAM).write_text(_json(program[0]))
+            save_tensors(program[1], temporary / CONSTANTS)
+        if "onnx" in exports:
+            export_onnx(small, example_input, temporary / "model.onnx")
+        if "pt2" in exports:
+            save_program(small, example_input, temporary / "model.pt2")
+        if "int8" in exports:
+            save_tensors(int8_state(quantize(small)), temporary / INT8)
+        (temporary / CARD).write_text(model_card(small, document, results, sorted(p.name for p in temporary.iterdir())))
+        _replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def load_artifact(
+    folder: str | os.PathLike[str],
+    *,
+    backbone: nn.Module | None = None,
+    trusted: bool = False,
+    device: str | torch.device = "cpu",
+    int8: bool = False,
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of an artifact, in evaluation mode, and its metadata.
+
+    A class named by a file is imported only if it belongs to this package, or the file is trusted. Where it is not,
+    or cannot be made, the network comes back as a :class:`Program`, if the artifact has one.
+
+    Args:
+        folder: what :func:`save_artifact` wrote.
+        backbone: a fresh full-size instance of the network's class, where that is of another package; it is
+            altered.
+        trusted: import the class that the file names, whatever it is. This runs code of the author's choice.
+        device: where the network is put.
+        int8: load ``model.int8.safetensors`` instead of the float weights, which may be missing then; for the CPU.
+
+    Raises:
+        ArtifactError: if a file is missing, damaged, of another format version, or does not fit the network.
+    """
+    folder = Path(folder)
+    document = read_architecture(folder / ARCHITECTURE)
+    if int8:
+        try:
+            network = from_int8_state(make_network(folder, backbone, trusted)[0], load_tensors(folder / INT8))
+        except QuantizationError as error:
+            raise ArtifactError(f"{folder / INT8}: {error}. Copy the artifact again.") from error
+        return network, document["metadata"]
+    state = load_tensors(folder / WEIGHTS)
+    if (folder / PROGRAM).is_file() and backbone is None and not can_instantiate(document["backbone"], trusted):
+        return _load_program(folder, state).to(device).eval(), document["metadata"]
+    network, _ = make_network(folder, backbone, trusted)
+    try:
+        check_state(network, state)
+    except ArtifactError as error:
+        raise ArtifactError(
+            f"{folder / WEIGHTS}: does not fit {ARCHITECTURE} ({error}). Copy both from the same artifact."
+        ) from error
+    network.load_state_dict(state, assign=True)
+    return network.to(device).eval(), document["metadata"]
+
+
+def make_network(
+    folder: Path, backbone: nn.Module | None = None, trusted: bool = False
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of an artifact's class with the layers of its sizes and fresh weights; and ``architecture.json``.
+
+    Raises:
+        ArtifactError: as :func:`load_artifact`.
+    """
+    document = read_architecture(folder / ARCHITECTURE)
+    try:
+        network = backbone if backbone is not None else instantiate(document["backbone"], trusted)
+        rebuild(network, document["modules"])
+    except ArtifactError as error:
+        raise ArtifactError(f"{folder / ARCHITECTURE}: {error}") from error
+    return network, document
+
+
+def _load_program(folder: Path, state: dict[str, Tensor]) -> Program:
+    try:
+        network = Program(json.loads((folder / PROGRAM).read_text()))
+    except ValueError as error:  # ArtifactError among them
+        raise ArtifactError(f"{folder / PROGRAM}: {error}") from error
+    try:
+        network.load({**state, **load_tensors(folder / CONSTANTS)})
+    except ArtifactError as error:
+        raise ArtifactError(
+            f"{folder / WEIGHTS}: does not fit {PROGRAM} ({error}). Copy both from the same artifact."
+        ) from error
+    return network
+
+
+def _document(
+    small: nn.Module, metadata: Mapping[str, Any], backbone: Mapping[str, Any] | None, folder: Path
+) -> dict[str, Any]:
+    """What ``architecture.json`` holds."""
+    document: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "backbone": None,
+        "modules": {name: describe(module) for name, module in walk(small)},
+        "metadata": metadata,
+    }
+    cls = type(small)
+    given = dict(backbone or guess_backbone(small))
+    try:
+        skeleton = cls(**given.get("init_args", {}))
+        plain = dict(walk(skeleton))
+        for name, learned in learned_sizes(skeleton, small).items():
+            document["modules"][name] = {**describe(plain[name]), **learned}
+        rebuild(skeleton, json.loads(_json(document))["modules"])
+        check_state(skeleton, small.state_dict())
+        check_constants(skeleton, small)
+        document["backbone"] = given
+    except (TypeError, ValueError, RuntimeError) as error:
+        if backbone is not None and metadata["program"] != "yes":
+            raise ArtifactError(
+                f"{folder}: {cls.__name__} made from backbone={given} does not give this network back "
+                f"({error}); give the arguments that it was made from"
+            ) from error
+    return document
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors of any device as safetensors; those that share memory are written each."""
+    copies = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    safetensors.torch.save_file(copies, path)
+    path.chmod(0o644)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a file that :func:`save_tensors` wrote. ArtifactError names one that is missing or damaged."""
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no such file. Point to the whole folder that save_artifact wrote.")
+    try:
+        return safetensors.torch.load_file(path)
+    except SafetensorError as error:
+        raise ArtifactError(f"{path}: is truncated or damaged ({error}). Copy the artifact again.") from error
+
+
+def read_architecture(path: Path) -> dict[str, Any]:
+    """Content of ``architecture.json``, checked as far as its version and keys."""
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no such file. Point to the whole folder that save_artifact wrote.")
+    try:
+        document = json.loads(path.read_text())
+    except ValueError as error:
+        raise ArtifactError(f"{path}: is no JSON ({error}). Copy the artifact again.") from error
+    version = document.get("format_version") if isinstance(document, dict) else None
+    if version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{path}: has format version {version}, this package reads {FORMAT_VERSION}. Load it with the "
+            "version of dyn_lightning that wrote it, and save it again."
+        )
+    missing = {"backbone", "modules", "metadata"} - document.keys()
+    if missing:
+        raise ArtifactError(f"{path}: lacks {', '.join(sorted(missing))}. Copy the artifact again.")
+    return document
+
+
+def _with_defaults(small: nn.Module, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    frames = {key: getattr(small, key) for key in FRAME_KEYS if hasattr(small, key)}
+    versions = {"dyn_lightning": dyn_lightning.__version__, "torch": str(torch.__version__)}
+    return {**frames, "versions": versions, **metadata}
+
+
+def _json(value: Any) -> str:
+    try:
+        return json.dumps(value, indent=1) + "\n"
+    except TypeError as error:
+        raise ArtifactError(f"metadata, report and init_args must be JSON values ({error})") from error
+
+
+def _check_replaceable(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ArtifactError(f"{folder}: is a file. Choose another folder.")
+    if folder.is_dir():
+        found = sorted(p.name for p in folder.iterdir())
+        other = [name for name in found if name not in FILES and not name.endswith(BESIDE)]
+        if found and ARCHITECTURE not in found:  # a README.md alone is none of ours
+            other = other or found
+        if other:
+            raise ArtifactError(f"{folder}: holds other files ({', '.join(other[:3])}). Choose a new folder.")
+
+
+def _replace(temporary: Path, folder: Path) -> None:
+    """Move a complete folder to its place; what stands there steps aside first, as rename demands."""
+    if not folder.exists():
+        os.rename(temporary, folder)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent)) / folder.name
+    os.rename(folder, aside)
+    try:
+        os.rename(temporary, folder)
+    except OSError:
+        os.rename(aside, folder)
+        aside.parent.rmdir()
+        raise
+    shutil.rmtree(aside.parent, ignore_errors=True)

@@ -1,0 +1,192 @@
+"""A graph and the sizes chosen from it → a dynamic network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from dyn_lightning.complexity import Complexity
+from dyn_lightning.features.spectral import FixedScaling, LogCompression, MelFilterBank
+from dyn_lightning.graph import Axis, Graph, Op, Size, Sum, axis_sizes, normal, substitute
+from dyn_lightning.layers import DYNAMIC_LAYERS, DynamicLayer
+from dyn_lightning.layout import Concat, Layout
+from dyn_lightning.network import Bare, Number, dynamic_class, replace_module, shallow_copy
+from dyn_lightning.width import Width
+
+AFTER_FILTER_BANK = (LogCompression, FixedScaling)
+_REFS = {
+    "in_axis": "in_width", "out": "out_width", "heads": "heads", "head_size": "head_size", "value_size": "value_size",
+    "key_axis": "key_width", "value_axis": "value_width", "project": "proj_width",
+}  # fmt: skip
+
+
+def build(
+    backbone: nn.Module,
+    graph: Graph,
+    chosen: list[Size],
+    duration_s: float | None,
+    mel_spacing: str,
+    boundary: str,
+    names: dict[Size, str],
+) -> Any:
+    """A copy of the backbone whose layers follow a Width for each chosen Size. It shares the backbone's tensors."""
+    network: Any = shallow_copy(backbone)
+    makers = noise_makers(network, graph)
+    resampled = resamplable(network, graph) if mel_spacing == "respaced" else set()
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    widths = {size: Width(size.full_size, boundary=boundary, resampled=size in resampled).to(device) for size in chosen}
+    parameters = sum(p.numel() for p in network.parameters())
+    plain_modules = dict(network.named_modules())
+
+    def layout(axis: Axis) -> Layout | None:
+        made = _layout(normal(axis), widths)
+        return made if made.widths else None
+
+    for name, bound in graph.bindings.items():
+        plain = plain_modules[name]
+        refs: dict[str, Any] = {_REFS[key]: layout(axis) for key, axis in bound.items() if key in _REFS}
+        if "hidden" in bound:
+            hidden = tuple(widths.get(next(axis_sizes(axis), None)) for axis in bound["hidden"])  # type: ignore[arg-type]
+            refs["hidden_widths"] = hidden if any(w is not None for w in hidden) else None
+        outer = tuple(layout(axis) for key, axis in bound.items() if key.startswith("in_axis_"))
+        if any(outer):
+            refs["outer"] = outer
+        if isinstance(plain, MelFilterBank):
+            refs["quiet"] = name not in makers
+        elif isinstance(plain, AFTER_FILTER_BANK) and name not in makers:
+            continue
+        elif isinstance(plain, nn.MultiheadAttention):
+            _attention(network, plain, refs)
+            continue
+        elif getattr(plain, "groups", 1) == getattr(plain, "in_channels", 0) > 1:
+            refs.pop("out_width")  # a depthwise convolution follows
+        if any(isinstance(ref, (Layout, Width, tuple)) for ref in refs.values()):
+            replace_module(network, plain, DYNAMIC_LAYERS[type(plain)].from_plain(plain, **refs))
+
+    modules = dict(network.named_modules())
+    network.widths = nn.ModuleDict({names[size]: width for size, width in widths.items()})
+    network.duration_s = duration_s
+    network.fixed_reasons = {
+        names.get(s, s.names[0].replace(".", "-")): s.reason for s in graph.roots() if s.reason
+    } | graph.fixed
+    network.plain_class = type(network)
+    network.bare = _bare(graph, modules, layout)
+    network.numbers = [
+        Number(modules[a.module], a.name, a.index, found)
+        for a, axis in graph.attributes.items()
+        if (found := layout(axis)) is not None
+    ]
+    ops = [_op(op, plain_modules, widths) for op in (*graph.ops, *_bare_ops(graph, plain_modules))]
+    network.complexity = Complexity(ops, dict(network.widths.items()), duration_s, parameters=parameters)
+    network.__class__ = dynamic_class(type(network), overlaid=bool(network.bare or network.numbers))
+    return network
+
+
+def _layout(axis: Axis, widths: dict[Size, Width]) -> Layout:
+    factors: list[Any] = []
+    for factor in axis:
+        if isinstance(factor, Sum):
+            factors.append(Concat(*(_layout(part, widths) for part in factor.parts)))
+        else:
+            factors.append(factor if isinstance(factor, int) else widths.get(factor, factor.full_size))
+    merged = Layout(*factors)
+    return merged if merged.widths else Layout(merged.full_size)
+
+
+def _attention(network: nn.Module, plain: Any, refs: dict[str, Any]) -> None:
+    out = refs.pop("out_width")
+    values = Layout(refs["heads"] or plain.num_heads, refs["value_size"] or plain.head_dim)
+    inner = values if values.widths else None
+    if out is not None or inner is not None:
+        project = DYNAMIC_LAYERS[nn.Linear].from_plain(plain.out_proj, out_width=out, in_width=inner)
+        replace_module(network, plain.out_proj, project)
+    if any(ref is not None for ref in (out, *refs.values())):
+        replace_module(network, plain, DYNAMIC_LAYERS[nn.MultiheadAttention].from_plain(plain, **refs))
+
+
+def _bare(graph: Graph, modules: dict[str, nn.Module], layout: Any) -> list[Bare]:
+    """Bare parameters that follow widths; those that make a size which no layer makes get its noise."""
+    makers: dict[Width, str] = {}
+    for name, module in modules.items():
+        if isinstance(module, DynamicLayer):
+            makers |= dict.fromkeys(module.makes(), name)
+    found = []
+    for (name, key), axes in graph.bare.items():
+        dims = tuple(layout(axis) for axis in axes)
+        if not any(d is not None for d in dims):
+            continue
+        makes = []
+        if key in modules[name]._parameters and not isinstance(modules[name], DynamicLayer):
+            for dim, made in enumerate(dims):
+                # The first parameter that has a size makes it, along with its module's others (a bias).
+                if made is not None and all(makers.setdefault(width, name) == name for width in made.widths):
+                    makes.append(dim)
+        found.append(Bare(modules[name], key, dims, tuple(makes)))
+    return found
+
+
+def _bare_ops(graph: Graph, modules: dict[str, nn.Module]) -> Iterable[Op]:
+    """Bare parameters as operations that cost nothing but parameters."""
+    held = {id(p) for name in graph.bindings for p in modules[name].parameters()}
+    for (module, name), axes in graph.bare.items():
+        tensor = modules[module]._parameters.get(name)
+        if module not in graph.bindings and id(tensor) not in held:
+            kind = "Buffer" if tensor is None else "Parameter"
+            yield Op(f"{module}.{name}".strip("."), kind, None, (), (axes,))
+
+
+def _op(op: Op, modules: dict[str, nn.Module], widths: dict[Size, Width]) -> Op:
+    def resolve(axis: Axis) -> Axis:
+        return substitute(axis, lambda size: widths.get(size, size.full_size))
+
+    return replace(
+        op,
+        module=None if op.module is None else modules[op.name],
+        inputs=tuple(tuple(resolve(axis) for axis in x) for x in op.inputs),
+        outputs=tuple(tuple(resolve(axis) for axis in x) for x in op.outputs),
+        hidden=tuple(resolve(axis) for axis in op.hidden),
+        shared=tuple(tuple(resolve(axis) for axis in x) for x in op.shared),
+    )
+
+
+def _only(axis: Axis) -> Size | None:
+    """The one Size that an Axis is all of, if so."""
+    axis = normal(axis)
+    return axis[0] if len(axis) == 1 and isinstance(axis[0], Size) else None
+
+
+def noise_makers(network: nn.Module, graph: Graph) -> dict[str, Size]:
+    """For each filter bank's size, the layer that makes its noise: the last elementwise one behind it, or itself."""
+    last: dict[Size, str] = {}
+    for name, bound in graph.bindings.items():
+        module = network.get_submodule(name)
+        size = _only(bound["out"]) if "out" in bound else None
+        if isinstance(module, MelFilterBank) and size is not None:
+            last[size] = name
+        elif isinstance(module, AFTER_FILTER_BANK):
+            size = _only(bound["in_axis"])
+            if size in last:
+                last[size] = name
+    return {name: size for size, name in last.items()}
+
+
+def resamplable(network: nn.Module, graph: Graph) -> set[Size]:
+    """Sizes of filter banks behind which stand only layers that can take interpolated bands."""
+    found = set(noise_makers(network, graph).values())
+    for axes in graph.bare.values():
+        found -= {size for axis in axes for size in axis_sizes(axis)}
+    for name, bound in graph.bindings.items():
+        axis = normal(bound["in_axis"]) if "in_axis" in bound else ()
+        module = network.get_submodule(name)
+        takes = "out" in bound or "hidden" in bound or isinstance(module, AFTER_FILTER_BANK)
+        if len(axis) != 1 or not takes or getattr(module, "groups", 1) > 1:
+            found -= set(axis_sizes(axis))
+        if not isinstance(module, MelFilterBank):
+            # What another layer makes as well, tied to the bank, samples nothing.
+            made = [bound["out"]] if "out" in bound else bound.get("hidden", ())
+            found -= {size for axis in made for size in axis_sizes(axis)}
+    return found

@@ -1,0 +1,49 @@
+"""Reads a backbone: which sizes are free, which are tied, and what each dimension is made of.
+
+The network runs once on an example input, and every tensor carries a note on each of its dimensions (an Axis)
+through the run: Python's own control flow and containers need no tracing then. What a layer or function does to the
+notes is said in :mod:`.layers`, :mod:`.products` and :mod:`.shapes`; a function without a rule fixes the sizes it
+touches, and says so. :mod:`.verify` runs the network again at other sizes and finds the call that does not agree.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from dyn_lightning.graph.axes import (
+    Axis,
+    Size,
+    Sum,
+    axis_size,
+    axis_sizes,
+    fix_sizes,
+    make_axis,
+    normal,
+    substitute,
+    unify,
+)
+from dyn_lightning.graph.tracer import Event, Graph, Op, Tracer, call_arguments, tensors_in
+
+__all__ = [
+    "Axis", "Event", "Graph", "Op", "Size", "Sum", "axis_size", "axis_sizes", "call_arguments", "fix_sizes",
+    "make_axis", "normal", "read_graph", "substitute", "tensors_in", "unify",
+]  # fmt: skip
+
+
+def read_graph(network: nn.Module, example_input: Any, *, free_outputs: bool = False) -> Graph:
+    """Find a network's sizes and operations by running it once.
+
+    Args:
+        network: any torch.nn network; left as it was.
+        example_input: a tensor, a tuple (positional arguments) or a dict (keyword arguments).
+        free_outputs: leave the sizes in the network's output free.
+
+    Raises:
+        TypeError: where the network cannot be called with the example input, or answers no tensor.
+    """
+    from dyn_lightning.graph import rules
+
+    args, kwargs = call_arguments(example_input)
+    return Tracer(network, rules).run(args, kwargs, free_outputs)

@@ -1,0 +1,195 @@
+"""What a call does to the dimensions of its inputs: layers by :mod:`.layers`, functions by the tables of rules."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+
+from dyn_lightning.graph.axes import Axis, axis_size, axis_sizes, fix_sizes, is_free, make_axis, unify_all
+from dyn_lightning.graph.call import Call
+from dyn_lightning.graph.ints import NotedInt
+from dyn_lightning.graph.layers import SIZED, is_leaf, on_layer, pooled
+from dyn_lightning.graph.numbers import follow
+from dyn_lightning.graph.pieces import set_item
+from dyn_lightning.graph.products import PRODUCT_RULES
+from dyn_lightning.graph.shapes import FACTORIES, SHAPE_RULES, arange, factory
+from dyn_lightning.graph.tracer import Axes, Op, Tracer, tensors_in
+
+__all__ = ["function_name", "is_leaf", "on_end", "on_equal", "on_function", "on_layer", "on_modules"]
+
+ELEMENTWISE = frozenset({
+    "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "sigmoid", "logsigmoid", "tanh",
+    "softplus", "softsign", "hardtanh", "hardswish", "hardsigmoid", "softmax", "softmin", "log_softmax", "dropout",
+    "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_dropout", "feature_alpha_dropout", "identity",
+    "clone", "contiguous", "detach", "data", "real", "to", "float", "double", "half", "bfloat16", "bool", "int",
+    "long", "type", "type_as", "cpu", "cuda", "log", "log1p", "log10", "log2", "exp", "exp2", "expm1", "sqrt",
+    "rsqrt", "square", "abs", "neg", "pow", "float_power", "clamp", "clip", "clamp_min", "clamp_max", "nan_to_num",
+    "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "reciprocal", "sign", "sgn",
+    "requires_grad_", "erf", "floor", "ceil", "round", "trunc", "frac", "add", "sub", "subtract", "mul", "multiply",
+    "div", "divide", "true_divide", "floor_divide", "remainder", "fmod", "maximum", "minimum", "fmax", "fmin", "where",
+    "lerp", "rsub", "masked_fill", "gt", "lt", "ge", "le", "eq", "ne", "isnan", "isfinite", "isinf", "logical_and",
+    "logical_or", "logical_not", "logical_xor", "and", "or", "xor", "invert", "bitwise_not", "bitwise_and",
+    "bitwise_or", "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "normalize",
+    "addcmul", "addcdiv", "threshold", "copy", "fill", "zero", "positive", "hypot", "bernoulli", "hardshrink",
+    "softshrink", "local_response_norm",
+})  # fmt: skip
+REDUCTIONS = frozenset({
+    "mean", "sum", "amax", "amin", "max", "min", "std", "var", "logsumexp", "norm", "vector_norm", "prod", "any", "all",
+    "nanmean", "nansum", "median", "argmax", "argmin", "std_mean", "var_mean", "linalg_vector_norm",
+})  # fmt: skip
+POOLS = frozenset({
+    "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "lp_pool1d",
+    "lp_pool2d",
+})  # fmt: skip
+REPEATS = frozenset({"expand", "broadcast_to", "repeat", "tile"})  # a size may come from their numbers alone
+
+
+def on_modules(t: Tracer, modules: dict[str, nn.Module]) -> None:
+    """Note which layers are not taken as the torch.nn layers that they seem to be."""
+    for name, module in modules.items():
+        base = next((kind for kind in SIZED if isinstance(module, kind)), None)
+        if base in (nn.MultiheadAttention, nn.GRU, nn.LSTM, nn.RNN) and not is_leaf(module):
+            t.graph.fixed[name] = f"{name} is a {type(module).__name__}, not a {base.__name__} itself"
+
+
+def on_equal(t: Tracer, a: Any, b: Any) -> None:
+    """Two noted numbers were compared in the network's code."""
+    follow(t, a, b)
+
+
+def on_end(t: Tracer) -> None:
+    """Fix what the layers themselves cannot follow, and sizes that no parameter has."""
+    held = {size for axes in t.noted_parameters() for axis in axes for size in axis_sizes(axis)}
+    made = {size for bound in t.graph.bindings.values() for a in bound.values() for size in _all_sizes(a)}
+    for size in t.graph.sizes:
+        for part in axis_sizes((size,)):
+            if part not in held and part not in made:
+                part.fix("no parameter has it")
+    for name, bound in t.graph.bindings.items():
+        for axis in (*bound.get("hidden", ()), *([bound["project"]] if "project" in bound else [])):
+            whole = [f for f in axis if not isinstance(f, int)]
+            if len(whole) != 1 or whole[0].root.definition is not None:
+                fix_sizes(axis, f"{name} has one size, which the code behind it takes apart")
+
+
+def _all_sizes(bound: Any) -> list[Any]:
+    if isinstance(bound, list):
+        return [size for axis in bound for size in axis_sizes(axis)]
+    return list(axis_sizes(bound)) if isinstance(bound, tuple) else []
+
+
+def function_name(func: Any) -> str:
+    """A torch function's name without its in-place, dunder, reflected or boolean-dispatch forms."""
+    name = getattr(func, "__name__", str(func))
+    if name.startswith("__") and name.endswith("__"):
+        name = name[2:-2]
+        if name[:1] in "ri" and name[1:] in {
+            "add",
+            "sub",
+            "mul",
+            "div",
+            "truediv",
+            "pow",
+            "floordiv",
+            "and",
+            "or",
+            "xor",
+        }:
+            name = name[1:]
+        name = {"truediv": "div", "floordiv": "floor_divide", "mod": "remainder"}.get(name, name)
+    elif name.endswith("_") and name != "requires_grad_":
+        name = name[:-1]
+    return name.removeprefix("_").removesuffix("_with_indices")
+
+
+def on_function(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
+    """Call a function, note what its results are made of, and fix what an unknown one touches."""
+    name = function_name(func)
+    if name == "get":
+        name = getattr(getattr(func, "__self__", None), "__name__", name)
+        if name == "shape":
+            return t.noted_shape(args[0])
+    if name == "size" and isinstance(args[0], Tensor):
+        shape, dim = t.noted_shape(args[0]), args[1] if len(args) > 1 else kwargs.get("dim")
+        return shape if dim is None else shape[dim]
+    if name in ("numel", "nelement"):
+        whole = make_axis(*(factor for axis in t.axes(args[0]) for factor in axis))
+        return NotedInt(axis_size(whole), whole)
+    if name == "setitem" and len(args) == 3:
+        set_item(t, *args)
+        return func(*args, **kwargs)
+    tensors = tensors_in((args, kwargs))
+    out = func(*args, **kwargs)
+    results = tensors_in(out)
+    if not results or name == "set":
+        return out
+    inputs = tuple(t.axes(x) for x in tensors)
+    call = Call(t, name, args, kwargs, tensors, inputs, results)
+    if name in ("arange", "linspace"):
+        outputs: list[Axes] | None = arange(call)
+    elif name in FACTORIES:
+        outputs = factory(call)
+    elif name not in REPEATS and not any(is_free(axis) for axes in inputs for axis in axes):
+        outputs = [t.fixed_axes(x) for x in results]
+    else:
+        outputs = _follow(call)
+    if outputs is None:
+        reason = call.reason
+        outputs = [t.fixed_axes(x) for x in results]
+        for x in results:
+            t.on_use(x, lambda: t.fix_axes(inputs, reason))
+    for x, axes in zip(results, outputs, strict=False):
+        t.note(x, axes)
+    where = f"{t.path[-1]}.{name}" if t.path and t.path[-1] else name
+    t.record(Op(where, name, None, inputs, tuple(outputs), detail=_detail(call)))
+    return out
+
+
+def _detail(c: Call) -> Any:
+    """What a price hangs on besides the dimensions."""
+    if c.name == "einsum":
+        return c.args[0] if isinstance(c.args[0], str) else None
+    if c.name in POOLS and not c.name.startswith("adaptive"):
+        kernel = c.argument(1, "kernel_size")
+        return int(kernel) ** int(c.name[-2]) if isinstance(kernel, int) else math.prod(int(k) for k in kernel)
+    return None
+
+
+def _follow(c: Call) -> list[Axes] | None:
+    if c.name in ELEMENTWISE or (c.name in ("max", "min") and len(c.tensors) > 1):
+        return [_broadcast(c)]
+    if c.name in REDUCTIONS and len(c.tensors) == 1:
+        reduced = _reduce(c)
+        return None if reduced is None else [reduced] * len(c.results)
+    if c.name in POOLS and len(c.tensors) == 1:
+        return pooled(c.inputs[0], c.results)
+    rule = PRODUCT_RULES.get(c.name) or SHAPE_RULES.get(c.name)
+    return None if rule is None else rule(c)
+
+
+def _broadcast(c: Call) -> Axes:
+    axes: list[Axis] = []
+    reason = f"the function {c.name} in {c.t.where} joins it with a fixed size"
+    for dim in range(-c.results[0].dim(), 0):
+        here = [x[dim] for x in c.inputs if len(x) >= -dim]
+        axes.append(unify_all(here, reason))
+    return tuple(axes)
+
+
+def _reduce(c: Call) -> Axes | None:
+    x, out = c.inputs[0], c.results[0]
+    position = 2 if c.name in ("norm", "vector_norm", "linalg_vector_norm") else 1
+    dims = c.argument(position, "dim", "axis")
+    if dims is None or isinstance(dims, bool):
+        return () if out.dim() == 0 else None
+    gone = {d % len(x) for d in ([dims] if isinstance(dims, int) else dims)}
+    if c.name in ("argmax", "argmin", "median"):
+        for d in gone:
+            if is_free(x[d]):
+                return None
+    if out.dim() == len(x):
+        return tuple((1,) if i in gone else axis for i, axis in enumerate(x))
+    return tuple(axis for i, axis in enumerate(x) if i not in gone)

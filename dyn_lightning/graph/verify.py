@@ -1,0 +1,128 @@
+"""Runs a cut network and finds the first call whose result is not of the size that the graph foretells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from dyn_lightning.graph import rules
+from dyn_lightning.graph.axes import Axis, Size, Sum, axis_size, axis_sizes, normal
+from dyn_lightning.graph.tracer import Event, Graph, Runner, call_arguments, tensors_in
+from dyn_lightning.models.stacked_rnn import StackedRNN
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """Where a cut network does not agree with its graph.
+
+    Attributes:
+        sizes: the Sizes at hand there.
+        reason: in words.
+    """
+
+    sizes: tuple[Size, ...]
+    reason: str
+
+
+class _Disagreement(Exception):
+    """Ends the run at the first call that does not agree."""
+
+    def __init__(self, position: int, reason: str) -> None:
+        super().__init__(reason)
+        self.position = position
+        self.reason = reason
+
+
+class _Checker(Runner):
+    def __init__(
+        self,
+        network: nn.Module,
+        events: list[Event],
+        sizes: Mapping[Size, int],
+        is_leaf: Callable[[nn.Module], bool] = rules.is_leaf,
+    ) -> None:
+        super().__init__(network, is_leaf)
+        self.events = events
+        self.sizes = sizes
+        self.position = 0
+
+    def _expect(self, name: str, out: Any) -> None:
+        results = tensors_in(out)
+        if not results:
+            return
+        event = self.events[self.position] if self.position < len(self.events) else None
+        if event is None or event.name != name:
+            raise _Disagreement(self.position, f"the code of {self.where} does something else at another size")
+        for x, axes in zip(results, event.outputs, strict=False):
+            expected = [size_at(axis, self.sizes) for axis in axes]
+            if list(x.shape) != expected:
+                raise _Disagreement(
+                    self.position, f"the code of {self.where} gives it a size of its own ({name.rsplit('.', 1)[-1]})"
+                )
+        self.position += 1
+
+    def on_layer(self, name: str, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+        # Final states of unequal layers are as wide as the widest; nobody reads them, or the layers were tied.
+        self._expect(name, tensors_in(out)[:1] if isinstance(module, (StackedRNN, nn.RNNBase)) else out)
+
+    def on_function(self, func: Any, args: Any, kwargs: Any) -> Any:
+        name = rules.function_name(func)
+        out = func(*args, **kwargs)
+        if name not in ("setitem", "set", "get"):
+            self._expect(f"{self.path[-1]}.{name}" if self.path and self.path[-1] else name, out)
+        elif name == "get" and tensors_in(out):
+            own = getattr(getattr(func, "__self__", None), "__name__", name)
+            self._expect(f"{self.path[-1]}.{own}" if self.path and self.path[-1] else own, out)
+        return out
+
+
+def size_at(axis: Axis, sizes: Mapping[Size, int]) -> int:
+    """Elements of an Axis where each Size has the given value, or its full size if it has none."""
+    total = 1
+    for factor in normal(axis):
+        if isinstance(factor, Sum):
+            total *= sum(size_at(part, sizes) for part in factor.parts)
+        else:
+            total *= factor if isinstance(factor, int) else sizes.get(factor, factor.full_size)
+    return total
+
+
+def find_mismatch(
+    small: nn.Module,
+    graph: Graph,
+    sizes: Mapping[Size, int],
+    example_input: Any,
+    is_leaf: Callable[[nn.Module], bool] = rules.is_leaf,
+) -> Mismatch | None:
+    """The first disagreement between a network cut to ``sizes`` and the graph of the full one, or None.
+
+    Args:
+        small: the network, cut.
+        graph: of the full network.
+        sizes: what each learnable Size was cut to.
+        example_input: what the graph was read with.
+        is_leaf: which modules are taken as a whole, as the graph has them.
+    """
+    args, kwargs = call_arguments(example_input)
+    checker = _Checker(small, graph.events, sizes, is_leaf)
+    try:
+        checker.call(args, kwargs)
+    except _Disagreement as found:
+        return Mismatch(_sizes_near(graph.events, found.position, sizes), found.reason)
+    except (RuntimeError, ValueError, IndexError, AssertionError, TypeError, AttributeError, KeyError) as error:
+        reason = f"the code of {checker.where} needs it at full size ({str(error).strip().splitlines()[0][:100]})"
+        return Mismatch(_sizes_near(graph.events, checker.position, sizes), reason)
+    return None
+
+
+def _sizes_near(events: list[Event], position: int, sizes: Mapping[Size, int]) -> tuple[Size, ...]:
+    """The learnable Sizes of a call, or of the last one before it that has any."""
+    for event in reversed(events[: position + 1]):
+        axes = [axis for tensor in (*event.inputs, *event.outputs) for axis in tensor if axis_size(axis) > 1]
+        found = dict.fromkeys(size for axis in axes for size in axis_sizes(axis) if size in sizes)
+        if found:
+            return tuple(found)
+    return tuple(sizes)

@@ -1,0 +1,183 @@
+"""How a tensor dimension is made of Widths: products, and concatenations of such."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dyn_lightning.functional import interpolation
+from dyn_lightning.width import Width
+
+
+class Concat:
+    """A factor of a Layout: Layouts one after another.
+
+    Args:
+        parts: what is joined.
+    """
+
+    def __init__(self, *parts: int | Width | Layout) -> None:
+        self.parts = tuple(as_layout(part) for part in parts)
+
+    @property
+    def widths(self) -> tuple[Width, ...]:
+        return tuple(w for part in self.parts for w in part.widths)
+
+    @property
+    def full_size(self) -> int:
+        return sum(part.full_size for part in self.parts)
+
+    @property
+    def current(self) -> int:
+        return sum(part.current for part in self.parts)
+
+    @property
+    def size(self) -> int:
+        return sum(part.size for part in self.parts)
+
+
+Factor = int | Width | Concat
+
+
+class Layout:
+    """How one tensor dimension is made of Widths: the row-major product of fixed sizes, Widths and Concats.
+
+    A GRU's gate rows are ``Layout(3, width)``, channels × bands flattened into one dimension
+    ``Layout(width, 20)``, the heads of an attention ``Layout(heads, head_size)``, channels joined from two layers
+    ``Layout(Concat(a, b))``.
+
+    Args:
+        factors: fixed sizes, Widths, Concats, or Layouts, outermost first; ones are left out.
+    """
+
+    def __init__(self, *factors: Factor | Layout) -> None:
+        flat: list[Factor] = []
+        for factor in factors:
+            flat.extend(factor.factors if isinstance(factor, Layout) else [factor])
+        self.factors: tuple[Factor, ...] = tuple(f for f in flat if not (isinstance(f, int) and f == 1))
+        self._cache: dict[tuple[Any, ...], Tensor] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": {}}
+
+    @property
+    def widths(self) -> tuple[Width, ...]:
+        """Every Width in it, once for each time that it occurs."""
+        found: list[Width] = []
+        for f in self.factors:
+            found += [f] if isinstance(f, Width) else [] if isinstance(f, int) else f.widths
+        return tuple(found)
+
+    @property
+    def full_size(self) -> int:
+        return math.prod(f if isinstance(f, int) else f.full_size for f in self.factors)
+
+    @property
+    def current(self) -> int:
+        """Elements of the dimension that a forward pass uses now."""
+        return math.prod(f if isinstance(f, int) else f.current for f in self.factors)
+
+    @property
+    def size(self) -> int:
+        """Elements of the dimension that consolidation keeps."""
+        return math.prod(f if isinstance(f, int) else f.size for f in self.factors)
+
+    @property
+    def simple(self) -> Width | None:
+        """The one Width that it is all of, if so."""
+        (first, *others) = self.factors or (1,)
+        return first if isinstance(first, Width) and not others else None
+
+    def positions(self, chosen: Callable[[Width], Tensor]) -> Tensor:
+        """Positions in the full dimension, given those of each Width: (n,), int64."""
+        flat = torch.zeros(1, dtype=torch.int64)
+        for factor in self.factors:
+            if isinstance(factor, int):
+                full, inner = factor, torch.arange(factor)
+            elif isinstance(factor, Width):
+                full, inner = factor.full_size, chosen(factor)
+            else:
+                full, pieces, start = factor.full_size, [], 0
+                for part in factor.parts:
+                    pieces.append(part.positions(chosen) + start)
+                    start += part.full_size
+                inner = torch.cat(pieces)
+            flat = (flat[:, None] * full + inner).flatten()
+        return flat
+
+    def indices(self, *, kept: bool = False, device: torch.device | None = None) -> Tensor:
+        """Positions in the full dimension of the elements in use (``kept``: that consolidation keeps)."""
+        sizes = {w: w.size if kept else w.current for w in self.widths}
+        key = (*sizes.values(), device)
+        if key not in self._cache:
+            if len(self._cache) > 64:
+                self._cache.clear()
+            self._cache[key] = self.positions(lambda w: torch.arange(sizes[w])).to(device)
+        return self._cache[key]
+
+    def take(self, x: Tensor, dim: int, *, kept: bool = False) -> Tensor:
+        """Cut a full-size dimension down to the elements in use (``kept``: that consolidation keeps)."""
+        if any(w.resampled for w in self.widths):
+            return self._resample(x, dim, kept=kept)
+        if all((w.size if kept else w.current) == w.full_size for w in self.widths):
+            return x
+        first, *others = self.factors
+        if isinstance(first, Width) and all(isinstance(f, int) for f in others):
+            inner = math.prod(f for f in others if isinstance(f, int))
+            return x.narrow(dim, 0, (first.size if kept else first.current) * inner)
+        return x.index_select(dim, self.indices(kept=kept, device=x.device))
+
+    def _resample(self, x: Tensor, dim: int, *, kept: bool) -> Tensor:
+        """Weights for fewer samples of a continuum: as if these were interpolated back to full size first."""
+        (width,) = self.widths
+        moving = width.noisy and not kept
+        size = width.size if kept else width.current
+        if size == width.full_size and not moving:
+            return x
+        k = width.k if moving else torch.tensor(float(size), device=x.device)
+        matrix = interpolation(width.full_size, size, k).to(x.dtype)
+        return (x.movedim(dim, -1) @ matrix).movedim(-1, dim)
+
+    def in_use(self) -> Tensor | None:
+        """Positions of the full dimension that current weights are made of; None for all of them."""
+        if self.current == self.full_size or any(w.resampled for w in self.widths):
+            return None
+        return self.indices()
+
+    def noise(self, x: Tensor, dim: int, *, batch_dim: int | None = 0) -> Tensor:
+        """Put the boundary noise of every Width on its own last units; x unchanged where none is due.
+
+        ``batch_dim``: the dimension of samples; None where there is none, as in a parameter.
+        """
+        if not any((w.noisy and not w.resampled) or w.gates is not None for w in self.widths):
+            return x
+        if (width := self.simple) is not None:
+            return width.noise(x, dim, batch_dim=batch_dim)
+        dim, n = dim % x.dim(), len(self.factors)
+        y = x.unflatten(dim, [f if isinstance(f, int) else f.current for f in self.factors])
+        if batch_dim is not None:
+            batch_dim = batch_dim % x.dim()
+            batch_dim += (n - 1) * (batch_dim > dim)
+        for i, factor in enumerate(self.factors):
+            at = dim + i
+            if isinstance(factor, Width):
+                y = factor.noise(y, at, apart=range(dim, dim + n), batch_dim=batch_dim)
+            elif isinstance(factor, Concat):
+                pieces = y.split([part.current for part in factor.parts], dim=at)
+                noisy = [p.noise(z, at, batch_dim=batch_dim) for p, z in zip(factor.parts, pieces, strict=True)]
+                y = torch.cat(noisy, dim=at)
+        return y.flatten(dim, dim + n - 1)
+
+
+def as_layout(size: int | Width | Layout) -> Layout:
+    """A Layout from whatever says the size of a dimension."""
+    return size if isinstance(size, Layout) else Layout(size)
+
+
+def distinct(widths: Iterable[Width]) -> list[Width]:
+    """Each Width once, in the order of its first occurrence."""
+    return list(dict.fromkeys(widths))

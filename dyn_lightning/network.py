@@ -1,0 +1,289 @@
+"""What a dynamic network adds to its backbone's class, and its way back to a plain one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dyn_lightning.complexity import Complexity
+from dyn_lightning.graph import call_arguments, tensors_in
+from dyn_lightning.layers import DynamicLayer
+from dyn_lightning.layout import Layout
+from dyn_lightning.width import Width
+
+
+@dataclass
+class Bare:
+    """A parameter or buffer that the network's code uses by itself, outside a layer's own call.
+
+    Attributes:
+        module: whose it is.
+        name: its name there.
+        dims: a Layout (or None) for each dimension.
+        makes: dimensions that make a size which no layer makes; boundary noise lies on them.
+    """
+
+    module: nn.Module
+    name: str
+    dims: tuple[Layout | None, ...]
+    makes: tuple[int, ...] = ()
+
+    @property
+    def tensor(self) -> Tensor:
+        found = self.module._parameters.get(self.name)
+        return found if found is not None else self.module._buffers[self.name]  # type: ignore[return-value]
+
+    def cut(self, *, kept: bool = False) -> Tensor:
+        """Cut to the elements in use (``kept``: that consolidation keeps)."""
+        x = self.tensor
+        for dim, layout in enumerate(self.dims):
+            x = x if layout is None else layout.take(x, dim, kept=kept)
+        return x
+
+    def noisy(self) -> Tensor:
+        """Cut to the elements in use, with boundary noise where it makes a size."""
+        x = self.cut()
+        for dim in self.makes:
+            layout = self.dims[dim]
+            x = x if layout is None else layout.noise(x, dim, batch_dim=None)
+        return x
+
+
+@dataclass
+class Number:
+    """An integer attribute of a module, or an entry of one, that is a size's value in the network's code."""
+
+    module: nn.Module
+    name: str
+    index: int | None
+    layout: Layout
+
+    def set(self, value: int) -> None:
+        if self.index is None:
+            self.module.__dict__[self.name] = value
+        else:
+            values = list(self.module.__dict__[self.name])
+            values[self.index] = value
+            self.module.__dict__[self.name] = type(self.module.__dict__[self.name])(values)
+
+
+class DynamicNetwork(nn.Module):
+    """What :func:`dyn_lightning.dynamize.dynamize` adds to a backbone's own class.
+
+    Attributes:
+        widths: the learned sizes by name, each registered once.
+        complexity: parameters and FLOPs as functions of the widths.
+        duration_s: seconds of audio in the example input; None counts per call.
+        fixed_reasons: sizes that are not learned, and why.
+        bare: parameters and buffers outside layers that follow widths.
+        numbers: integer attributes that follow widths.
+    """
+
+    widths: nn.ModuleDict
+    complexity: Complexity
+    duration_s: float | None
+    fixed_reasons: dict[str, str]
+    plain_class: type[nn.Module]
+    bare: list[Bare]
+    numbers: list[Number]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        new = self.__class__.__new__(self.__class__)
+        memo[id(self)] = new
+        memo.update(_computed(self))
+        new.__dict__.update(copy.deepcopy({k: v for k, v in self.__dict__.items() if k != "complexity"}, memo))
+        # The polynomials are shared; what they are evaluated at must be the copy's own λ.
+        complexity = copy.copy(self.complexity)
+        widths: Any = new.widths
+        complexity.widths = dict(widths.items())
+        new.__dict__["complexity"] = complexity
+        return new
+
+    def __repr__(self) -> str:
+        return f"{self.plain_class.__name__} with {len(self.widths)} learned sizes\n{size_table(self)}"
+
+
+class OverlaidNetwork(DynamicNetwork):
+    """A dynamic network whose own code uses parameters or sizes: they are put in place for each call."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        before = [(n, n.module.__dict__[n.name]) for n in self.numbers]
+        try:
+            for number in self.numbers:
+                number.set(number.layout.current)
+            with torch._C.DisableTorchFunction():
+                for bare in self.bare:
+                    # An entry of the instance's own dict is found before the parameter of that name.
+                    bare.module.__dict__[bare.name] = bare.noisy()
+            return super().forward(*args, **kwargs)
+        finally:
+            for bare in self.bare:
+                bare.module.__dict__.pop(bare.name, None)
+            for number, value in reversed(before):
+                number.module.__dict__[number.name] = value
+
+
+class _Container:
+    """A container runs, counts and iterates over its modules; its widths are none of these."""
+
+    _modules: dict[str, nn.Module]
+
+    def _own(self) -> dict[str, nn.Module]:
+        return {name: module for name, module in self._modules.items() if name != "widths"}
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._own() if isinstance(self, nn.ModuleDict) else self._own().values())
+
+    def __len__(self) -> int:
+        return len(self._modules) - 1
+
+
+class _Dict(_Container):
+    def keys(self) -> Any:
+        return self._own().keys()
+
+    def items(self) -> Any:
+        return self._own().items()
+
+    def values(self) -> Any:
+        return self._own().values()
+
+
+def dynamic_class(plain: type[nn.Module], *, overlaid: bool) -> type[nn.Module]:
+    """The class of a dynamic network of the given plain class."""
+    bases: list[type] = [OverlaidNetwork if overlaid else DynamicNetwork]
+    if issubclass(plain, (nn.Sequential, nn.ModuleList, nn.ModuleDict)):
+        bases.insert(0, _Dict if issubclass(plain, nn.ModuleDict) else _Container)
+    return type(f"Dynamic{plain.__name__}", (*bases, plain), {})
+
+
+def shallow_copy(network: nn.Module) -> Any:
+    """A copy of a network's modules that shares all parameters and buffers with it."""
+    tensors = [t for m in network.modules() for s in (m._parameters, m._buffers) for t in s.values() if t is not None]
+    return copy.deepcopy(network, {**_computed(network), **{id(t): t for t in tensors}})
+
+
+def _computed(network: nn.Module) -> dict[int, Any]:
+    """Copies of tensors that hooks compute and leave in a module (as torch.nn.utils.weight_norm does), by id."""
+    found = [t for m in network.modules() for t in vars(m).values() if isinstance(t, Tensor) and not t.is_leaf]
+    return {id(t): t.detach().clone() for t in found}
+
+
+def plain_copy(dynamic: DynamicNetwork) -> Any:
+    """A copy of a dynamic network in the backbone's own class, with plain layers of the kept sizes."""
+    plain: Any = shallow_copy(dynamic)
+    holders: dict[int, list[tuple[str, str]]] = {}
+    for name, module in plain.named_modules():
+        for key, parameter in module._parameters.items():
+            if parameter is not None:
+                holders.setdefault(id(parameter), []).append((name, key))
+    inside: set[int] = set()
+    for layer in dynamic_layers(plain).values():
+        inside.add(id(layer))
+        replace_module(plain, layer, layer.to_plain())
+    for bare in plain.bare:
+        if id(bare.module) not in inside:
+            _store(bare.module, bare.name, bare.cut(kept=True).detach().clone())
+    for number in plain.numbers:
+        number.set(number.layout.size)
+    plain.__class__ = dynamic.plain_class
+    del plain._modules["widths"]
+    for name in DynamicNetwork.__annotations__:
+        plain.__dict__.pop(name, None)
+    shared = {id(t) for m in dynamic.modules() for s in (m._parameters, m._buffers) for t in s.values()}
+    for module in plain.modules():
+        for store in (module._parameters, module._buffers):
+            for key, tensor in store.items():
+                if tensor is not None and id(tensor) in shared:
+                    _store(module, key, tensor.detach().clone())
+    _tie(plain, [places for places in holders.values() if len(places) > 1])
+    return plain
+
+
+def _store(module: nn.Module, name: str, value: Tensor) -> None:
+    old = module._parameters.get(name)
+    if old is None:
+        module._buffers[name] = value
+    else:
+        module._parameters[name] = nn.Parameter(value, requires_grad=old.requires_grad)
+
+
+def _tie(plain: nn.Module, groups: list[list[tuple[str, str]]]) -> None:
+    """Share again what several layers shared."""
+    for places in groups:
+        (first, key), *others = places
+        try:
+            parameter = plain.get_submodule(first)._parameters[key]
+            for name, other in others:
+                plain.get_submodule(name)._parameters[other] = parameter
+        except (AttributeError, KeyError):
+            continue
+
+
+def replace_module(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put a layer in another's place, wherever the network holds it."""
+    for module in list(network.modules()):
+        for name, child in module._modules.items():
+            if child is old:
+                module._modules[name] = new
+
+
+def run_in_eval(network: nn.Module, example_input: Any) -> list[Tensor]:
+    """All tensors that a network answers in evaluation mode, without gradients; its mode is put back."""
+    args, kwargs = call_arguments(example_input)
+    modes = {m: m.training for m in network.modules()}
+    network.eval()
+    try:
+        with torch.no_grad():
+            return tensors_in(network(*args, **kwargs))
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def dynamic_layers(network: nn.Module) -> dict[str, DynamicLayer]:
+    """The dynamic layers of a network by qualified name."""
+    return {name: m for name, m in network.named_modules() if isinstance(m, DynamicLayer)}
+
+
+def learned_tensors(network: Any) -> Iterator[tuple[Tensor, tuple[Layout | None, ...]]]:
+    """Every parameter and buffer that follows widths, once, with a Layout (or None) for each dimension."""
+    seen: set[int] = set()
+    found = [
+        (layer._tensor(name), dims)
+        for layer in dynamic_layers(network).values()
+        for name, dims in layer.layouts().items()
+    ]
+    found += [(bare.tensor, bare.dims) for bare in getattr(network, "bare", ())]
+    for tensor, dims in found:
+        if tensor is not None and id(tensor) not in seen and any(d is not None for d in dims):
+            seen.add(id(tensor))
+            yield tensor, dims
+
+
+def size_table(dynamic: DynamicNetwork) -> str:
+    """One line for each size: name, size of N, the layers that make and follow it, the share of FLOPs it governs."""
+    cost = dynamic.complexity
+    full = cost.full_sizes
+    total = cost.flops_full_size() or 1.0
+    rows = [("size", "now", "N", "made by", "followed by", "FLOPs %")]
+    layers = dynamic_layers(dynamic)
+    for name, width in cost.widths.items():
+        makers = [n for n, layer in layers.items() if width in layer.makes()]
+        followers = [n for n, layer in layers.items() if width in layer.widths() and n not in makers]
+        share = 100 * (1 - cost.flops_at({**full, name: 0}) / total)
+        rows.append((name, str(width.size), str(width.full_size), _few(makers), _few(followers), f"{share:.1f}"))
+    lengths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(c.ljust(n) for c, n in zip(row, lengths, strict=True)).rstrip() for row in rows)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+
+
+__all__ = ["Bare", "DynamicNetwork", "Number", "Width", "plain_copy", "run_in_eval", "size_table"]

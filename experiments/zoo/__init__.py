@@ -1,0 +1,1 @@
+"""All backbones of the zoo at half width, ours beside Torch-Pruning's."""

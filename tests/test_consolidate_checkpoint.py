@@ -1,0 +1,53 @@
+"""A checkpoint of any phase at its own sizes, at a budget's, and its curve."""
+
+import json
+
+import pytest
+import torch
+
+from dyn_lightning.artifact import load_artifact
+from dyn_lightning.consolidate_checkpoint import consolidate_checkpoint
+from dyn_lightning.operating_points import evaluate
+
+
+@pytest.mark.parametrize("phase", ["warmup", "search", "settle"])
+def test_a_budget_at_any_phase(phase, make_module, data, tmp_path, capsys):
+    module = make_module()
+    module.set_phase(phase)
+    complexity = module.complexity
+    budget = 0.3 * complexity.flops_full_size()
+    small, report = consolidate_checkpoint(
+        module, tmp_path / "a", data, flops_per_second=budget, curve_points=3, exports=["int8"]
+    )
+    assert report.sizes == {"bands": (4, 16)}  # a band is 6.25 %
+    assert report.flops <= budget < report.flops * 5 / 4
+    loaded, _ = load_artifact(tmp_path / "a")
+    data.setup("validate")
+    batches = list(data.val_dataloader())
+    written = json.loads((tmp_path / "a" / "report.json").read_text())
+    assert written["metrics"]["val/l1"] == pytest.approx(evaluate(loaded, module.task, batches)["l1"], rel=1e-5)
+    curve = json.loads((tmp_path / "a.curve.json").read_text())
+    assert curve[0]["flops_per_call"] == complexity.flops_full_size()
+    assert len(curve) == 3
+    assert (tmp_path / "a.curve.png").is_file()
+    printed = capsys.readouterr().out
+    assert "MFLOPs/call" in printed
+    assert "consolidated:" in printed
+    assert "int8:" in printed
+    int8, _ = load_artifact(tmp_path / "a", int8=True)
+    x = batches[0]["input"]
+    torch.testing.assert_close(int8(x), small(x), rtol=0.1, atol=0.1 * float(small(x).detach().abs().max()))
+
+
+def test_without_data_the_checkpoints_own_sizes_are_written(make_module, tmp_path):
+    module = make_module()
+    module.widths["bands"].set_lam(0.5)
+    _, report = consolidate_checkpoint(module, tmp_path / "a")
+    assert report.sizes == {"bands": (8, 16)}
+    assert report.batches == 1
+    assert "metrics" not in json.loads((tmp_path / "a" / "report.json").read_text())
+    with pytest.raises(ValueError, match="wants data"):
+        consolidate_checkpoint(make_module(), tmp_path / "b", curve_points=3)
+    with pytest.raises(ValueError, match="above the budget"):
+        consolidate_checkpoint(make_module(), tmp_path / "b", flops_per_second=1.0)
+    assert not (tmp_path / "b").exists()
