@@ -61,13 +61,19 @@ def on_equal(t: Tracer, a: Any, b: Any) -> None:
 
 
 def on_end(t: Tracer) -> None:
-    """Fix what the layers themselves cannot follow, and sizes that no parameter has."""
-    held = {size for axes in t.noted_parameters() for axis in axes for size in axis_sizes(axis)}
-    made = {size for bound in t.graph.bindings.values() for a in bound.values() for size in _all_sizes(a)}
+    """Fix what the layers themselves cannot follow, and sizes that neither a layer nor a bare parameter makes."""
+    held = {size for axes in t.bare_parameters() for axis in axes for size in axis_sizes(axis)}
+    made = {
+        size
+        for bound in t.graph.bindings.values()
+        for key, axis in bound.items()
+        if key in ("out", "hidden", "project", "heads", "head_size", "value_size")
+        for size in _all_sizes(axis)
+    }
     for size in t.graph.sizes:
         for part in axis_sizes((size,)):
             if part not in held and part not in made:
-                part.fix("no parameter has it")
+                part.fix("nothing that is trained makes it")
     for name, bound in t.graph.bindings.items():
         for axis in (*bound.get("hidden", ()), *([bound["project"]] if "project" in bound else [])):
             whole = [f for f in axis if not isinstance(f, int)]

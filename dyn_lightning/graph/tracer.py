@@ -206,9 +206,10 @@ class Tracer(Runner):
         parameters = [p for p in module.parameters() if self._holders.setdefault(id(p), name) != name]
         return tuple(self.known(p) or self.fixed_axes(p) for p in parameters)
 
-    def noted_parameters(self) -> Iterable[Axes]:
-        """The notes on all parameters that can be trained."""
-        return (axes for x, axes in self._notes.values() if isinstance(x, nn.Parameter) and x.is_floating_point())
+    def bare_parameters(self) -> Iterable[Axes]:
+        """The notes on parameters that the code uses by themselves."""
+        own = ((x, self._own[key]) for key, (x, _) in self._notes.items() if key in self._own)
+        return (self.graph.bare[place] for x, place in own if isinstance(x, nn.Parameter) and place in self.graph.bare)
 
     def _bare(self, x: Tensor) -> Axes:
         """Notes on a parameter or buffer that is used outside a layer's own call."""
