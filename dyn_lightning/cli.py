@@ -23,7 +23,7 @@ from dyn_lightning.callbacks.consolidate import load_checkpoint
 from dyn_lightning.consolidate_checkpoint import consolidate_checkpoint
 from dyn_lightning.inference import predict_files
 from dyn_lightning.module import DynamicModule
-from dyn_lightning.profiling import print_profile
+from dyn_lightning.profiling.profile import print_profile
 from dyn_lightning.report import append_result, result_record
 
 

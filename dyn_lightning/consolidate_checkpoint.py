@@ -15,9 +15,9 @@ from torch import nn
 from dyn_lightning.callbacks.batch_norm import has_statistics, reestimate
 from dyn_lightning.callbacks.consolidate import example_of, summary, write_artifact
 from dyn_lightning.consolidate import Report
+from dyn_lightning.exports.quantize import compare_int8, quantize
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.operating_points import accuracy_cost_curve, curve_table, evaluate, save_curve, sizes_for
-from dyn_lightning.quantize import compare_int8, quantize
 
 COMPARED_BATCHES, STATISTICS_BATCHES = 4, 16
 

@@ -28,10 +28,10 @@ from dyn_lightning.artifact.architecture import (
     walk,
 )
 from dyn_lightning.artifact.kinds import ArtifactError
+from dyn_lightning.artifact.model_card import model_card
 from dyn_lightning.artifact.program import Program, describe_program
-from dyn_lightning.export import ExportError, export_onnx, save_program
-from dyn_lightning.model_card import model_card
-from dyn_lightning.quantize import QuantizationError, from_int8_state, int8_state, quantize
+from dyn_lightning.exports.export import ExportError, export_onnx, save_program
+from dyn_lightning.exports.quantize import QuantizationError, from_int8_state, int8_state, quantize
 
 FORMAT_VERSION = 1
 WEIGHTS, ARCHITECTURE, REPORT, CARD = "model.safetensors", "architecture.json", "report.json", "README.md"

@@ -18,9 +18,9 @@ from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from dyn_lightning.any_length import any_length
 from dyn_lightning.artifact.kinds import ArtifactError
-from dyn_lightning.export import ExportError, export_program, quiet_evaluation
+from dyn_lightning.exports.any_length import any_length
+from dyn_lightning.exports.export import ExportError, export_program, quiet_evaluation
 
 PROGRAM_VERSION = 1
 _ARITHMETIC: dict[str, Callable[..., Any]] = {

@@ -12,9 +12,9 @@ import torch
 
 from dyn_lightning.callbacks import ComplexityLogger
 from dyn_lightning.dynamize import dynamize
-from dyn_lightning.latency import median_latencies_s
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsBudget
+from dyn_lightning.profiling.latency import median_latencies_s
 from dyn_lightning.tasks import FrameDetection
 from experiments.benchmarks.networks import Network, aim, benchmark_parser, networks, parse
 from experiments.benchmarks.step import training_step

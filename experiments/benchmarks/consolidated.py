@@ -12,7 +12,7 @@ from torch import nn
 
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.dynamize import dynamize
-from dyn_lightning.latency import inference_call, median_latencies_s
+from dyn_lightning.profiling.latency import inference_call, median_latencies_s
 from experiments.benchmarks.networks import aim, benchmark_parser, networks, parse
 
 SHARE, LIMIT = 0.16, 4.0

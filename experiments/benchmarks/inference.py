@@ -30,9 +30,9 @@ from torch import Tensor, nn
 
 from dyn_lightning.artifact import save_artifact
 from dyn_lightning.inference import predict_files
-from dyn_lightning.latency import median_latencies_s
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.models.stacked_rnn import StackedRNN
+from dyn_lightning.profiling.latency import median_latencies_s
 
 SAMPLE_RATE = 16000
 CHANNELS, HIDDEN_SIZES = 67, (45, 40)  # 6.25 % of the learnable FLOPs with 80 bands

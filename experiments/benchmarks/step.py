@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from dyn_lightning.dynamize import dynamize
-from dyn_lightning.latency import median_latencies_s
 from dyn_lightning.optim import make_optimizer
+from dyn_lightning.profiling.latency import median_latencies_s
 from experiments.benchmarks.networks import Network, aim, benchmark_parser, networks, parse
 
 LIMITS = {1.0: 1.05, 0.25: 0.3}

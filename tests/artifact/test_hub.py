@@ -8,7 +8,7 @@ import torch
 from dyn_lightning.artifact import ArtifactError, load_artifact, save_artifact
 from dyn_lightning.models.crnn_vad import CRNNVAD
 
-hub = pytest.importorskip("dyn_lightning.hub", reason="wants the hub extra")
+hub = pytest.importorskip("dyn_lightning.artifact.hub", reason="wants the hub extra")
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,9 @@ from dyn_lightning.inference import write_atomically
 try:
     from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 except ImportError as error:
-    raise ImportError("dyn_lightning.hub wants huggingface_hub: install dyn_lightning with its hub extra") from error
+    raise ImportError(
+        "dyn_lightning.artifact.hub wants huggingface_hub: install dyn_lightning with its hub extra"
+    ) from error
 
 
 class HubNetwork(nn.Module, PyTorchModelHubMixin):

@@ -9,8 +9,8 @@ from typing import Any
 from rich.table import Table
 from torch import nn
 
-from dyn_lightning.counters import COUNTERS, Count, Counter, run_counter
 from dyn_lightning.module import plain_complexity
+from dyn_lightning.profiling.counters import COUNTERS, Count, Counter, run_counter
 
 FLOPS_PER_MAC = 2
 AGREEMENT = 0.1

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
-from dyn_lightning.any_length import any_length
+from dyn_lightning.exports.any_length import any_length
 from dyn_lightning.graph import call_arguments, tensors_in
 
 MAX_ONNX_BYTES = 2**31 - 2**20  # a protobuf message's limit

@@ -5,9 +5,16 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from dyn_lightning.exports.quantize import (
+    QuantizationError,
+    compare_int8,
+    from_int8_state,
+    int8_state,
+    quantizable,
+    quantize,
+)
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.models.stacked_rnn import StackedRNN
-from dyn_lightning.quantize import QuantizationError, compare_int8, from_int8_state, int8_state, quantizable, quantize
 
 
 class Mixed(nn.Module):

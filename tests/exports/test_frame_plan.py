@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dyn_lightning.frame_by_frame import FrameByFrame
-from dyn_lightning.frame_plan import NotCausalError
+from dyn_lightning.exports.frame_by_frame import FrameByFrame
+from dyn_lightning.exports.frame_plan import NotCausalError
 
 
 class Backwards(nn.Module):

@@ -11,8 +11,8 @@ from dyn_lightning import DynamicModule, dynamize
 from dyn_lightning.cli import main
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.objectives import FlopsBudget
-from dyn_lightning.profiling import network_fields, print_profile, streaming_summary, time_streaming_call
-from dyn_lightning.receptive_field import WHOLE, ReceptiveField, receptive_fields
+from dyn_lightning.profiling.profile import network_fields, print_profile, streaming_summary, time_streaming_call
+from dyn_lightning.profiling.receptive_field import WHOLE, ReceptiveField, receptive_fields
 from dyn_lightning.tasks import FrameDetection
 
 CONFIGS = Path(__file__).parent.parent / "configs"

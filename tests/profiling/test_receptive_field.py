@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dyn_lightning.features.spectral import Spectrogram
 from dyn_lightning.models.resnet import ResNet34
-from dyn_lightning.receptive_field import WHOLE, ReceptiveField, receptive_fields
+from dyn_lightning.profiling.receptive_field import WHOLE, ReceptiveField, receptive_fields
 
 
 def chain(*layers: tuple[int, int, int, int]) -> tuple[nn.Module, list[tuple[int, int]]]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from dyn_lightning.artifact.program import Program, decode, describe_program, results_in
-from dyn_lightning.frame_plan import GRU, LSTM, NotCausalError, Plan
+from dyn_lightning.exports.frame_plan import GRU, LSTM, NotCausalError, Plan
 
 State = dict[str, Tensor]
 FRAMES = "frames"

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dyn_lightning.export import export_onnx
-from dyn_lightning.frame_by_frame import FrameByFrame
-from dyn_lightning.frame_plan import NotCausalError
+from dyn_lightning.exports.export import export_onnx
+from dyn_lightning.exports.frame_by_frame import FrameByFrame
+from dyn_lightning.exports.frame_plan import NotCausalError
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.models.stacked_rnn import StackedRNN
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from dyn_lightning.forward_mode import OpenDerivatives, default_dtype, plain_kernels
+from dyn_lightning.profiling.forward_mode import OpenDerivatives, default_dtype, plain_kernels
 
 
 @pytest.mark.parametrize("function", [torch.relu, nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6(), nn.Hardtanh()])

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.utils._pytree import tree_map
 
-from dyn_lightning.forward_mode import OpenDerivatives, default_dtype, plain_kernels
 from dyn_lightning.graph import call_arguments, tensors_in
+from dyn_lightning.profiling.forward_mode import OpenDerivatives, default_dtype, plain_kernels
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dyn_lightning import dynamize
-from dyn_lightning.latency import (
+from dyn_lightning.profiling.latency import (
     CANDIDATES,
     median_latencies_s,
     sizes_to_time,
@@ -87,7 +87,7 @@ def test_the_others_have_the_sizes_asked_for(monkeypatch: pytest.MonkeyPatch) ->
         channels.append(small[0].out_channels)
         return lambda: None
 
-    monkeypatch.setattr("dyn_lightning.latency.inference_call", call)
+    monkeypatch.setattr("dyn_lightning.profiling.latency.inference_call", call)
     dynamic = dynamize(network(), torch.zeros(1, 4, 20))
     dynamic.widths["0"].set_lam(0.5)
     for others in ("now", "full"):

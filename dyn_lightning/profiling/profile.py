@@ -13,20 +13,20 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from dyn_lightning.audit import audit as run_audit
-from dyn_lightning.audit import audit_summary, audit_table
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.consolidate import consolidate
-from dyn_lightning.latency import (
+from dyn_lightning.module import DynamicModule
+from dyn_lightning.network import DynamicNetwork
+from dyn_lightning.profiling.audit import audit as run_audit
+from dyn_lightning.profiling.audit import audit_summary, audit_table
+from dyn_lightning.profiling.latency import (
     inference_call,
     median_latencies_s,
     one_thread,
     suggest_multiple_of,
     width_latencies_s,
 )
-from dyn_lightning.module import DynamicModule
-from dyn_lightning.network import DynamicNetwork
-from dyn_lightning.receptive_field import WHOLE, ReceptiveField, receptive_fields
+from dyn_lightning.profiling.receptive_field import WHOLE, ReceptiveField, receptive_fields
 
 NARROW = 8
 """Elements of each width when fields are measured: what is seen does not depend on how many look."""
