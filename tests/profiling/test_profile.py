@@ -15,7 +15,7 @@ from dyn_lightning.profiling.profile import network_fields, print_profile, strea
 from dyn_lightning.profiling.receptive_field import WHOLE, ReceptiveField, receptive_fields
 from dyn_lightning.tasks import FrameDetection
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.fixture
