@@ -123,13 +123,23 @@ def long_file(hours: float, rate: int) -> None:
                 print(f"{label:26}{length:8.2f}{rate:8d}{wall_s:10.1f}{peak_mib:16.0f}")
 
 
+def peak_memory_mib() -> float:
+    """Peak resident memory of this process; getrusage would count what its parent had when it was started."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def predict_one(artifact: str, audio: str, out_dir: str) -> None:
     """Print wall time in seconds and peak resident memory in MiB."""
     start = time.perf_counter()
     result = predict_files(artifact, [audio], out_dir, frame_scores="npy")
     if result.exit_code or not result.exact:
         raise RuntimeError(result.summary())
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak_mib = peak_memory_mib()
     print(time.perf_counter() - start, peak_mib)
 
 
