@@ -169,7 +169,9 @@ def _check(
             width.set_lam(sizes[size] / size.full_size)
         small: Any = None  # two of them at a time would take twice the memory
         small = plain_copy(dynamic)
-        mismatch = mismatch or find_mismatch(small, graph, sizes, example_input)
+        mismatch = find_mismatch(small, graph, sizes, example_input)
+        if mismatch is not None:
+            break
     # The dynamic network itself, there and back: what its code remembers between calls must not hold a size fast.
     mismatch = mismatch or find_mismatch(dynamic, graph, sizes, example_input, _is_leaf)
     if mismatch is None and (reason := _unseen(dynamic, small, example_input)):
@@ -236,9 +238,8 @@ def uneven_sizes(widths: Iterable[Size], attempt: int = 0) -> dict[Size, int]:
         n = size.full_size
         number = of_full_size[n] = of_full_size.get(n, -1) + 1
         options = range(max(1, round(0.4 * n)), max(2, min(n, round(0.75 * n) + 1)))
-        # The digits of its number, one for each attempt, in an order without small steps.
-        digit = number // len(options) ** attempt % len(options)
-        found[size] = options[(digit * 7 + n) % len(options)]
+        digit = number // len(options) ** attempt % len(options)  # of its number, one for each attempt
+        found[size] = options[(digit + n) % len(options)]
     return found
 
 
