@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dyn_lightning.functional import interpolation
+from dyn_lightning.functional import add_boundary_noise_, fade, interpolation
 from dyn_lightning.width import Width
 
 
@@ -158,7 +158,7 @@ class Layout:
         if (width := self.simple) is not None:
             return width.noise(x, dim, batch_dim=batch_dim)
         dim, n = dim % x.dim(), len(self.factors)
-        y = x.unflatten(dim, [f if isinstance(f, int) else f.current for f in self.factors])
+        y = x.unflatten(dim, self._shape())
         if batch_dim is not None:
             batch_dim = batch_dim % x.dim()
             batch_dim += (n - 1) * (batch_dim > dim)
@@ -171,6 +171,42 @@ class Layout:
                 noisy = [p.noise(z, at, batch_dim=batch_dim) for p, z in zip(factor.parts, pieces, strict=True)]
                 y = torch.cat(noisy, dim=at)
         return y.flatten(dim, dim + n - 1)
+
+    def fade(self, weights: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Weights of a layer that makes this dimension (their first), for :meth:`noise_` to follow."""
+        shape = self._shape()
+        for i, factor in enumerate(self.factors):
+            if isinstance(factor, Width) and factor.noisy:
+                seen = [w.unflatten(0, shape) for w in weights] if len(shape) > 1 else weights
+                weights = fade(seen, factor.theta, factor.amplitudes[0], dim=i, unit=factor.boundary_size)
+                weights = [w.flatten(0, len(shape) - 1) for w in weights] if len(shape) > 1 else weights
+        return weights
+
+    def noise_(self, x: Tensor, dim: int) -> Tensor:
+        """:meth:`noise` in place, on features made by weights that :meth:`fade` has been at; samples lie in the others.
+
+        Neither features nor gradients are copied, which :meth:`noise` does; for layouts that are :attr:`foldable`.
+        """
+        dim, shape = dim % x.dim(), self._shape()
+        seen = (*x.shape[:dim], *shape, *x.shape[dim + 1 :])
+        apart = range(dim, dim + len(shape))
+        for i, factor in enumerate(self.factors):
+            if isinstance(factor, Width) and factor.noisy:
+                unit = factor.boundary_size
+                x = add_boundary_noise_(
+                    x, factor.theta, *factor.amplitudes, dim=dim + i, unit=unit, apart=apart, shape=seen
+                )
+        return x
+
+    @property
+    def foldable(self) -> bool:
+        """Whether :meth:`fade` and :meth:`noise_` can stand for :meth:`noise`."""
+        return all(not isinstance(f, Concat) for f in self.factors) and all(
+            w.gates is None and not w.resampled for w in self.widths
+        )
+
+    def _shape(self) -> list[int]:
+        return [f if isinstance(f, int) else f.current for f in self.factors]
 
 
 def as_layout(size: int | Width | Layout) -> Layout:

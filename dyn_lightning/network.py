@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from dyn_lightning.complexity import Complexity
 from dyn_lightning.graph import call_arguments, tensors_in
 from dyn_lightning.layers import DynamicLayer
 from dyn_lightning.layout import Layout
-from dyn_lightning.width import Width
+from dyn_lightning.width import Width, held
 
 
 @dataclass
@@ -92,6 +93,10 @@ class DynamicNetwork(nn.Module):
     bare: list[Bare]
     numbers: list[Number]
 
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        with held(self.widths.values()):  # type: ignore[arg-type]
+            return super().forward(*args, **kwargs)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         new = self.__class__.__new__(self.__class__)
         memo[id(self)] = new
@@ -112,6 +117,11 @@ class OverlaidNetwork(DynamicNetwork):
     """A dynamic network whose own code uses parameters or sizes: they are put in place for each call."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        with held(self.widths.values()), self._overlaid():  # type: ignore[arg-type]
+            return super().forward(*args, **kwargs)
+
+    @contextmanager
+    def _overlaid(self) -> Iterator[None]:
         before = [(n, n.module.__dict__[n.name]) for n in self.numbers]
         try:
             for number in self.numbers:
@@ -120,7 +130,7 @@ class OverlaidNetwork(DynamicNetwork):
                 for bare in self.bare:
                     # An entry of the instance's own dict is found before the parameter of that name.
                     bare.module.__dict__[bare.name] = bare.noisy()
-            return super().forward(*args, **kwargs)
+            yield
         finally:
             for bare in self.bare:
                 bare.module.__dict__.pop(bare.name, None)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dyn_lightning.functional import BOUNDARIES, active_size, boundary_noise, kept_size
+from dyn_lightning.functional import BOUNDARIES, Amplitude, active_size, amplitudes, boundary_noise, kept_size
 
 
 class Width(nn.Module):
@@ -59,7 +60,8 @@ class Width(nn.Module):
         self.register_buffer("_frozen_size", torch.tensor(-1))
         self.register_buffer("_learning", torch.tensor(True))
         self.gates: list[Tensor] | None = None  # ones on the features of each producer, while somebody asks for them
-        self._cache: tuple[Any, tuple[float, int, bool]] | None = None
+        self._held: tuple[float, int, bool] | None = None  # what _read answers while `held`
+        self._amplitudes: tuple[Any, tuple[Amplitude, Amplitude]] | None = None
         self.lam_min = 0.0 if lam_min is None else lam_min
         self.set_multiple_of(multiple_of)
 
@@ -72,19 +74,16 @@ class Width(nn.Module):
         self.lam_min = max(self.lam_min, 1.0 / self.units)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cache": None}
+        return {**self.__dict__, "_held": None, "_amplitudes": None}
 
     def _read(self) -> tuple[float, int, bool]:
-        """(K in units, frozen size or −1, learning) in Python; on a GPU one transfer for each new value."""
-        tensors = (self.theta, self._frozen_size, self._learning)
-        key = tuple((id(t), t._version) for t in tensors) if self.theta.is_cuda else None
-        if key is None or self._cache is None or self._cache[0] != key:
-            flat = torch.stack([t.detach().double() for t in tensors]).tolist() if key else [t.item() for t in tensors]
-            value = (math.exp(flat[0]) * self.units, int(flat[1]), bool(flat[2]))
-            if key is None:
-                return value
-            self._cache = (key, value)
-        return self._cache[1]
+        """(K in units, frozen size or −1, learning) in Python."""
+        if self._held is not None:
+            return self._held
+        return self._parse((self.theta.item(), self._frozen_size.item(), self._learning.item()))
+
+    def _parse(self, values: Sequence[float]) -> tuple[float, int, bool]:
+        return math.exp(values[0]) * self.units, int(values[1]), bool(values[2])
 
     @property
     def lam(self) -> Tensor:
@@ -166,16 +165,12 @@ class Width(nn.Module):
         self._frozen_size.fill_(-1)
 
     @property
-    def alpha(self) -> Tensor:
-        """⌈K⌉ − K in units, in [0, 1]: how far the boundary unit has passed away. 0-d, with λ's gradient."""
-        k, _, _ = self._read()
-        alpha = min(active_size(k), self.units) - self.lam * self.units
-        return alpha + (alpha.clamp(0.0, 1.0) - alpha).detach()
-
-    @property
-    def amplitudes(self) -> tuple[Tensor, Tensor]:
-        """Amplitudes of the boundary unit's feature and noise, 0-d, with λ's gradient."""
-        return BOUNDARIES[self.boundary](self.alpha)
+    def amplitudes(self) -> tuple[Amplitude, Amplitude]:
+        """Amplitudes of the boundary unit's feature and noise."""
+        key = self._read()[0], self.units, self.boundary
+        if self._amplitudes is None or self._amplitudes[0] != key:
+            self._amplitudes = key, amplitudes(self.boundary, key[0], self.units)
+        return self._amplitudes[1]
 
     def noise(self, x: Tensor, dim: int, *, apart: Iterable[int] = (), batch_dim: int | None = 0) -> Tensor:
         """Put boundary noise on the last unit of a dimension of this width; x unchanged where none is due.
@@ -197,7 +192,8 @@ class Width(nn.Module):
             return x * (gate if batch_dim < dim % x.dim() else gate.T).reshape(shape)
         if not self.noisy or self.resampled:
             return x
-        return boundary_noise(x, *self.amplitudes, dim=dim, unit=self.boundary_size, apart=apart)
+        a, b = (amplitude.of(self.theta) for amplitude in self.amplitudes)
+        return boundary_noise(x, a, b, dim=dim, unit=self.boundary_size, apart=apart)
 
     @property
     def boundary_size(self) -> int:
@@ -208,3 +204,25 @@ class Width(nn.Module):
         state = "frozen" if self.frozen else "learning" if self.learning else "at rest"
         size = f"{self.size} of {self.full_size}"
         return f"{size}, lam_min={self.lam_min:.4g}, multiple_of={self.multiple_of}, {state}"
+
+
+@contextmanager
+def held(widths: Iterable[Width]) -> Iterator[None]:
+    """Read all sizes once, for as long as they cannot change: in a forward pass each is asked for many times.
+
+    On a GPU that is one transfer instead of many. Nothing is kept between passes, because λ may be changed in ways
+    that leave no trace on the tensor (through ``.data``, as weight averaging does).
+    """
+    widths = [w for w in widths if w._held is None]
+    tensors = [t for w in widths for t in (w.theta, w._frozen_size, w._learning)]
+    if any(t.is_cuda for t in tensors):
+        values = torch.stack([t.detach().double() for t in tensors]).tolist()
+    else:
+        values = [t.item() for t in tensors]
+    try:
+        for i, width in enumerate(widths):
+            width._held = width._parse(values[3 * i : 3 * i + 3])
+        yield
+    finally:
+        for width in widths:
+            width._held = None

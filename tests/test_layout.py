@@ -95,7 +95,7 @@ def test_noise_has_each_elements_own_deviation() -> None:
     torch.manual_seed(0)
     width = Width(3)
     width.set_lam(0.9)
-    a, b = (v.item() for v in width.amplitudes)
+    a, b = (v.value for v in width.amplitudes)
     spread = torch.tensor([1.0, 100.0])[:, None]
     x = (torch.randn(20_000, 2, 3) * spread + spread * 10).flatten(1)
     for layout in (Layout(2, width), Layout(Concat(width, width))):

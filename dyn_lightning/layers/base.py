@@ -127,6 +127,25 @@ class DynamicLayer(nn.Module):
         out = self.out_width
         return x if out is None else out.noise(x, dim)
 
+    @property
+    def folds_noise(self) -> bool:
+        """Whether boundary noise is due now that :meth:`fade` and :meth:`noise_` can put on without a copy."""
+        out = self.out_width
+        return out is not None and any(w.noisy for w in out.widths) and out.foldable
+
+    def fade(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Weights (out, …) and bias (out,) of the produced dimension before :meth:`noise_`."""
+        out = self.out_width
+        assert out is not None
+        faded = out.fade([weight] if bias is None else [weight, bias])
+        return faded[0], None if bias is None else faded[1]
+
+    def noise_(self, x: Tensor, dim: int) -> Tensor:
+        """Boundary noise in place, on a product of faded weights."""
+        out = self.out_width
+        assert out is not None
+        return out.noise_(x, dim)
+
     def to_plain(self) -> nn.Module:
         """The torch.nn layer of the kept sizes, with copies of the kept elements."""
         plain = copy.copy(self)

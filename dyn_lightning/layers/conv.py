@@ -93,17 +93,23 @@ class _PlainConv(_Conv):
     _padding: Any
 
     def forward(self, input: Tensor) -> Tensor:
-        y = self._convolve(input)
-        return y if self.depthwise else self.noise(y, -1 - len(self.kernel_size))
+        weight, bias = self.cut("weight"), self.cut("bias")
+        channels = -1 - len(self.kernel_size)
+        if self.depthwise:
+            return self._convolve(input, weight, bias)
+        if self.folds_noise and input.dim() == len(self.kernel_size) + 2:
+            return self.noise_(self._convolve(input, *self.fade(weight, bias)), channels)
+        return self.noise(self._convolve(input, weight, bias), channels)
 
-    def _convolve(self, x: Tensor) -> Tensor:
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         conv: Any = (F.conv1d, F.conv2d, F.conv3d)[len(self.kernel_size) - 1]
         me: Any = self
         padding = me.padding
         if me.padding_mode != "zeros":
             x = F.pad(x, me._reversed_padding_repeated_twice, mode=me.padding_mode)
             padding = 0
-        return conv(x, self.cut("weight"), self.cut("bias"), me.stride, padding, me.dilation, self._groups)
+        y: Tensor = conv(x, weight, bias, me.stride, padding, me.dilation, self._groups)
+        return y
 
 
 class Conv1d(_PlainConv, nn.Conv1d):

@@ -31,4 +31,9 @@ class Linear(DynamicLayer, nn.Linear):
         }
 
     def forward(self, input: Tensor) -> Tensor:
-        return self.noise(F.linear(input, self.cut("weight"), self.cut("bias")), -1)
+        weight, bias = self.cut("weight"), self.cut("bias")
+        if input.dim() < 2 or not self.folds_noise:
+            return self.noise(F.linear(input, weight, bias), -1)
+        # In two dimensions, because a product in more of them is a view, which noise must not be written into.
+        y = F.linear(input.flatten(0, -2), *self.fade(weight, bias))
+        return self.noise_(y, -1).unflatten(0, input.shape[:-1]) if input.dim() > 2 else self.noise_(y, -1)

@@ -233,7 +233,7 @@ class _Recurrent(DynamicLayer):
 
 def _fade_last(weight_hh: Tensor, width: Width) -> Tensor:
     """Scale the boundary unit's columns of recurrent weights by its feature's amplitude: (gates · H, H)."""
-    keep = width.amplitudes[0].to(weight_hh.dtype)
+    keep = width.amplitudes[0].of(width.theta).to(weight_hh.dtype)
     unit = width.boundary_size
     clean, boundary = weight_hh.split([weight_hh.shape[1] - unit, unit], dim=1)
     return torch.cat([clean, boundary * keep], dim=1)

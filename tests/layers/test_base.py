@@ -1,10 +1,12 @@
 import copy
+from unittest import mock
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from dyn_lightning.layers import DYNAMIC_LAYERS, Conv1d, Linear
+from dyn_lightning.functional import BOUNDARIES
+from dyn_lightning.layers import DYNAMIC_LAYERS, Conv1d, Conv2d, Linear
 from dyn_lightning.layers.base import used_positions
 from dyn_lightning.layout import Layout
 from dyn_lightning.width import Width
@@ -100,3 +102,54 @@ def test_used_positions_are_all_where_elements_are_interpolated() -> None:
     mask = used_positions(both.weight.shape, both.layouts()["weight"])
     assert mask is not None
     assert [m.tolist() for m in mask] == [[0, 1], list(range(8)), [0, 1, 2]]
+
+
+IN_PLACE = {
+    "linear": (lambda out: Linear(6, out.full_size, out_width=out), (5, 7, 6)),
+    "linear, no batch": (lambda out: Linear(6, out.full_size, bias=False, out_width=out), (6,)),
+    "conv1d": (lambda out: Conv1d(6, out.full_size, 3, out_width=out), (4, 6, 9)),
+    "conv1d, no batch": (lambda out: Conv1d(6, out.full_size, 3, out_width=out), (6, 9)),
+    "conv2d": (lambda out: Conv2d(6, out.full_size, 3, bias=False, out_width=out), (4, 6, 5, 9)),
+}
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize("lam", [1.0, 0.85, 0.3])
+@pytest.mark.parametrize("parts", [(8,), (3, 8), (8, 5), (4, 6)])
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_noise_in_place_is_the_noise_on_a_copy(name: str, parts: tuple[int, ...], lam: float, boundary: str) -> None:
+    """Values and all gradients: weights that fade and noise written into the product, against the plain formula."""
+    torch.manual_seed(0)
+    make, shape = IN_PLACE[name]
+    learned = [8] if 8 in parts else list(parts)
+    widths = {n: Width(n, boundary=boundary) for n in learned}
+    out = Layout(*(widths.get(n, n) for n in parts))
+    layer, x = make(out), torch.randn(shape, requires_grad=True)
+    for width in widths.values():
+        width.set_lam(lam)
+    leaves = [x, *layer.parameters(), *(w.theta for w in widths.values())]
+
+    def run() -> list[Tensor]:
+        torch.manual_seed(1)
+        y = layer(x)
+        return [y.detach().clone(), *torch.autograd.grad((y * torch.randn_like(y)).sum(), leaves)]
+
+    assert layer.folds_noise
+    found = run()
+    with mock.patch.object(type(layer), "folds_noise", False):
+        expected = run()
+    if len(learned) == 2:  # the other width's fading of an element that has both noises is left out of θ's gradient
+        found, expected = found[:-2], expected[:-2]
+    for one, two in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+
+
+def test_features_kept_for_others_are_not_written_into() -> None:
+    """The product goes on to the noise alone, so two calls of one layer do not disturb each other's gradient."""
+    width = Width(4)
+    layer, x = Linear(3, 4, out_width=width), torch.randn(5, 3)
+    width.set_lam(0.9)
+    first, second = layer(x), layer(x)
+    (first.square().sum() + second.square().sum()).backward()
+    assert not torch.equal(first, second)
+    torch.testing.assert_close(layer.bias.grad[:3], 2 * (first + second).sum(0)[:3])
