@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from dyn_lightning.models.cosine import Classifier, make_classifier
+
 
 class BasicBlock(nn.Module):
     """Two 3×3 convolutions beside a shortcut; where the shape changes, the shortcut is a 1×1 convolution.
@@ -47,11 +49,12 @@ class ResNet34(nn.Module):
         blocks: in each stack.
         embedding_size: output of the embedding layer.
         num_classes: logits.
+        classifier: ``linear``, or ``cosine``: cosines with the embedding, in place of logits.
 
     Shapes: spectrogram (batch, 1, bands, frames) → logits (batch, num_classes).
 
     Raises:
-        ValueError: if ``channels`` and ``blocks`` are not of one length.
+        ValueError: if ``channels`` and ``blocks`` are not of one length, or for an unknown classifier.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class ResNet34(nn.Module):
         blocks: Sequence[int] = (3, 4, 6, 3),
         embedding_size: int = 256,
         num_classes: int = 2,
+        classifier: Classifier = "linear",
     ) -> None:
         super().__init__()
         if len(channels) != len(blocks):
@@ -81,7 +85,7 @@ class ResNet34(nn.Module):
         )
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.embedding = nn.Linear(channels[-1], embedding_size)
-        self.classifier = nn.Linear(embedding_size, num_classes)
+        self.classifier = make_classifier(classifier, embedding_size, num_classes)
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         x = self.activation(self.norm(self.stem(spectrogram)))
