@@ -1,4 +1,4 @@
-"""Command line: fit, validate, test, predict, consolidate and profile."""
+"""Command line: fit, validate, test, consolidate, profile, predict, score and data-check."""
 
 from __future__ import annotations
 
@@ -7,24 +7,28 @@ import netrc
 import os
 import sys
 import time
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning
 import torch
-from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from rich.console import Console
 
 from dyn_lightning.callbacks import LambdaClamp, PhaseSwitch
 from dyn_lightning.callbacks.consolidate import load_checkpoint
+from dyn_lightning.commands import predict, score
 from dyn_lightning.consolidate_checkpoint import consolidate_checkpoint
-from dyn_lightning.inference import predict_files
+from dyn_lightning.data.audio import DatasetError
+from dyn_lightning.data_check import data_check
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.profiling.profile import print_profile
 from dyn_lightning.report import append_result, result_record
+
+# Those that need no training configuration.
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"predict": predict, "score": score, "data-check": data_check}
 
 
 class WidthsTrainer(Trainer):
@@ -178,32 +182,6 @@ def run_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def predict(args: Sequence[str] | None = None) -> int:
-    """``dyn-lightning predict``: speech segments of audio files, by an artifact. Gives the exit status."""
-    parser = ArgumentParser(prog="dyn-lightning predict", description="Speech segments of audio files.")
-    parser.add_argument("--artifact", type=str, required=True, help="Folder that consolidation wrote.")
-    parser.add_argument("--audio", type=str, nargs="+", required=True, help="Audio files, or folders.")
-    parser.add_argument("--out_dir", type=str, default="predictions", help="Where RTTM and CSV files go.")
-    parser.add_argument("--frame_scores", type=Literal["npy", "csv"] | None, default=None)
-    parser.add_argument("--threshold", type=float | None, default=None, help="Instead of the artifact's.")
-    for name, what in (("speech", "Leave out segments of speech"), ("silence", "Fill pauses")):
-        parser.add_argument(f"--min_{name}_s", type=float | None, default=None, help=f"{what} shorter than this.")
-    parser.add_argument("--device", type=str, default="cpu")
-    options = parser.parse_args(None if args is None else list(args))
-    result = predict_files(
-        options.artifact,
-        options.audio,
-        options.out_dir,
-        frame_scores=options.frame_scores,
-        device=options.device,
-        threshold=options.threshold,
-        min_speech_s=options.min_speech_s,
-        min_silence_s=options.min_silence_s,
-    )
-    print(result.summary())
-    return result.exit_code
-
-
 def default_wandb_offline(environment: MutableMapping[str, str]) -> None:
     """Keep W&B offline unless its user has configured it: a mode, an API key, or a login."""
     if "WANDB_MODE" in environment or "WANDB_API_KEY" in environment or _logged_in(environment):
@@ -222,8 +200,11 @@ def _logged_in(environment: MutableMapping[str, str]) -> bool:
 def main(args: Sequence[str] | None = None) -> int:
     """Entry point of ``dyn-lightning``. Gives the exit status."""
     given = list(sys.argv[1:] if args is None else args)
-    if given[:1] == ["predict"]:
-        return predict(given[1:])
+    if given[:1] and given[0] in COMMANDS:
+        try:
+            return COMMANDS[given[0]](given[1:])
+        except DatasetError as error:
+            raise SystemExit(str(error)) from error
     default_wandb_offline(os.environ)
     WidthsCLI(
         DynamicModule,
@@ -233,7 +214,7 @@ def main(args: Sequence[str] | None = None) -> int:
         save_config_kwargs={"overwrite": True},
         parser_kwargs={
             "parser_mode": "omegaconf",
-            "description": "Learn layer sizes under a FLOPs budget. For `predict` see: predict --help",
+            "description": f"Learn layer sizes under a FLOPs budget. For {', '.join(COMMANDS)} see: predict --help",
         },
         args=None if args is None else given,
     )

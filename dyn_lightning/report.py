@@ -7,17 +7,16 @@ import json
 import math
 import os
 import platform
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import dyn_lightning
+from dyn_lightning.figures import save_figure
 from dyn_lightning.module import DynamicModule
 
 
@@ -123,7 +122,6 @@ def plot_history(history: Mapping[str, Sequence[float]], path: str | os.PathLike
     if not steps:
         raise ValueError("the history is empty: set log_every_n_steps below the number of steps")
     figure = Figure(figsize=(7, 6), layout="constrained")
-    FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, sharex=True)
     for key, values in history.items():
         if key.startswith("width/") and key.endswith("/size"):
@@ -139,15 +137,7 @@ def plot_history(history: Mapping[str, Sequence[float]], path: str | os.PathLike
             below.set_ylabel(label)
     below.set_ylim(bottom=0)
     below.set_xlabel("optimiser step")
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".png", dir=path.parent)
-    os.close(handle)
-    try:
-        figure.savefig(temporary, dpi=120)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    save_figure(figure, path)
 
 
 def _finite(value: Any) -> Any:

@@ -6,7 +6,9 @@ import re
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 
@@ -127,6 +129,57 @@ def test_from_fit_to_artifact(tmp_path, capsys):
     assert str(record["metrics"]["test/l1"])[:8] in capsys.readouterr().out
 
 
+def write_spoof_corpus(root: Path) -> dict[str, Path]:
+    """Noise, louder where it is bona fide, in the layout of ASVspoof2019 LA; part → its protocol."""
+    rng, protocols = np.random.default_rng(0), {}
+    for part, name, count in (("train", "train.trn", 24), ("dev", "dev.trl", 18), ("eval", "eval.trl", 18)):
+        folder = root / "LA" / f"ASVspoof2019_LA_{part}" / "flac"
+        folder.mkdir(parents=True)
+        lines = []
+        for number in range(count):
+            system = ("-", "A01", "A02")[number % 3]
+            gain = {"-": 0.2, "A01": 0.1, "A02": 0.15}[system]
+            samples = np.clip(gain * rng.standard_normal(int(rng.integers(3000, 6000))), -1, 1)
+            soundfile.write(folder / f"{part}{number}.flac", samples, 16000)
+            lines.append(f"s{number % 4} {part}{number} - {system} {'bonafide' if system == '-' else 'spoof'}\n")
+        protocols[part] = root / "LA" / "ASVspoof2019_LA_cm_protocols" / f"ASVspoof2019.LA.cm.{name}.txt"
+        protocols[part].parent.mkdir(exist_ok=True)
+        protocols[part].write_text("".join(lines))
+    return protocols
+
+
+def test_anti_spoofing_from_fit_to_scores(tmp_path, capsys):
+    protocols = write_spoof_corpus(tmp_path / "corpus")
+    names = ("task/antispoofing_1s", "dynamic/budget", "trainer/cpu")
+    small = [
+        f"--data.data_root={tmp_path / 'corpus'}",
+        "--data.n_samples=4000",
+        "--data.batch_size=8",
+        "--model.backbone.init_args.channels=[2,2,4,4]",
+        "--model.backbone.init_args.blocks=[1,1,1,1]",
+        "--model.backbone.init_args.embedding_size=8",
+        "--model.example_duration_s=0.25",
+        "--model.objective.init_args.share=0.7",
+        *SMALL[3:],
+    ]
+    assert main(["fit", *config(*names), *small, "--results", "results.jsonl"]) == 0
+    (record,) = read_results("results.jsonl")
+    assert {"val/eer", "val/eer_A01", "val/eer_A02", "test/eer"} <= set(record["metrics"])
+    artifact = tmp_path / "runs" / "csv" / "version_0" / "artifact"
+    _, metadata = load_artifact(artifact)
+    assert (metadata["task"], metadata["loss"], metadata["n_samples"]) == ("SpoofDetection", "cross_entropy", 4000)
+
+    # The scores of the artifact are those of the validation.
+    given = ["--artifact", str(artifact), "--audio", str(tmp_path / "corpus" / "LA" / "ASVspoof2019_LA_dev")]
+    assert main(["predict", *given, "--protocol", str(protocols["dev"]), "--batch_size", "5", "--out_dir", "out"]) == 0
+    assert main(["score", "--scores", "out/scores.txt", "--out_dir", "out", "--n_resamples", "20"]) == 0
+    found = json.loads(Path("out/scores.json").read_text())
+    assert found["eer"] == pytest.approx(record["metrics"]["val/eer"], abs=1e-6)
+    for system in ("A01", "A02"):
+        assert found["systems"][system]["eer"] == pytest.approx(record["metrics"][f"val/eer_{system}"], abs=1e-6)
+    assert f"EER {100 * found['eer']:.3f} %" in capsys.readouterr().out
+
+
 def test_a_run_resumes_from_the_command_line(tmp_path):
     names = ("task/filter_bank", "dynamic/budget", "trainer/cpu")
     main(["fit", *config(*names), *SMALL, "--trainer.callbacks=[]", "--trainer.max_epochs=2"])
@@ -160,6 +213,11 @@ def test_consolidate_names_a_checkpoint_that_is_absent(capsys):
 def test_predict_needs_an_artifact():
     with pytest.raises(ValueError, match="absent"):
         main(["predict", "--artifact", "absent", "--audio", "x.wav"])
+
+
+def test_scores_that_are_absent_end_in_one_line():
+    with pytest.raises(SystemExit, match=r"absent\.txt: no such file"):
+        main(["score", "--scores", "absent.txt"])
 
 
 def test_what_decides_a_run_has_no_places_in_it():

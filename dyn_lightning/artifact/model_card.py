@@ -82,6 +82,7 @@ def _input(metadata: Mapping[str, Any]) -> list[str]:
         "first_frame_centre_s": "centre of the first output frame: {:.4g} s",
         "threshold": "decision threshold: {:.6g}",
         "labels": "labels: {}",
+        "n_samples": "utterances are cut to, or repeated up to, {} samples",
     }
     lines = [f"- {text.format(metadata[key])}" for key, text in known.items() if metadata.get(key) is not None]
     return lines or ["As the network's class says."]

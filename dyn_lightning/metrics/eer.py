@@ -45,7 +45,7 @@ def eer(scores: Tensor, targets: Tensor, *, convention: Convention = "roc") -> t
     >>> eer(torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1]))
     (0.5, 0.4000000059604645)
     """
-    scores, targets = _valid(scores, targets)
+    scores, targets = scored_entries(scores, targets)
     if convention not in get_args(Convention):
         raise ValueError(f"convention must be one of {get_args(Convention)}, got {convention!r}")
     n_positive = int(targets.sum())
@@ -92,8 +92,12 @@ def _asvspoof2019_eer(scores: Tensor, targets: Tensor) -> tuple[float, float]:
     return float(miss_rate[nearest] + false_alarm_rate[nearest]) / 2, float(threshold)
 
 
-def _valid(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The entries that count, flat: scores in their own floating type, targets as booleans."""
+def scored_entries(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The entries that count, flat: scores in their own floating type, targets as booleans.
+
+    Raises:
+        ValueError: for different shapes, NaN scores, or targets above 0 other than 1.
+    """
     if scores.shape != targets.shape:
         raise ValueError(f"scores {tuple(scores.shape)} and targets {tuple(targets.shape)} differ in shape")
     kept = targets >= 0
@@ -169,7 +173,7 @@ class EER(Metric):
         self.add_state("targets", default=[], dist_reduce_fx="cat")
 
     def update(self, scores: Tensor, targets: Tensor) -> None:
-        scores, targets = _valid(scores, targets)
+        scores, targets = scored_entries(scores, targets)
         self.scores.append(scores.float())
         self.targets.append(targets.to(torch.int8))
 
@@ -201,7 +205,7 @@ class EERBySNR(Metric):
 
     def update(self, scores: Tensor, targets: Tensor, snr_db: Tensor) -> None:
         bins = _bins(snr_db.to(scores.device), scores, self.edges)[targets >= 0]
-        scores, targets = _valid(scores, targets)
+        scores, targets = scored_entries(scores, targets)
         self.scores.append(scores.float())
         self.targets.append(targets.to(torch.int8))
         self.bins.append(bins.to(torch.int8))

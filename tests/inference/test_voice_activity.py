@@ -1,7 +1,6 @@
-"""From audio files to segments: the whole-file scores, the rules for segments, and what is written."""
+"""From audio files to segments: the whole-file scores, and what is written."""
 
 import csv
-import itertools
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from dyn_lightning.artifact import ArtifactError, save_artifact
 from dyn_lightning.data.audio import AudioError, read_audio
-from dyn_lightning.inference import Predictor, find_segments, predict_files, rttm, write_atomically
+from dyn_lightning.inference import Predictor, predict_files
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.models.stacked_rnn import StackedRNN
 
@@ -48,55 +47,6 @@ def write_bursts(path, bursts, rate=16000, duration_s=4.0, channels=1):
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, np.repeat(tone[:, None], channels, axis=1), rate)
     return path
-
-
-def segments(decisions, **options):
-    """Segments of frames of 1 s whose centres lie at 0.5, 1.5, …"""
-    scores = np.array(decisions, dtype=np.float32)
-    options = {
-        "threshold": 0.5,
-        "frame_s": 1.0,
-        "first_frame_centre_s": 0.5,
-        "duration_s": len(scores),
-    } | options
-    return find_segments(scores, **options)
-
-
-def test_each_instant_goes_to_the_nearest_frame():
-    assert segments([0, 1, 1, 0, 1]) == [(1, 3), (4, 5)]
-    assert segments([0, 0]) == []
-    assert segments([0.5]) == [(0, 1)]
-    # Before the first centre and after the last one the outermost frames decide, up to the file's ends.
-    assert segments([1, 0, 1], first_frame_centre_s=2.0, duration_s=9.5) == [(0, 2.5), (3.5, 9.5)]
-
-
-def test_short_pauses_are_filled_before_short_segments_are_dropped():
-    decisions = [1, 0, 1, 0, 0, 1, 0, 0, 0, 1, 1, 1]
-    assert segments(decisions, min_silence_s=2) == [(0, 3), (5, 6), (9, 12)]
-    assert segments(decisions, min_speech_s=2) == [(9, 12)]
-    assert segments(decisions, min_silence_s=2, min_speech_s=2) == [(0, 3), (9, 12)]
-    assert segments(decisions, min_silence_s=3.5) == [(0, 12)]
-
-
-def test_hysteresis_against_a_state_machine():
-    scores = np.random.default_rng(0).random(300).astype(np.float32)
-    state, decisions = False, []
-    for score in scores:
-        state = score >= 0.7 or (state and score >= np.float32(0.7 - 0.3))
-        decisions.append(state)
-    found = segments(scores, threshold=0.7, hysteresis=0.3)
-    runs = [(k, len(list(g))) for k, g in itertools.groupby(decisions)]
-    ends = np.cumsum([n for _, n in runs])
-    assert found == [(end - n, end) for (k, n), end in zip(runs, ends, strict=True) if k]
-    assert len(found) > 10
-
-
-def test_rttm_lines():
-    lines = rttm("a b/c", [(0.0, 1.25), (2.0004, 3.0)])
-    assert lines == (
-        "SPEAKER a_b/c 1 0.000 1.250 <NA> <NA> speech <NA> <NA>\n"
-        "SPEAKER a_b/c 1 2.000 1.000 <NA> <NA> speech <NA> <NA>\n"
-    )
 
 
 def test_bursts_are_found_at_any_rate_and_channels(tmp_path, energy_artifact):
@@ -205,16 +155,3 @@ def test_wrong_options_are_named(tmp_path, energy_artifact):
     assert not (tmp_path / "out").exists()
     with pytest.raises(AudioError, match=r"none\.wav"):
         Predictor(Energy(), METADATA).scores(tmp_path / "none.wav")
-
-
-def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
-    write_atomically(tmp_path / "a.txt", b"old")
-
-    def full(*_):
-        raise OSError("no space left")
-
-    monkeypatch.setattr("os.replace", full)
-    with pytest.raises(OSError, match="no space"):
-        write_atomically(tmp_path / "a.txt", b"new")
-    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
-    assert (tmp_path / "a.txt").read_bytes() == b"old"

@@ -1,4 +1,4 @@
-"""Tasks: losses and metrics against closed forms."""
+"""Detection in frames: loss and metrics against closed forms."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from dyn_lightning.metrics.eer import eer
-from dyn_lightning.tasks import FrameDetection, Regression, align_target, pad_outputs
+from dyn_lightning.tasks import FrameDetection, align_target
 
 
 def test_align_target_takes_the_middle_frames():
@@ -67,21 +67,3 @@ def test_detection_metrics_skip_unknown_snr():
     batch = {"target": torch.tensor([[0.0, 1.0]]), "meta": {"snr_db": torch.tensor([math.nan])}}
     metrics.update(torch.tensor([[0.0, 1.0]]), batch)
     assert set(metrics.compute()) == {"eer", "threshold"}
-
-
-def test_regression_counts_absent_outputs_as_zeros():
-    output, target = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.5, 2.0, 3.0, -1.0]])
-    assert Regression().loss(output, {"target": target}).item() == pytest.approx((0.5 + 3 + 1) / 4)
-    metrics = Regression().new_metrics()
-    metrics.update(output, {"target": target})
-    assert float(metrics.compute()["l1"]) == pytest.approx(4.5 / 4)
-
-
-def test_pad_outputs_refuses_more_outputs_than_targets():
-    with pytest.raises(ValueError, match="n_outputs"):
-        pad_outputs(torch.zeros(1, 5), torch.zeros(1, 4))
-
-
-def test_missing_input_names_what_there_is():
-    with pytest.raises(KeyError, match="target, length"):
-        FrameDetection().input_of({"target": 0, "length": 1})

@@ -5,25 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import os
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dyn_lightning.artifact import ArtifactError, load_artifact
 from dyn_lightning.data.audio import AudioError
+from dyn_lightning.files import write_atomically
+from dyn_lightning.inference.audio_files import name_files
+from dyn_lightning.inference.segments import Scores, Segment, find_segments, rttm
 from dyn_lightning.streaming import FrameStream, context_frames, read_blocks, streams_exactly
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".w64", ".caf", ".au", ".sph")
-
-Segment = tuple[float, float]
-Scores = NDArray[np.float32]
+_NEEDED = ("sample_rate", "hop_length", "first_frame_centre_s")
 
 
 @dataclass(frozen=True)
@@ -181,44 +179,6 @@ class Predictor:
         return scores, samples / self.sample_rate
 
 
-_NEEDED = ("sample_rate", "hop_length", "first_frame_centre_s")
-
-
-def find_segments(
-    scores: Scores,
-    *,
-    threshold: float,
-    frame_s: float,
-    first_frame_centre_s: float,
-    duration_s: float,
-    hysteresis: float = 0.0,
-    min_speech_s: float = 0.0,
-    min_silence_s: float = 0.0,
-) -> list[Segment]:
-    """Speech segments (start_s, end_s) from one score per frame.
-
-    Each instant has the decision of the frame whose centre is nearest. A frame is speech where its score is
-    at least the threshold, and goes on being speech down to ``threshold - hysteresis``. Pauses shorter than
-    ``min_silence_s`` are filled, then segments shorter than ``min_speech_s`` dropped.
-
-    Shapes: scores (frames,).
-    """
-    on, off = scores >= threshold, scores < threshold - hysteresis
-    # A frame between the two thresholds repeats the last one outside of them; before any there is silence.
-    last = np.maximum.accumulate(np.where(on | off, np.arange(1, len(scores) + 1), 0))
-    speech = np.concatenate([[False], on])[last]
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], speech, [False]]).astype(np.int8)))
-    times = first_frame_centre_s + (edges - 0.5) * frame_s
-    times[edges == 0], times[edges == len(scores)] = 0.0, duration_s
-    filled: list[Segment] = []
-    for start, end in times.reshape(-1, 2).tolist():
-        if filled and start - filled[-1][1] < min_silence_s:
-            filled[-1] = (filled[-1][0], end)
-        else:
-            filled.append((start, end))
-    return [(start, end) for start, end in filled if end - start >= min_speech_s]
-
-
 def predict_files(
     artifact: str | os.PathLike[str],
     inputs: Sequence[str | os.PathLike[str]],
@@ -252,7 +212,7 @@ def predict_files(
     """
     if frame_scores not in (None, "npy", "csv"):
         raise ValueError(f"frame_scores must be npy, csv or None, got {frame_scores!r}")
-    names = _name_files(inputs)
+    names = name_files(inputs)
     network, metadata = load_artifact(artifact, backbone=backbone, trusted=trusted, device=device)
     predictor = Predictor(network, metadata, **options)
     out_dir = Path(out_dir)
@@ -281,57 +241,9 @@ def predict_files(
     return result
 
 
-def rttm(uri: str, segments: Iterable[Segment]) -> str:
-    """Segments as RTTM: SPEAKER lines of the speaker "speech"; white space in the URI becomes "_"."""
-    uri = "_".join(uri.split())
-    return "".join(
-        f"SPEAKER {uri} 1 {start:.3f} {end - start:.3f} <NA> <NA> speech <NA> <NA>\n" for start, end in segments
-    )
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file, and the folders to it, so that it is there as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
 def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
     return text.getvalue().encode()
-
-
-def _name_files(inputs: Sequence[str | os.PathLike[str]]) -> dict[Path, Path]:
-    """Each file and the name, below the output folder and without suffix, of what is written of it."""
-    names: dict[Path, Path] = {}
-    owners: dict[Path, Path] = {Path("segments"): Path("segments.csv")}
-    for path, name in _find(inputs):
-        if path in names:
-            continue
-        if name in owners:
-            raise ValueError(f"{path} and {owners[name]} would both be written as {name}: rename one of them")
-        names[path], owners[name] = name, path
-    if not names:
-        raise ValueError("there is no audio file to predict: give files, or folders that hold some")
-    return names
-
-
-def _find(inputs: Sequence[str | os.PathLike[str]]) -> Iterator[tuple[Path, Path]]:
-    for given in map(Path, inputs):
-        if not given.is_dir():
-            yield given, Path(given.stem)
-            continue
-        files = sorted(p for p in given.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
-        if not files:
-            raise ValueError(f"{given}: holds no audio ({' '.join(AUDIO_SUFFIXES)}). Check the folder.")
-        yield from ((p, p.relative_to(given).with_suffix("")) for p in files)

@@ -1,0 +1,137 @@
+"""One score per utterance of audio files, by a network from an artifact of anti-spoofing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dyn_lightning.artifact import ArtifactError, load_artifact
+from dyn_lightning.data.asvspoof_protocols import Utterance, problem
+from dyn_lightning.data.audio import AudioError, DatasetError, read_audio
+from dyn_lightning.data.crops import centre_crop
+from dyn_lightning.inference.audio_files import find_audio_files
+from dyn_lightning.score_files import UNKNOWN, ScoreTable, label, read_protocol, write_scores
+from dyn_lightning.tasks.spoof_detection import bonafide_scores
+
+SCORE_FILE = "scores.txt"
+_NEEDED = ("sample_rate", "n_samples", "loss")
+
+
+@dataclass(frozen=True)
+class UtteranceScores:
+    """What became of each file.
+
+    Attributes:
+        path: the score file.
+        table: its content.
+        failed: file → why it could not be used.
+        unnamed: files that the protocol does not want scored, and which were left out.
+    """
+
+    path: Path
+    table: ScoreTable
+    failed: dict[Path, str]
+    unnamed: Sequence[Path]
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 1 if a file failed."""
+        return 1 if self.failed else 0
+
+    def summary(self) -> str:
+        """One line of counts, and one line per failed file."""
+        first = f"{self.path}: {len(self.table.utterance_ids)} utterances scored; {len(self.failed)} failed"
+        if self.unnamed:
+            first += f"; {len(self.unnamed)} left out that the protocol does not score"
+        return "\n".join([first, *self.failed.values()])
+
+
+def score_utterances(
+    artifact: str | os.PathLike[str],
+    inputs: Sequence[str | os.PathLike[str]],
+    out_dir: str | os.PathLike[str],
+    *,
+    protocol: str | os.PathLike[str] | None = None,
+    batch_size: int = 32,
+    device: str | torch.device = "cpu",
+    backbone: nn.Module | None = None,
+    trusted: bool = False,
+) -> UtteranceScores:
+    """Write the scores of audio files to ``<out_dir>/scores.txt``, in the challenge's form.
+
+    Each utterance is cut as in validation: the middle, of the length that the artifact says; shorter ones are
+    repeated. A file that cannot be used is left out and reported; the others are done all the same.
+
+    Args:
+        artifact: folder that ``save_artifact`` wrote of a network trained on ``SpoofDetection``.
+        inputs: audio files, or folders to search at any depth; an utterance is called as its file, without suffix.
+        out_dir: where to.
+        protocol: says system and key of each utterance, which else are "-", and which utterances to score.
+        batch_size: utterances per pass.
+        device: where the network runs.
+        backbone, trusted: see :func:`load_artifact`.
+
+    Raises:
+        ArtifactError: if the artifact cannot be used.
+        DatasetError: if the protocol cannot be used, or names an utterance without a file.
+        ValueError: if the inputs hold no audio or two files of one name.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    files = _by_utterance(inputs)
+    known: Mapping[str, Utterance] | None = None
+    unnamed: list[Path] = []
+    if protocol is not None:
+        known = read_protocol(protocol).utterances
+        absent = [name for name in known if name not in files]
+        if absent:
+            mend = "Give all folders of this part's audio, or the protocol of these files."
+            raise DatasetError(problem(Path(protocol), "utterances without audio", absent, mend))
+        unnamed = [path for name, path in files.items() if name not in known]
+        files = {name: files[name] for name in known}
+    network, metadata = load_artifact(artifact, backbone=backbone, trusted=trusted, device=device)
+    missing = [key for key in _NEEDED if key not in metadata]
+    if missing:
+        raise ArtifactError(
+            f"{artifact}: its metadata lacks {', '.join(missing)}. Write it anew from its checkpoint (consolidate)."
+        )
+    failed: dict[Path, str] = {}
+    names, parts, waiting = list[str](), list[Tensor](), iter(files.items())
+    while batch := list(islice(waiting, batch_size)):
+        crops = list[Tensor]()
+        for name, path in batch:
+            try:
+                samples = read_audio(path, int(metadata["sample_rate"]))
+            except AudioError as error:
+                failed[path] = str(error)
+                continue
+            crops.append(torch.from_numpy(centre_crop(samples, int(metadata["n_samples"]))))
+            names.append(name)
+        if crops:
+            with torch.inference_mode():
+                output = network(torch.stack(crops).to(device))
+            parts.append(bonafide_scores(output.float(), metadata["loss"]).cpu())
+    scores = torch.cat(parts).double() if parts else torch.zeros(0, dtype=torch.float64)
+    unknown = [UNKNOWN] * len(names)
+    table = ScoreTable(names, unknown, unknown, scores) if known is None else label(names, scores, known)
+    path = Path(out_dir) / SCORE_FILE
+    write_scores(path, table)
+    return UtteranceScores(path, table, failed, unnamed)
+
+
+def _by_utterance(inputs: Sequence[str | os.PathLike[str]]) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for path, _ in find_audio_files(inputs):
+        if files.setdefault(path.stem, path) != path:
+            raise ValueError(
+                f"{path} and {files[path.stem]} would both be the utterance {path.stem}: rename one of them"
+            )
+    if not files:
+        raise ValueError("there is no audio file to score: give files, or folders that hold some")
+    return files

@@ -1,0 +1,54 @@
+"""What a backbone is trained for, whatever it is: its input and loss, and the metrics by which it is judged."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+Batch = Mapping[str, Any]
+
+
+class Task(nn.Module):
+    """A loss and its metrics: told a network's outputs and batches, it knows nothing of the network.
+
+    Attributes:
+        input_key: the network's input in a batch.
+    """
+
+    input_key = "audio"
+
+    @abstractmethod
+    def loss(self, output: Any, batch: Batch) -> Tensor:
+        """Training loss of one batch, 0-d."""
+
+    @abstractmethod
+    def new_metrics(self) -> TaskMetrics:
+        """Fresh metrics for one evaluation set."""
+
+    def input_of(self, batch: Batch) -> Any:
+        """The network's input in a batch. Raises KeyError that names the keys there are."""
+        if self.input_key not in batch:
+            raise KeyError(
+                f"{type(self).__name__} wants batch[{self.input_key!r}], the batch has {', '.join(batch)}: "
+                "use a data module that gives it"
+            )
+        return batch[self.input_key]
+
+    def metadata(self) -> dict[str, Any]:
+        """What inference needs to know of the task beside its name, as JSON values for the artifact."""
+        return {}
+
+
+class TaskMetrics(nn.Module):
+    """Metrics of one pass over one evaluation set, over all processes."""
+
+    @abstractmethod
+    def update(self, output: Any, batch: Batch) -> None:
+        """Count one batch."""
+
+    @abstractmethod
+    def compute(self) -> dict[str, Tensor | float]:
+        """Name → value over all batches."""
