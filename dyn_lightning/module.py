@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dyn_lightning.compiled import CompiledNetwork
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.graph import axis_size, read_graph
@@ -63,6 +64,8 @@ class DynamicModule(lightning.LightningModule):
         lr_lam: learning rate of log λ.
         lr_schedule: "cosine" (to 0 at the end of the run) or "constant"; λ's learning rate is constant.
         lr_hold: share of the run before the cosine begins.
+        compile: call the network through ``torch.compile`` while its sizes stand still: in the warm-up, when settled,
+            and in evaluation then. The search runs uncompiled, because its sizes change from step to step.
         gradient_clip_lam: largest gradient norm of all λ together. The weights' is the trainer's
             ``gradient_clip_val``, and neither affects the other.
 
@@ -101,6 +104,7 @@ class DynamicModule(lightning.LightningModule):
         lr_schedule: Schedule = "cosine",
         lr_hold: float = 0.0,
         gradient_clip_lam: float | None = 1.0,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self._plain_complexity: Complexity | None = None
@@ -137,6 +141,8 @@ class DynamicModule(lightning.LightningModule):
         self.lr_schedule: Schedule = lr_schedule
         self.lr_hold = lr_hold
         self.gradient_clip_lam = gradient_clip_lam
+        self.compile_network = compile
+        self._compiled: list[Callable[[Any], Any]] = []
         self.save_hyperparameters(ignore=["backbone", "task", "objective", "optimizer"])
         self._evaluations: dict[str, nn.ModuleList] = {}
         self.register_buffer("_phase", torch.tensor(PHASES.index("search" if self.is_dynamic else "settle")))
@@ -222,10 +228,14 @@ class DynamicModule(lightning.LightningModule):
 
     def forward(self, x: Any) -> Any:
         """The backbone's output."""
-        return self.network(x)
+        if not self.compile_network or (self.is_dynamic and self.phase == "search"):
+            return self.network(x)
+        if not self._compiled:  # here and not before: what is compiled cannot be sent to other processes
+            self._compiled = [CompiledNetwork(self.network) if self.is_dynamic else torch.compile(self.network)]
+        return self._compiled[0](x)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        task_loss = self.task.loss(self.network(self.task.input_of(batch)), batch)
+        task_loss = self.task.loss(self(self.task.input_of(batch)), batch)
         self.log("train/loss", task_loss.detach(), prog_bar=True, batch_size=1)
         if not self.is_dynamic:
             return task_loss
@@ -281,7 +291,7 @@ class DynamicModule(lightning.LightningModule):
         self._evaluate("test", batch, dataloader_idx)
 
     def _evaluate(self, stage: str, batch: Any, index: int) -> None:
-        output = self.network(self.task.input_of(batch))
+        output = self(self.task.input_of(batch))
         self._metrics(stage, index).update(output, batch)
         self.log(
             f"{self._prefix(stage, index)}/loss",

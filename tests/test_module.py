@@ -233,3 +233,27 @@ def test_hyperparameters_are_primitives(make_module):
     parameters = dict(make_module().hparams)
     assert parameters["lr"] == 1e-2
     assert not {"backbone", "task", "objective", "optimizer"} & set(parameters)
+
+
+@pytest.mark.parametrize("dynamic", [None, []])
+def test_a_compiled_run_is_the_uncompiled_one_and_its_search_is_not_compiled(
+    dynamic, make_module, make_trainer, data, monkeypatch
+):
+    torch.compiler.reset()
+    seen: list[str] = []
+    compile_ = torch.compile
+
+    def backend(graph, _inputs):
+        seen.append(module.phase)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", lambda function: compile_(function, backend=backend))
+    runs = []
+    for compiled in (False, True):
+        module = make_module(dynamic=dynamic, compile=compiled)
+        make_trainer(PhaseSwitch(1, 1), LambdaClamp(), max_epochs=3).fit(module, data)
+        runs.append(module)
+    # One graph to train and one to evaluate, at each set of sizes that stands still.
+    assert seen == (["settle"] * 2 if dynamic == [] else ["warmup"] * 2 + ["settle"] * 2)
+    for (name, one), two in zip(runs[0].state_dict().items(), runs[1].state_dict().values(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5, equal_nan=True, msg=name)

@@ -95,6 +95,9 @@ class MultiheadAttention(DynamicLayer, nn.MultiheadAttention):
             attn_mask=attn_mask, average=average_attn_weights, on_heads=on_heads,
         )  # fmt: skip
 
+    def plain_tensors(self) -> dict[str, Tensor]:
+        return {n: self.cut(n, kept=True) for n in _WEIGHTS if self._parameters.get(n) is not None}
+
     def to_plain(self) -> nn.Module:
         heads, head_size, value_size = (part.size for part in self._parts)
         in_sizes = tuple(
@@ -113,9 +116,8 @@ class MultiheadAttention(DynamicLayer, nn.MultiheadAttention):
             zero_attn=self.add_zero_attn, scale=1 / math.sqrt(self.full("head_dim")), dropout=self.dropout,
             batch_first=self.batch_first,
         ).to(weight.device, weight.dtype)  # fmt: skip
-        for name in _WEIGHTS:
-            if self._parameters.get(name) is not None:
-                self._copy(getattr(plain, name), self.cut(name, kept=True), self._parameters[name])
+        for name, kept in self.plain_tensors().items():
+            self._copy(getattr(plain, name), kept, self._parameters[name])
         plain.out_proj.load_state_dict(project.state_dict())
         for mine, theirs in zip(plain.out_proj.parameters(), project.parameters(), strict=True):
             mine.requires_grad_(theirs.requires_grad)

@@ -146,20 +146,22 @@ class DynamicLayer(nn.Module):
         assert out is not None
         return out.noise_(x, dim)
 
+    def plain_tensors(self) -> dict[str, Tensor]:
+        """The tensors of the plain layer of the kept sizes by their names in it, with this layer's gradients."""
+        return {n: self.cut(n, kept=True) for n in (*self._parameters, *self._buffers) if self._tensor(n) is not None}
+
     def to_plain(self) -> nn.Module:
         """The torch.nn layer of the kept sizes, with copies of the kept elements."""
         plain = copy.copy(self)
         sizes = self.plain_sizes()
         del plain.__dict__["_refs"], plain.__dict__["_full"]
         plain.__class__ = self.plain_class  # type: ignore[assignment]
-        for store, wrap in (("_parameters", True), ("_buffers", False)):
-            tensors: dict[str, Any] = {}
-            for name, tensor in self.__dict__[store].items():
-                if tensor is not None:
-                    kept = self.cut(name, kept=True).detach().clone()
-                    tensor = nn.Parameter(kept, requires_grad=tensor.requires_grad) if wrap else kept
-                tensors[name] = tensor
-            plain.__dict__[store] = tensors
+        kept = {name: x.detach().clone() for name, x in self.plain_tensors().items()}
+        plain.__dict__["_buffers"] = {name: kept.get(name) for name in self._buffers}
+        plain.__dict__["_parameters"] = {
+            name: None if x is None else nn.Parameter(kept[name], requires_grad=x.requires_grad)
+            for name, x in self._parameters.items()
+        }
         for name, value in sizes.items():
             setattr(plain, name, value)
         return plain

@@ -65,12 +65,18 @@ class MelFilterBank(DynamicLayer, PlainMelFilterBank):
     def _respaced(self, n_mels: int) -> Tensor:
         return respaced_filters(self, torch.tensor(float(n_mels), device=self.fb.device), n_mels).to(self.fb.dtype)
 
+    def plain_tensors(self) -> dict[str, Tensor]:
+        width = self.width
+        if width is None or not width.resampled:
+            return super().plain_tensors()
+        return {"fb": self.fb if width.size == self.n_mels else self._respaced(width.size)}
+
     def to_plain(self) -> nn.Module:
         width = self.width
         if width is None or not width.resampled:
             return super().to_plain()
         plain = self.resized(width.size).to(self.fb.device, self.fb.dtype).train(self.training)
-        plain.fb.copy_(self.fb if width.size == self.n_mels else self._respaced(width.size))
+        plain.fb.copy_(self.plain_tensors()["fb"])
         return plain
 
 

@@ -197,9 +197,25 @@ class _Recurrent(DynamicLayer):
             y = Layout(self.directions, width).noise(y, -1, batch_dim=0 if batch_sizes is not None else 1)
         return y, last
 
+    def _kept_sizes(self) -> list[int]:
+        return [self._hidden(layer, kept_sizes=True) for layer in range(self.num_layers)]
+
+    def _plain_names(self) -> dict[str, str]:
+        """Names of the plain form's parameters → those of this layer's."""
+        stacked = len(set(self._kept_sizes())) > 1
+        return {
+            f"layers.{layer}.{theirs}" if stacked else mine: mine
+            for layer in range(self.num_layers)
+            for names, first in zip(self._names(layer), self._names(0), strict=True)
+            for mine, theirs in zip(names, first, strict=True)
+        }
+
+    def plain_tensors(self) -> dict[str, Tensor]:
+        return {plain: self.cut(mine, kept=True) for plain, mine in self._plain_names().items()}
+
     def to_plain(self) -> nn.Module:
         """A torch.nn layer where all layers keep the same size, otherwise a StackedRNN."""
-        sizes = [self._hidden(layer, kept_sizes=True) for layer in range(self.num_layers)]
+        sizes = self._kept_sizes()
         me: Any = self
         options = {
             "bias": self.bias,
@@ -217,17 +233,13 @@ class _Recurrent(DynamicLayer):
         plain: nn.Module
         if len(set(sizes)) == 1:
             plain = rnn(n_in, sizes[0], self.num_layers, dropout=self.dropout, **options)
-            parts = [(plain, layer, layer) for layer in range(self.num_layers)]
         else:
             plain = StackedRNN(self.plain_class.__name__, n_in, sizes, dropout=self.dropout, **options)
-            parts = [(one, 0, layer) for layer, one in enumerate(plain.layers)]
-        for module, to_layer, from_layer in parts:
-            for to_names, from_names in zip(self._names(to_layer), self._names(from_layer), strict=True):
-                for to_name, from_name in zip(to_names, from_names, strict=True):
-                    source = self._parameters[from_name]
-                    target = getattr(module, to_name)
-                    target.data.copy_(self.cut(from_name, kept=True))
-                    target.requires_grad_(source is None or source.requires_grad)
+        kept_tensors = self.plain_tensors()
+        for theirs, mine in self._plain_names().items():
+            source, target = self._parameters[mine], plain.get_parameter(theirs)
+            target.data.copy_(kept_tensors[theirs])
+            target.requires_grad_(source is None or source.requires_grad)
         return plain.train(self.training)
 
 
