@@ -46,7 +46,8 @@ class CompiledNetwork:
             self._prepare(tuple(w.size for w in widths))
             tensors, copies = plain_tensors(self.network)
         plain, run = self._plain, self._run
-        assert plain is not None and run is not None
+        assert plain is not None
+        assert run is not None
         twins = dict(self.network.named_modules())
         for name, module in plain.named_modules():
             module.training = twins.get(name, self.network).training
