@@ -19,7 +19,7 @@ from dyn_lightning.models.resnet import ResNet34
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 DEVICES = ["cpu", pytest.param("cuda", marks=needs_gpu)]
 NETWORKS: dict[str, tuple[Any, tuple[int, ...]]] = {
-    "ResNet": (lambda: ResNet34((8, 16), (1, 1), embedding_size=8), (4, 1, 16, 20)),
+    "ResNet": (lambda: ResNet34((16, 32), (1, 1), embedding_size=8), (4, 1, 16, 20)),
     "CRNNVAD": (lambda: CRNNVAD(n_mels=20, channels=8, hidden_size=12), (4, 6000)),
     "Conformer": (lambda: Conformer(d_model=16, num_layers=1, d_hidden=24, dropout=0.0), (4, 8000)),
 }
@@ -67,7 +67,8 @@ def test_consolidated_equals_dynamic_on_the_device(name: str, device: str) -> No
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("lam", [1.0, 0.5])
 def test_channels_last_stays_so_behind_the_noise_and_changes_nothing(device: str, lam: float) -> None:
-    dynamic, x = make("ResNet", device, lam)  # 4 and 8 channels: oneDNN's backward pass fails for some odd numbers
+    # Eight channels at least: torch 2.11's CPU kernel of a strided 1×1 convolution corrupts memory with fewer.
+    dynamic, x = make("ResNet", device, lam)
     last = copy.deepcopy(dynamic).to(memory_format=torch.channels_last)
     formats = []
     last.stem.register_forward_hook(
