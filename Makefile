@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 DATA_ROOT ?= ../shared/data
 ARGS ?=
+PRESET ?= full
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
@@ -13,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 # Every process imports torch and Lightning: without cached bytecode each compiles them anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test lint types docs-check bench bench-zoo reproduce-filter-bank reproduce-vad tables clean
+.PHONY: help setup demo test lint types docs-check bench bench-zoo reproduce-filter-bank reproduce-vad reproduce-asvspoof tables clean
 
 help: ## list every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,9 +67,13 @@ reproduce-filter-bank: $(STAMP) ## run the synthetic filter-bank study
 reproduce-vad: $(STAMP) ## run the voice-activity study on the audio under DATA_ROOT
 	$(BIN)/python -m experiments.vad.run --data_root $(DATA_ROOT) $(ARGS)
 
+reproduce-asvspoof: $(STAMP) ## run the anti-spoofing study on the corpus under DATA_ROOT (PRESET=full, or mini for two cores)
+	$(BIN)/python -m experiments.antispoofing.run --data_root $(DATA_ROOT) --preset $(PRESET) $(ARGS)
+
 tables: $(STAMP) ## rebuild tables and figures from the committed results
 	$(BIN)/python -m experiments.filter_bank.table
 	$(BIN)/python -m experiments.vad.table
+	$(BIN)/python -m experiments.antispoofing.table
 
 clean: ## remove caches and what runs left behind (keeps .venv)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis lightning_logs runs wandb build dist *.egg-info

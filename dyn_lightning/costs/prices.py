@@ -54,7 +54,7 @@ _ELEMENTARY = _names(
 
 PER_INPUT = {
     "sum": 1, "mean": 1, "prod": 1, "cumsum": 1, "cumprod": 1, "amax": 1, "amin": 1, "max": 1, "min": 1,
-    "argmax": 1, "argmin": 1, "any": 1, "all": 1, "norm": 2, "vectornorm": 2, "logsumexp": 4,
+    "argmax": 1, "argmin": 1, "topk": 1, "any": 1, "all": 1, "norm": 2, "vectornorm": 2, "logsumexp": 4,
     "var": 4, "std": 4, "varmean": 4, "stdmean": 4,
     "batchnorm": 2, "layernorm": 7, "groupnorm": 7, "instancenorm": 7, "rmsnorm": 4,
     "normalize": 3, "adaptiveavgpool1d": 1, "adaptiveavgpool2d": 1,

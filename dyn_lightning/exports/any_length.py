@@ -1,8 +1,8 @@
 """Shapes of torch's functions that tracing would otherwise tie to the length of the example.
 
 torch.export learns a function's output shape by running it on tensors without data. Recurrent layers are run step by
-step for that, and ``max_pool1d`` in C++ without symbols, so both hold the example's number of frames fast, though
-neither depends on it. Here they answer by their formula; the traced graph keeps the functions as they are.
+step for that, ``max_pool1d`` in C++ without symbols, and ``max_pool2d`` with a condition on the remainder of its stride, so
+all hold the example's number of frames fast, though none depends on it. Here they answer by their formula; the traced graph keeps the functions as they are.
 """
 
 from __future__ import annotations
@@ -40,27 +40,32 @@ def _lstm(input: Tensor, hx: Sequence[Tensor], *args: Any) -> tuple[Tensor, Tens
     return output, hidden, hx[1].new_empty(hx[1].shape)
 
 
-def _max_pool1d(
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = (),
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-) -> Tensor:
-    kernel, pad, spread = (_one(v) for v in (kernel_size, padding, dilation))
-    step = _one(stride) or kernel
-    room = input.shape[-1] + 2 * pad - spread * (kernel - 1) - 1
-    if ceil_mode and step > 1:
-        raise RuntimeError("max_pool1d with ceil_mode and a stride has no exportable length: use ceil_mode=False")
-    return input.new_empty((*input.shape[:-1], room // step + 1))
+def _max_pool(dims: int) -> Callable[..., Tensor]:
+    def shape(
+        input: Tensor,
+        kernel_size: Any,
+        stride: Any = (),
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+    ) -> Tensor:
+        kernel, pad, spread = (_each(v, dims) for v in (kernel_size, padding, dilation))
+        step = _each(stride, dims) or kernel
+        if ceil_mode and max(step) > 1:
+            raise RuntimeError(
+                f"max_pool{dims}d with ceil_mode and a stride has no exportable length: use ceil_mode=False"
+            )
+        sizes = input.shape[-dims:]
+        room = [n + 2 * p - d * (k - 1) - 1 for n, k, p, d in zip(sizes, kernel, pad, spread, strict=True)]
+        return input.new_empty((*input.shape[:-dims], *(r // s + 1 for r, s in zip(room, step, strict=True))))
+
+    return shape
 
 
-def _one(value: Any) -> int:
-    """An integer given as such or as a sequence of one; 0 for an empty one."""
-    if isinstance(value, (list, tuple)):
-        return int(value[0]) if value else 0
-    return int(value)
+def _each(value: Any, dims: int) -> list[int]:
+    """An integer a dimension, given as one for all or as a sequence; none for an empty one."""
+    values = [int(v) for v in value] if isinstance(value, (list, tuple)) else [int(value)]
+    return values * dims if len(values) == 1 else values
 
 
 _SHAPES: dict[Any, Callable[..., Any]] = {
@@ -68,14 +73,15 @@ _SHAPES: dict[Any, Callable[..., Any]] = {
     torch.ops.aten.lstm.input: _lstm,
     torch.ops.aten.rnn_tanh.input: _gru,
     torch.ops.aten.rnn_relu.input: _gru,
-    torch.ops.aten.max_pool1d.default: _max_pool1d,
+    torch.ops.aten.max_pool1d.default: _max_pool(1),
+    torch.ops.aten.max_pool2d.default: _max_pool(2),
 }
 _KEYS = (DispatchKey.CompositeImplicitAutograd, DispatchKey.Autograd)
 
 
 @contextlib.contextmanager
 def any_length() -> Iterator[None]:
-    """While active, tracing leaves the length of recurrent layers and of ``max_pool1d`` open, and sizes of 1 as well.
+    """While active, tracing leaves the length of recurrent layers and of max pooling open, and sizes of 1 as well.
 
     For tracing alone: the functions compute nothing on tensors that pass through Python dispatch meanwhile.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from dyn_lightning.report import read_results
+from experiments.study import Record, markdown, mean_spread
 
 SNR_BINS = ("<5", "5-15", "15-25", ">=25")
-Record = dict[str, Any]
-
-
-def mean_spread(values: Iterable[float | None], digits: int = 2) -> str:
-    """Mean ± standard deviation over seeds; a dash where nothing was measured."""
-    known = [v for v in values if v is not None]
-    if not known:
-        return "–"
-    spread = f" ± {np.std(known, ddof=1):.{digits}f}" if len(known) > 1 else ""
-    return f"{np.mean(known):.{digits}f}{spread}"
 
 
 def metric(record: Record, name: str, metrics: str = "metrics") -> float | None:
@@ -92,14 +83,6 @@ def learnable_share(record: Record) -> float:
     """FLOPs/s above the part that no size governs, over the same of the network at full size."""
     fixed, full = record["flops_per_second_full"]
     return (record["flops_per_second"] - fixed) / (full - fixed)
-
-
-def markdown(table: list[dict[str, Any]]) -> str:
-    """A table as Markdown."""
-    head = list(table[0])
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(str(row[key]) for key in head) + " |" for row in table]
-    return "\n".join(lines) + "\n"
 
 
 def figure(records: list[Record], path: Path) -> None:

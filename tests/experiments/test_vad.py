@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from dyn_lightning.models.crnn_vad import CRNNVAD
-from experiments.vad.run import slug
+from experiments.study import slug
 from experiments.vad.systems import BUDGETS, all_systems, full_complexity, uniform_sizes
-from experiments.vad.table import mean_spread, rows, studies, write_tables
+from experiments.vad.table import rows, studies, write_tables
 
 
 def record(system: str, seed: int, eer: float, **changes: Any) -> dict[str, Any]:
@@ -50,12 +50,6 @@ def test_every_system_can_be_built_and_has_a_folder_of_its_own() -> None:
     for system in systems:
         module = system.module(lr=1e-3)
         assert bool(module.widths) == system.learns
-
-
-def test_spread_is_the_sample_standard_deviation() -> None:
-    assert mean_spread([1.0, 2.0, 3.0]) == "2.00 ± 1.00"
-    assert mean_spread([5.0]) == "5.00"
-    assert mean_spread([None]) == "–"
 
 
 def test_rows_hold_means_over_seeds_and_shares_of_what_is_learnable() -> None:

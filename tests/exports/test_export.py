@@ -76,6 +76,15 @@ def test_max_pool_has_the_length_that_it_has(kernel, stride, padding, dilation):
         torch.testing.assert_close(program(x), pool(x), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("options", [(2,), ((3, 2), (2, 1), 1), (2, 3, 0, (1, 2))])
+def test_max_pool_in_two_dimensions_has_the_length_that_it_has(options):
+    pool = nn.MaxPool2d(*options)
+    program = export_program(pool, torch.randn(2, 3, 10, 21)).module()
+    for length in (11, 20, 34):
+        x = torch.randn(1, 3, 10, length)
+        torch.testing.assert_close(program(x), pool(x), rtol=0, atol=0)
+
+
 class Ignoring(nn.Module):
     """Computes something else at other lengths: its sum runs over the frames that the example had."""
 
