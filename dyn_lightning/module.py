@@ -372,7 +372,13 @@ def plain_complexity(backbone: nn.Module, example: Any, duration_s: float | None
         return tuple((axis_size(axis),) for axis in axes)
 
     ops = [
-        replace(op, inputs=tuple(map(sizes, op.inputs)), outputs=tuple(map(sizes, op.outputs)), hidden=sizes(op.hidden))
+        replace(
+            op,
+            inputs=tuple(map(sizes, op.inputs)),
+            outputs=tuple(map(sizes, op.outputs)),
+            hidden=sizes(op.hidden),
+            shared=tuple(map(sizes, op.shared)),
+        )
         for op in read_graph(backbone, example).ops
     ]
     return Complexity(ops, {}, duration_s, parameters=sum(p.numel() for p in backbone.parameters()))

@@ -16,6 +16,7 @@ from torch import nn
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.graph import call_arguments, tensors_in
+from dyn_lightning.module import plain_complexity
 from tests.zoo import LARGE, LIBRARY_OF, NETWORKS, OWN
 from tests.zoo.masking import NOT_COMPARABLE, all_different, difference_from_masked, outputs, relative_difference
 
@@ -104,6 +105,9 @@ def test_consolidated_computes_the_same(case: Case, seed: int) -> None:
     assert relative_difference(outputs(small, case.example), found) <= 1e-5
     assert report.parameters == sum(p.numel() for p in small.parameters())
     assert all(1 <= size <= full for size, full in report.sizes.values())
+    recount = plain_complexity(small, case.example, None)
+    for convention in ("full", "paper"):
+        assert case.dynamic.complexity.flops_now(convention) == recount.flops_full_size(convention)
 
 
 def test_removed_means_zero(case: Case) -> None:
