@@ -14,7 +14,13 @@ import torch
 from torch import Tensor
 
 from dyn_lightning.data.asvspoof_corpora import CORPORA
-from dyn_lightning.data.asvspoof_protocols import BONA_FIDE_SYSTEM, Utterance, _read_lines, _utterance, problem
+from dyn_lightning.data.asvspoof_protocols import (
+    BONA_FIDE_SYSTEM,
+    Utterance,
+    problem,
+    read_protocol_lines,
+    utterance_of,
+)
 from dyn_lightning.data.audio import DatasetError
 from dyn_lightning.files import write_atomically
 
@@ -130,12 +136,12 @@ def read_protocol(path: str | os.PathLike[str]) -> Protocol:
             f"{path}: its first line, {' '.join(first)!r}, is of no protocol of ASVspoof 2019, 2021 or 5. Give the "
             "protocol of the countermeasure (cm), not the speaker verification's."
         )
-    lines, problems = _read_lines(path, corpus)
+    lines, problems = read_protocol_lines(path, corpus)
     if problems:
         raise DatasetError("\n".join(problems))
     scored, unscored = dict[str, Utterance](), set[str]()
     for line in lines:
-        utterance = _utterance(line, corpus, path.parent)
+        utterance = utterance_of(line, corpus, path.parent)
         if corpus.subset is None or line[corpus.subset] == "eval":
             scored[utterance.utterance_id] = utterance
         else:

@@ -91,7 +91,7 @@ def scan(root: Path, corpus: Corpus, part: Part) -> Scan:
         raise DatasetError(f"{protocol}: no such file. Restore the protocols of {corpus.title}.")
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder. Unpack the audio of {corpus.title}, part {part}, there.")
-    lines, broken = _read_lines(protocol, corpus)
+    lines, broken = read_protocol_lines(protocol, corpus)
     problems = list(broken)
     present = {entry.name.removesuffix(".flac") for entry in os.scandir(folder) if entry.name.endswith(".flac")}
     scored = [line for line in lines if corpus.subset is None or line[corpus.subset] == "eval"]
@@ -109,17 +109,18 @@ def scan(root: Path, corpus: Corpus, part: Part) -> Scan:
         lists = corpus.enrolments.get(part)
         mend = "Remove them" + (f", or restore the lists of those that enrol speakers, {lists}." if lists else ".")
         strays = problem(folder, f"files without a line in {protocol.name}", extra, mend)
-    return Scan([_utterance(line, corpus, folder) for line in scored], problems, strays)
+    return Scan([utterance_of(line, corpus, folder) for line in scored], problems, strays)
 
 
-def _utterance(line: list[str], corpus: Corpus, folder: Path) -> Utterance:
+def utterance_of(line: list[str], corpus: Corpus, folder: Path) -> Utterance:
+    """What a line of :func:`read_protocol_lines` says, its file in ``folder``."""
     target = _TARGETS[line[corpus.key]]
     system = BONA_FIDE_SYSTEM if target else line[corpus.system]
     name = line[corpus.utterance]
     return Utterance(name, line[corpus.speaker], system, target, f"{folder}{os.sep}{name}.flac")
 
 
-def _read_lines(path: Path, corpus: Corpus) -> tuple[list[list[str]], list[str]]:
+def read_protocol_lines(path: Path, corpus: Corpus) -> tuple[list[list[str]], list[str]]:
     """The sound lines of a protocol, split into columns, and the problems of the others."""
     short, unknown, contradictory, lines = [], [], [], []
     for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):

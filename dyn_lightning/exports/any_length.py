@@ -1,8 +1,9 @@
 """Shapes of torch's functions that tracing would otherwise tie to the length of the example.
 
 torch.export learns a function's output shape by running it on tensors without data. Recurrent layers are run step by
-step for that, ``max_pool1d`` in C++ without symbols, and ``max_pool2d`` with a condition on the remainder of its stride, so
-all hold the example's number of frames fast, though none depends on it. Here they answer by their formula; the traced graph keeps the functions as they are.
+step for that, ``max_pool1d`` in C++ without symbols, ``max_pool2d`` with a condition on the remainder of its stride, so
+all hold the example's number of frames fast, though none depends on it. Here they answer by their formula; the traced
+graph keeps the functions as they are.
 """
 
 from __future__ import annotations

@@ -1,0 +1,58 @@
+"""What the studies share, on a network and data that take a second."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.study import finished, is_of, markdown, mean_spread, run_jobs, slug, unknown_names
+
+
+def test_spread_is_the_sample_standard_deviation() -> None:
+    assert mean_spread([1.0, 2.0, 3.0]) == "2.00 ± 1.00"
+    assert mean_spread([5.0]) == "5.00"
+    assert mean_spread([None, 4.0], digits=0) == "4"
+    assert mean_spread([None]) == "–"
+
+
+def test_folders_of_names_hold_no_signs() -> None:
+    assert slug("paper, all stacks, β 0.5") == "paper--all-stacks--beta-0.5"
+    assert slug("learned 6.25 %") == "learned-6.25"
+
+
+def test_markdown_has_a_column_a_key() -> None:
+    assert markdown([{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]) == "| a | b |\n|---|---|\n| 1 | x |\n| 2 | y |\n"
+
+
+def test_runs_of_other_settings_or_data_are_not_finished(tmp_path: Path) -> None:
+    def record(system: str, seed: int, lr: float, dataset: str) -> dict[str, Any]:
+        return {"config": {"system": system, "lr": lr}, "seed": seed, "dataset": dataset}
+
+    records = [record("a", 0, 0.1, "here"), record("a", 1, 0.2, "here"), record("b", 2, 0.1, "there")]
+    path = tmp_path / "results.jsonl"
+    assert finished(path, {"lr": 0.1}, "here") == set()
+    path.write_text("".join(json.dumps(r) + "\n" for r in records))
+    assert finished(path, {"lr": 0.1}, "here") == {("a", 0)}
+    assert not is_of(records[0], {"lr": 0.1, "epochs": 3}, "here")
+
+
+def test_unknown_names_are_named_beside_the_known() -> None:
+    assert unknown_names(["a"], ["a", "b"]) is None
+    assert unknown_names(["c"], ["a", "b"]) == "no system is called c; there are: a, b"
+
+
+def square(number: int) -> dict[str, Any]:
+    if number < 0:
+        raise ValueError(f"{number} is negative")
+    return {"square": number**2}
+
+
+def test_each_result_is_kept_though_a_later_run_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = str(tmp_path / "results.jsonl")
+    with pytest.raises(ValueError, match="-1 is negative"):
+        run_jobs(square, [2, 3, -1], results, lambda record: f"square {record['square']}", processes=1)
+    assert capsys.readouterr().out == "square 4\nsquare 9\n"
+    assert [json.loads(line)["square"] for line in Path(results).read_text().splitlines()] == [4, 9]
