@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,8 @@ from dyn_lightning.layout import Layout
 from dyn_lightning.network import DynamicNetwork, dynamic_layers, plain_copy
 from dyn_lightning.width import held
 
+_NUMBER = itertools.count()
+
 
 class CompiledNetwork:
     """Calls a dynamic network as a compiled plain network of its kept sizes, which gets slices of its parameters.
@@ -23,14 +26,15 @@ class CompiledNetwork:
 
     Args:
         network: dynamic.
-        options: of ``torch.compile``.
+        options: of ``torch.compile``. Without ``dynamic``, every shape of the input is compiled by itself: with lengths
+            left open, Inductor fails on some front ends (torch 2.11).
 
     Raises:
         ValueError: when called while a width is noisy: its size may change with every step.
     """
 
     def __init__(self, network: DynamicNetwork, **options: Any) -> None:
-        self.network, self.options = network, options
+        self.network, self.options = network, {"dynamic": False, **options}
         self._sizes: tuple[int, ...] | None = None
         self._plain: nn.Module | None = None
         self._run: Callable[..., Any] | None = None
@@ -61,13 +65,13 @@ class CompiledNetwork:
     def _prepare(self, sizes: tuple[int, ...]) -> None:
         if sizes == self._sizes:
             return
-        if self._sizes is not None:
-            torch.compiler.reset()  # or what was compiled for other sizes would count towards the limit
         plain = plain_copy(self.network)
 
         def run(tensors: dict[str, Tensor], args: Any, kwargs: Any) -> Any:
             return functional_call(plain, tensors, args, kwargs, tie_weights=False)
 
+        # The compiler knows functions by their code: shapes of other sizes, or of another network, are not this one's.
+        run.__code__ = run.__code__.replace(co_name=f"run_{next(_NUMBER)}")
         self._sizes, self._plain, self._run = sizes, plain, torch.compile(run, **self.options)
 
 

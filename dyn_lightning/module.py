@@ -231,7 +231,8 @@ class DynamicModule(lightning.LightningModule):
         if not self.compile_network or (self.is_dynamic and self.phase == "search"):
             return self.network(x)
         if not self._compiled:  # here and not before: what is compiled cannot be sent to other processes
-            self._compiled = [CompiledNetwork(self.network) if self.is_dynamic else torch.compile(self.network)]
+            plain = not self.is_dynamic
+            self._compiled = [torch.compile(self.network, dynamic=False) if plain else CompiledNetwork(self.network)]
         return self._compiled[0](x)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:

@@ -107,6 +107,33 @@ def test_the_compiler_sees_one_graph_and_is_not_asked_again_while_parameters_lea
     assert len(graphs) == 2
 
 
+def test_each_length_is_compiled_by_itself_and_networks_do_not_mix() -> None:
+    """Many networks of one class, at many sizes, in one process: none runs into the compiler's limit of the others."""
+    torch.manual_seed(0)
+    torch.compiler.reset()
+    graphs = []
+
+    def backend(graph: Any, _inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    for channels in range(2, 14):
+        plain = nn.Sequential(nn.Conv1d(1, channels, 3), nn.ReLU(), nn.Conv1d(channels, 1, 3))
+        dynamic = at_sizes(dynamize(plain, torch.randn(1, 1, 20)), 0.5)
+        run = CompiledNetwork(dynamic, backend=backend)
+        for length in (20, 31):
+            x = torch.randn(2, 1, length)
+            torch.testing.assert_close(run(x), dynamic(x))
+    assert len(graphs) == 24
+    assert all(
+        isinstance(n, int)
+        for g in graphs
+        for x in g.graph.nodes
+        if x.op == "placeholder"
+        for n in x.meta["example_value"].shape
+    )
+
+
 def test_a_network_whose_sizes_move_is_refused() -> None:
     dynamic = dynamize(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.randn(1, 4)).train()
     with pytest.raises(ValueError, match="sizes are being learned"):

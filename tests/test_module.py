@@ -247,7 +247,7 @@ def test_a_compiled_run_is_the_uncompiled_one_and_its_search_is_not_compiled(
         seen.append(module.phase)
         return graph.forward
 
-    monkeypatch.setattr(torch, "compile", lambda function: compile_(function, backend=backend))
+    monkeypatch.setattr(torch, "compile", lambda function, **options: compile_(function, backend=backend, **options))
     runs = []
     for compiled in (False, True):
         module = make_module(dynamic=dynamic, compile=compiled)
