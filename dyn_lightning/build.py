@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -36,6 +37,7 @@ def build(
     """A copy of the backbone whose layers follow a Width for each chosen Size. It shares the backbone's tensors."""
     network: Any = shallow_copy(backbone)
     makers = noise_makers(network, graph)
+    behind = norms_behind(graph)
     resampled = resamplable(network, graph) if mel_spacing == "respaced" else set()
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     widths = {size: Width(size.full_size, boundary=boundary, resampled=size in resampled).to(device) for size in chosen}
@@ -59,6 +61,10 @@ def build(
             refs["quiet"] = name not in makers
         elif isinstance(plain, AFTER_FILTER_BANK) and name not in makers:
             continue
+        elif name in behind:
+            refs["quiet"] = True
+        elif name in behind.values():
+            refs["noisy"] = True
         elif isinstance(plain, nn.MultiheadAttention):
             _attention(network, plain, refs)
             continue
@@ -172,6 +178,19 @@ def noise_makers(network: nn.Module, graph: Graph) -> dict[str, Size]:
             if size in last:
                 last[size] = name
     return {name: size for size, name in last.items()}
+
+
+def norms_behind(graph: Graph) -> dict[str, str]:
+    """Layer → the norm behind it that makes its noise: one that treats each element by itself undoes any fading.
+
+    The last such norm, where all on the way there treat each element by itself too, and nothing else reads it.
+    """
+    calls = Counter(op.name for op in graph.ops)
+    return {
+        trail.maker: trail.norm
+        for trail in graph.trails
+        if calls[trail.maker] == calls[trail.norm] == 1 and all(len(reads) == 1 for reads in trail.reads[:-1])
+    }
 
 
 def resamplable(network: nn.Module, graph: Graph) -> set[Size]:

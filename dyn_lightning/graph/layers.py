@@ -12,7 +12,7 @@ from dyn_lightning.graph.axes import Axis, Size, axis_size, concatenated, fix_si
 from dyn_lightning.graph.ints import Attribute
 from dyn_lightning.graph.numbers import name_size
 from dyn_lightning.graph.products import conv_axes, group_axes, linear_axes
-from dyn_lightning.graph.tracer import Axes, Op, Tracer, tensors_in
+from dyn_lightning.graph.tracer import Axes, Op, Tracer, Trail, tensors_in
 from dyn_lightning.models.attention import SlimMultiheadAttention
 from dyn_lightning.models.stacked_rnn import StackedRNN
 
@@ -34,6 +34,7 @@ POOLS = (
     nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d,
     nn.AdaptiveMaxPool3d,
 )  # fmt: skip
+SOFTMAX = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin)
 SIZED = (
     nn.Linear, *CONVS, *CHANNEL_NORMS, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.PReLU, nn.RNN, nn.GRU, nn.LSTM,
     *CELLS, nn.Embedding, nn.MultiheadAttention, MelFilterBank,
@@ -320,6 +321,20 @@ def on_layer(t: Tracer, name: str, module: nn.Module, args: Any, kwargs: Any, ou
     name_sizes(t, name, module)
     for x, axes in zip(tensors_in(out), outputs, strict=False):
         t.note(x, axes)
+    if isinstance(out, Tensor):
+        t.lead(out, _trail(t, name, module, tensors))
     t.record(
         Op(name, type(module).__name__, module, inputs, tuple(outputs), tuple(hidden), shared=t.shared(name, module))
     )
+
+
+def _trail(t: Tracer, name: str, module: nn.Module, inputs: list[Tensor]) -> Trail | None:
+    """Where a layer's features come from: itself, or the layer that made those that it treats each by itself."""
+    depthwise = isinstance(module, CONVS) and module.groups == module.in_channels > 1
+    if isinstance(module, (nn.Linear, *CONVS)) and not depthwise:
+        return Trail(name)
+    before = t.trail(inputs[0]) if len(inputs) == 1 else None
+    each = (*CHANNEL_NORMS, *ELEMENTWISE_LAYERS, nn.PReLU, *POOLS)
+    if before is None or isinstance(module, SOFTMAX) or not (depthwise or isinstance(module, each)):
+        return None
+    return before.onward(name if isinstance(module, CHANNEL_NORMS) else "")

@@ -35,6 +35,7 @@ ELEMENTWISE = frozenset({
     "addcmul", "addcdiv", "threshold", "copy", "fill", "zero", "positive", "hypot", "bernoulli", "hardshrink",
     "softshrink", "local_response_norm",
 })  # fmt: skip
+MIXING = frozenset({"softmax", "softmin", "log_softmax", "normalize", "local_response_norm"})  # across elements
 REDUCTIONS = frozenset({
     "mean", "sum", "amax", "amin", "max", "min", "std", "var", "logsumexp", "norm", "vector_norm", "prod", "any", "all",
     "nanmean", "nansum", "median", "argmax", "argmin", "std_mean", "var_mean", "linalg_vector_norm",
@@ -149,6 +150,8 @@ def on_function(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
             t.on_use(x, lambda: t.fix_axes(inputs, reason))
     for x, axes in zip(results, outputs, strict=False):
         t.note(x, axes)
+    before = t.trail(tensors[0]) if len(tensors) == len(results) == 1 and name in ELEMENTWISE - MIXING else None
+    t.lead(results[0], None if before is None else before.onward())
     where = f"{t.path[-1]}.{name}" if t.path and t.path[-1] else name
     t.record(Op(where, name, None, inputs, tuple(outputs), detail=_detail(call)))
     return out

@@ -50,6 +50,25 @@ class Event:
 
 
 @dataclass
+class Trail:
+    """What has become of a layer's features, element by element, since it made them.
+
+    Attributes:
+        maker: the layer.
+        reads: for each tensor on the way, the calls that have read it.
+        norm: the norm that they have just come from, which treats each element by itself.
+    """
+
+    maker: str
+    reads: list[set[int]] = field(default_factory=lambda: [set()])
+    norm: str = ""
+
+    def onward(self, norm: str = "") -> Trail:
+        """The trail of what has been made of this one's last tensor alone."""
+        return Trail(self.maker, [*self.reads, set()], norm)
+
+
+@dataclass
 class Graph:
     """What a network's run has shown.
 
@@ -61,6 +80,7 @@ class Graph:
         attributes: integer attributes that must follow sizes.
         fixed: layers that make no learnable size, and why.
         events: every call in its order.
+        trails: what became of features as far as a norm that treats each element by itself.
     """
 
     sizes: list[Size] = field(default_factory=list)
@@ -70,6 +90,7 @@ class Graph:
     attributes: dict[Attribute, Axis] = field(default_factory=dict)
     fixed: dict[str, str] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    trails: list[Trail] = field(default_factory=list)
 
     def roots(self) -> list[Size]:
         """The distinct sizes, in the order in which the network makes them."""
@@ -174,6 +195,8 @@ class Tracer(Runner):
 
     def axes(self, x: Tensor) -> Axes:
         """The notes on a tensor; a tensor without any has fixed dimensions."""
+        if (trail := self.trail(x)) is not None:
+            trail.reads[-1].add(len(self.graph.events))
         use: Callable[[], None] | None = x.__dict__.pop("_dyn_on_use", None)
         if use is not None:
             use()
@@ -188,6 +211,18 @@ class Tracer(Runner):
         """Put notes on a tensor."""
         if isinstance(x, Tensor) and len(axes) == x.dim():
             x.__dict__["_dyn_axes"] = axes
+
+    def trail(self, x: Tensor) -> Trail | None:
+        """Where a tensor's features come from, if they are those of a layer still."""
+        found: Trail | None = x.__dict__.get("_dyn_trail")
+        return found
+
+    def lead(self, x: Any, trail: Trail | None) -> None:
+        """Say where a tensor's features come from."""
+        if isinstance(x, Tensor):
+            x.__dict__["_dyn_trail"] = trail
+            if trail is not None and trail.norm:
+                self.graph.trails.append(trail)
 
     def own(self, x: Tensor, axes: Axes, reason: str) -> Axes:
         """Notes on a parameter or buffer of a layer; where it has some already, both must agree."""

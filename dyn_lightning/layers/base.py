@@ -30,8 +30,11 @@ class DynamicLayer(nn.Module):
     _refs: dict[str, Any]
 
     def bind(self, **widths: Any) -> None:
-        """Tie sizes of this layer to Widths or Layouts. Raises ValueError where the full sizes differ."""
-        self.__dict__["_refs"] = {k: v for k, v in widths.items() if v is not None}
+        """Tie sizes of this layer to Widths or Layouts; ``quiet`` and ``noisy``: see :attr:`noisy_width`.
+
+        Raises ValueError where the full sizes differ.
+        """
+        self.__dict__["_refs"] = {k: v for k, v in widths.items() if v is not None and v is not False}
         # Attributes may be set to current sizes for the network's own code while it runs.
         self.__dict__["_full"] = {k: v for k, v in self.__dict__.items() if type(v) is int}
         for name, dims in self.layouts().items():
@@ -122,29 +125,39 @@ class DynamicLayer(nn.Module):
                     x = layout.take(x, dim, kept=kept)
         return x
 
+    @property
+    def noisy_width(self) -> Layout | None:
+        """The dimension that this layer puts boundary noise on: what it produces, unless another layer does so.
+
+        ``bind(quiet=True)`` leaves the noise of ``out_width`` to a norm behind (``bind(noisy=True)`` there), which
+        would undo the fading and bring the boundary unit back to the scale of the others.
+        """
+        refs = self.__dict__.get("_refs", {})
+        return self.in_width if refs.get("noisy") else None if refs.get("quiet") else self.out_width
+
     def noise(self, x: Tensor, dim: int) -> Tensor:
-        """Boundary noise on the produced dimension, where this layer produces a learned one."""
-        out = self.out_width
-        return x if out is None else out.noise(x, dim)
+        """Boundary noise on a dimension, where this layer makes it."""
+        width = self.noisy_width
+        return x if width is None else width.noise(x, dim)
 
     @property
     def folds_noise(self) -> bool:
         """Whether boundary noise is due now that :meth:`fade` and :meth:`noise_` can put on without a copy."""
-        out = self.out_width
-        return out is not None and any(w.noisy for w in out.widths) and out.foldable
+        width = self.noisy_width
+        return width is not None and any(w.noisy for w in width.widths) and width.foldable
 
     def fade(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Weights (out, …) and bias (out,) of the produced dimension before :meth:`noise_`."""
-        out = self.out_width
-        assert out is not None
-        faded = out.fade([weight] if bias is None else [weight, bias])
+        """Weights (size, …) and bias (size,) of the noisy dimension before :meth:`noise_`."""
+        width = self.noisy_width
+        assert width is not None
+        faded = width.fade([weight] if bias is None else [weight, bias])
         return faded[0], None if bias is None else faded[1]
 
     def noise_(self, x: Tensor, dim: int) -> Tensor:
         """Boundary noise in place, on a product of faded weights."""
-        out = self.out_width
-        assert out is not None
-        return out.noise_(x, dim)
+        width = self.noisy_width
+        assert width is not None
+        return width.noise_(x, dim)
 
     def plain_tensors(self) -> dict[str, Tensor]:
         """The tensors of the plain layer of the kept sizes by their names in it, with this layer's gradients."""

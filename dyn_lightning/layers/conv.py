@@ -30,7 +30,8 @@ class _Conv(DynamicLayer):
         if self.groups > 1:
             if self.depthwise and widths.get("out_width") is not None:
                 raise ValueError("a depthwise convolution follows its input: give in_width alone")
-            for name, size in widths.items():
+            for name in ("out_width", "in_width"):
+                size = widths.get(name)
                 if size is not None and not self.depthwise and not _in_blocks(as_layout(size), self.groups):
                     raise ValueError(f"{self.groups} groups need {name}=Layout({self.groups}, …)")
         super().bind(**widths)

@@ -29,15 +29,10 @@ class MelFilterBank(DynamicLayer, PlainMelFilterBank):
     """
 
     plain_class = PlainMelFilterBank
-    quiet: bool
 
     def __init__(self, *args: Any, out_width: Width | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.bind(out_width=out_width)
-
-    def bind(self, **widths: Any) -> None:
-        self.quiet = widths.pop("quiet", False)
-        super().bind(**widths)
 
     def layouts(self) -> dict[str, tuple[Layout | None, ...]]:
         return {"fb": (None, self.out_width)}
@@ -51,7 +46,7 @@ class MelFilterBank(DynamicLayer, PlainMelFilterBank):
 
     def forward(self, power: Tensor) -> Tensor:
         bands = torch.matmul(self._filters().T.to(power.dtype), power)
-        return bands if self.quiet else self.noise(bands, 1)
+        return self.noise(bands, 1)
 
     def _filters(self) -> Tensor:
         """The filters in use, (bins, bands)."""
@@ -93,10 +88,12 @@ class _BehindFilterBank(DynamicLayer):
     def plain_sizes(self) -> dict[str, Any]:
         return {}
 
+    @property
+    def noisy_width(self) -> Layout | None:
+        return self.in_width
+
     def forward(self, x: Tensor) -> Tensor:
-        y = super().forward(x)
-        layout = self.in_width
-        return y if layout is None else layout.noise(y, 1)
+        return self.noise(super().forward(x), 1)
 
 
 class LogCompression(_BehindFilterBank, PlainLogCompression):

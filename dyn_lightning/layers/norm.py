@@ -12,9 +12,9 @@ from dyn_lightning.layout import Layout
 class _Follower(DynamicLayer):
     """A layer with one entry per channel in each of its parameters and buffers."""
 
-    def __init__(self, *args: Any, in_width: Size | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, in_width: Size | None = None, noisy: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.bind(in_width=in_width)
+        self.bind(in_width=in_width, noisy=noisy)
 
     def layouts(self) -> dict[str, tuple[Layout | None, ...]]:
         tensors = {**self._parameters, **self._buffers}
@@ -37,18 +37,13 @@ class _BatchNorm(_Follower):
             if momentum is None:
                 momentum = 1.0 / float(me.num_batches_tracked)
         mean, variance = self.cut("running_mean"), self.cut("running_var")
-        y = F.batch_norm(
-            input,
-            mean,
-            variance,
-            self.cut("weight"),
-            self.cut("bias"),
-            batch_statistics,
-            momentum or 0.0,
-            me.eps,
-        )
+        weight, bias = self.cut("weight"), self.cut("bias")
+        folds = self.folds_noise and weight is not None
+        if folds:
+            weight, bias = self.fade(weight, bias)
+        y = F.batch_norm(input, mean, variance, weight, bias, batch_statistics, momentum or 0.0, me.eps)
         _write_back(self, mean, variance)
-        return y
+        return self.noise_(y, 1) if folds else self.noise(y, 1)
 
 
 def _write_back(layer: Any, mean: Tensor | None, variance: Tensor | None) -> None:
@@ -94,6 +89,7 @@ class _InstanceNorm(_Follower):
         own = self.training or not me.track_running_stats
         y = F.instance_norm(x, mean, variance, self.cut("weight"), self.cut("bias"), own, me.momentum or 0.0, me.eps)
         _write_back(self, mean, variance)
+        y = self.noise(y, 1)
         return y if dim else y.squeeze(0)
 
 
