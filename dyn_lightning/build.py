@@ -12,6 +12,7 @@ from torch import nn
 
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.features.spectral import FixedScaling, LogCompression, MelFilterBank
+from dyn_lightning.gates import GATES
 from dyn_lightning.graph import Axis, Graph, Op, Size, Sum, axis_sizes, normal, substitute
 from dyn_lightning.layers import DYNAMIC_LAYERS, DynamicLayer
 from dyn_lightning.layout import Concat, Layout
@@ -38,9 +39,17 @@ def build(
     network: Any = shallow_copy(backbone)
     makers = noise_makers(network, graph)
     behind = norms_behind(graph)
-    resampled = resamplable(network, graph) if mel_spacing == "respaced" else set()
+    gates = GATES.get(boundary)
+    resampled = resamplable(network, graph) if mel_spacing == "respaced" and gates is None else set()
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    widths = {size: Width(size.full_size, boundary=boundary, resampled=size in resampled).to(device) for size in chosen}
+    widths: dict[Size, Width] = {
+        size: Width(size.full_size, boundary=boundary, resampled=size in resampled)
+        if gates is None
+        else gates(size.full_size)
+        for size in chosen
+    }
+    for width in widths.values():
+        width.to(device)
     parameters = sum(p.numel() for p in network.parameters())
     plain_modules = dict(network.named_modules())
 

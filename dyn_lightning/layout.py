@@ -112,11 +112,13 @@ class Layout:
     def indices(self, *, kept: bool = False, device: torch.device | None = None) -> Tensor:
         """Positions in the full dimension of the elements in use (``kept``: that consolidation keeps)."""
         sizes = {w: w.size if kept else w.current for w in self.widths}
+        if not all(w.prefix for w in sizes):
+            return self.positions(lambda w: w.positions(sizes[w])).to(device)
         key = (*sizes.values(), device)
         if key not in self._cache:
             if len(self._cache) > 64:
                 self._cache.clear()
-            self._cache[key] = self.positions(lambda w: torch.arange(sizes[w])).to(device)
+            self._cache[key] = self.positions(lambda w: w.positions(sizes[w])).to(device)
         return self._cache[key]
 
     def take(self, x: Tensor, dim: int, *, kept: bool = False) -> Tensor:
@@ -126,7 +128,7 @@ class Layout:
         if all((w.size if kept else w.current) == w.full_size for w in self.widths):
             return x
         first, *others = self.factors
-        if isinstance(first, Width) and all(isinstance(f, int) for f in others):
+        if isinstance(first, Width) and first.prefix and all(isinstance(f, int) for f in others):
             inner = math.prod(f for f in others if isinstance(f, int))
             return x.narrow(dim, 0, (first.size if kept else first.current) * inner)
         return x.index_select(dim, self.indices(kept=kept, device=x.device))
@@ -201,9 +203,7 @@ class Layout:
     @property
     def foldable(self) -> bool:
         """Whether :meth:`fade` and :meth:`noise_` can stand for :meth:`noise`."""
-        return all(not isinstance(f, Concat) for f in self.factors) and all(
-            w.gates is None and not w.resampled for w in self.widths
-        )
+        return all(not isinstance(f, Concat) for f in self.factors) and all(w.folds for w in self.widths)
 
     def _shape(self) -> list[int]:
         return [f if isinstance(f, int) else f.current for f in self.factors]

@@ -245,7 +245,7 @@ class DynamicModule(lightning.LightningModule):
             seen = self.trainer.strategy.reduce(task_loss.detach(), reduce_op="mean")
             self.objective.observe(seen)
         if self.phase != "search":
-            return task_loss + 0.0 * torch.stack([w.theta for w in self.widths.values()]).sum()
+            return task_loss + 0.0 * torch.stack([w.theta.sum() for w in self.widths.values()]).sum()
         penalty = self.penalty(seen)
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             # Only where logs are written: each call costs a tenth of a small network's step.

@@ -34,6 +34,9 @@ class Width(nn.Module):
             does not fit ``full_size``.
     """
 
+    prefix = True
+    """Whether the elements in use are always the first ones."""
+
     _frozen_size: Tensor
     _learning: Tensor
 
@@ -80,7 +83,14 @@ class Width(nn.Module):
         """(K in units, frozen size or −1, learning) in Python."""
         if self._held is not None:
             return self._held
-        return self._parse((self.theta.item(), self._frozen_size.item(), self._learning.item()))
+        return self._parse([x.item() for x in self._state()])
+
+    def _state(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What :meth:`_parse` takes: log λ, the frozen size or −1, whether λ learns; each 0-d."""
+        return self.theta, self._frozen_size, self._learning
+
+    def _let_go(self) -> None:
+        self._held = None
 
     def _parse(self, values: Sequence[float]) -> tuple[float, int, bool]:
         return math.exp(values[0]) * self.units, int(values[1]), bool(values[2])
@@ -182,18 +192,39 @@ class Width(nn.Module):
             batch_dim: the dimension of samples; None where there is none, as in a parameter.
         """
         if self.gates is not None:
-            gate = x.new_ones(1 if batch_dim is None else x.shape[batch_dim], x.shape[dim], requires_grad=True)
-            self.gates.append(gate)
-            shape = [1] * x.dim()
-            shape[dim] = gate.shape[1]
-            if batch_dim is None:
-                return x * gate.reshape(shape)
-            shape[batch_dim] = gate.shape[0]
-            return x * (gate if batch_dim < dim % x.dim() else gate.T).reshape(shape)
+            return self._gated(x, dim, batch_dim)
         if not self.noisy or self.resampled:
             return x
         a, b = (amplitude.of(self.theta) for amplitude in self.amplitudes)
         return boundary_noise(x, a, b, dim=dim, unit=self.boundary_size, apart=apart)
+
+    def _gated(self, x: Tensor, dim: int, batch_dim: int | None) -> Tensor:
+        """x times ones whose gradient is somebody's measure of the elements' importance."""
+        assert self.gates is not None
+        gate = x.new_ones(1 if batch_dim is None else x.shape[batch_dim], x.shape[dim], requires_grad=True)
+        self.gates.append(gate)
+        shape = [1] * x.dim()
+        shape[dim] = gate.shape[1]
+        if batch_dim is None:
+            return x * gate.reshape(shape)
+        shape[batch_dim] = gate.shape[0]
+        return x * (gate if batch_dim < dim % x.dim() else gate.T).reshape(shape)
+
+    def dampen(self, weights: Tensor, dim: int) -> Tensor:
+        """Weights that read this width's own features of a step before, with the boundary unit's amplitude on it."""
+        keep = self.amplitudes[0].of(self.theta).to(weights.dtype)
+        unit = self.boundary_size
+        clean, boundary = weights.split([weights.shape[dim] - unit, unit], dim=dim)
+        return torch.cat([clean, boundary * keep], dim=dim)
+
+    def positions(self, size: int) -> Tensor:
+        """Which elements of the full size the ``size`` in use are, ascending: the first ones."""
+        return torch.arange(size)
+
+    @property
+    def folds(self) -> bool:
+        """Whether noise can be put on by fading weights and adding to the product."""
+        return self.gates is None and not self.resampled
 
     @property
     def boundary_size(self) -> int:
@@ -214,15 +245,16 @@ def held(widths: Iterable[Width]) -> Iterator[None]:
     that leave no trace on the tensor (through ``.data``, as weight averaging does).
     """
     widths = [w for w in widths if w._held is None]
-    tensors = [t for w in widths for t in (w.theta, w._frozen_size, w._learning)]
-    if any(t.is_cuda for t in tensors):
-        values = torch.stack([t.detach().double() for t in tensors]).tolist()
-    else:
-        values = [t.item() for t in tensors]
+    with torch._C.DisableTorchFunction():  # whoever watches the network's calls is to see none of this
+        tensors = [t for w in widths for t in w._state()]
+        if any(t.is_cuda for t in tensors):
+            values = torch.stack([t.detach().double() for t in tensors]).tolist()
+        else:
+            values = [t.item() for t in tensors]
     try:
         for i, width in enumerate(widths):
             width._held = width._parse(values[3 * i : 3 * i + 3])
         yield
     finally:
         for width in widths:
-            width._held = None
+            width._let_go()

@@ -182,9 +182,9 @@ class _Recurrent(DynamicLayer):
         for names in self._names(layer):
             cut = [self.cut(name) for name in names]
             if width is not None and width.noisy:
-                cut[1] = _fade_last(cut[1], width)
+                cut[1] = width.dampen(cut[1], 1)
             if self.proj_size and cells is not None and cells.noisy:
-                cut[-1] = _fade_last(cut[-1], cells)
+                cut[-1] = cells.dampen(cut[-1], 1)
             weights += cut
         kernel: Any = getattr(torch._VF, self.kernel)  # type: ignore[attr-defined]
         hx = tuple(state) if self.has_cell else state[0]
@@ -241,14 +241,6 @@ class _Recurrent(DynamicLayer):
             target.data.copy_(kept_tensors[theirs])
             target.requires_grad_(source is None or source.requires_grad)
         return plain.train(self.training)
-
-
-def _fade_last(weight_hh: Tensor, width: Width) -> Tensor:
-    """Scale the boundary unit's columns of recurrent weights by its feature's amplitude: (gates · H, H)."""
-    keep = width.amplitudes[0].of(width.theta).to(weight_hh.dtype)
-    unit = width.boundary_size
-    clean, boundary = weight_hh.split([weight_hh.shape[1] - unit, unit], dim=1)
-    return torch.cat([clean, boundary * keep], dim=1)
 
 
 def _join(states: list[Tensor]) -> Tensor:
