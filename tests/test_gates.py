@@ -1,6 +1,7 @@
 """Gates: their distributions, what they multiply, and which units they leave."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -77,7 +78,6 @@ def test_lam_opens_the_first_gates(kind: str) -> None:
 
 
 def searched(kind: str, network: nn.Module, x: Tensor, steps: int = 60) -> tuple[nn.Module, FlopsBudget]:
-    torch.manual_seed(0)
     dynamic, budget = dynamize(network, x, boundary=kind), FlopsBudget(share=0.4)
     dynamic.train()
     optimizer = torch.optim.Adam([w.theta for w in dynamic.widths.values()], lr=0.15)
@@ -89,20 +89,24 @@ def searched(kind: str, network: nn.Module, x: Tensor, steps: int = 60) -> tuple
     return dynamic, budget
 
 
-NETWORKS = {
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "norm": (
-        nn.Sequential(nn.Conv1d(3, 12, 3), nn.BatchNorm1d(12), nn.ReLU(), nn.Conv1d(12, 10, 3), nn.Conv1d(10, 2, 1)),
-        torch.randn(4, 3, 20),
+        lambda: nn.Sequential(
+            nn.Conv1d(3, 12, 3), nn.BatchNorm1d(12), nn.ReLU(), nn.Conv1d(12, 10, 3), nn.Conv1d(10, 2, 1)
+        ),
+        (4, 3, 20),
     ),
-    "recurrent": (CRNNVAD(n_mels=16, channels=10, hidden_size=12), torch.randn(2, 4000)),
-    "attention": (nn.TransformerEncoderLayer(16, 4, 24, dropout=0.0, batch_first=True), torch.randn(2, 5, 16)),
+    "recurrent": (lambda: CRNNVAD(n_mels=16, channels=10, hidden_size=12), (2, 4000)),
+    "attention": (lambda: nn.TransformerEncoderLayer(16, 4, 24, dropout=0.0, batch_first=True), (2, 5, 16)),
 }
 
 
 @KINDS
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_search_under_a_budget_leaves_a_network_that_consolidates(kind: str, name: str) -> None:
-    network, x = NETWORKS[name]
+    torch.manual_seed(0)
+    make, shape = NETWORKS[name]
+    network, x = make(), torch.randn(shape)
     dynamic, budget = searched(kind, network, x)
     chosen = [w.positions(w.size).tolist() for w in dynamic.widths.values()]
     assert any(kept != list(range(len(kept))) for kept in chosen)
