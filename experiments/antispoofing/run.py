@@ -1,0 +1,179 @@
+"""The anti-spoofing study: every system with every seed, then the tables and the figure.
+
+``make reproduce-asvspoof DATA_ROOT=… PRESET=…`` on ASVspoof2019 LA or a corpus of its layout. A run that is in
+``results.jsonl`` is not run again, and a run that was killed goes on from its last epoch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from dyn_lightning.data.asvspoof2019 import ASVspoof2019DataModule
+from dyn_lightning.data.asvspoof_corpora import CORPORA, PARTS
+from dyn_lightning.data.asvspoof_protocols import find_root
+from dyn_lightning.data_check import check_part
+from dyn_lightning.features.front_ends import Normalisation
+from dyn_lightning.metrics.bootstrap import bootstrap_interval
+from dyn_lightning.metrics.eer import eer
+from dyn_lightning.module import DynamicModule
+from dyn_lightning.report import result_record
+from dyn_lightning.tasks.spoof_detection import bonafide_scores
+from experiments.antispoofing.systems import (
+    PRESETS,
+    SEEDS,
+    Settings,
+    System,
+    all_systems,
+    changed,
+    full_complexity,
+)
+from experiments.antispoofing.table import write_tables
+from experiments.study import (
+    Record,
+    begin_run,
+    evaluate,
+    finished,
+    fit,
+    keep_artifact,
+    quieten,
+    run_jobs,
+    slug,
+    unknown_names,
+)
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.jsonl"
+CORPUS = CORPORA["LA"]
+Job = tuple[System, int, Settings, argparse.Namespace]
+
+
+def train(job: Job) -> Record:
+    """Train, choose the checkpoint on dev, test on eval, and write the artifact of one system with one seed."""
+    system, seed, settings, args = job
+    begin_run(seed, args.jobs)
+    folder = Path(args.runs) / f"{slug(system.name)}-{seed}"
+    data = ASVspoof2019DataModule(
+        args.data_root,
+        batch_size=settings.batch_size,
+        n_samples=settings.n_samples,
+        train_seed=seed,
+        num_workers=args.num_workers,
+    )
+    module = system.module(settings)
+    fitted = fit(system, module, data, folder, settings.epochs, settings.search_share)
+    last = evaluate(fitted.trainer, module, data, fitted.last) if system.kind == "full" else None
+    record = result_record(
+        module,
+        metrics=evaluate(fitted.trainer, module, data, fitted.best),
+        config={"system": system.name, **settings.as_json()},
+        seed=seed,
+        dataset=data_name(args.data_root),
+        wall_time_s=fitted.wall_time_s,
+    )
+    record |= {
+        "kind": system.kind,
+        "published_corpus": is_published(args.data_root),
+        "eer_interval": list(eer_interval(module, data)),
+        "resumed": fitted.resumed,
+        "threads": torch.get_num_threads(),
+        "flops_per_second_full": full_complexity(settings).flops_full_size(),
+    }
+    if last is not None:
+        # What the paper's setting, which has no time to settle in, is compared with.
+        record["metrics_last"] = last
+    return record | keep_artifact(module, data, fitted.history, folder)
+
+
+@torch.no_grad()
+def eer_interval(module: DynamicModule, data: ASVspoof2019DataModule) -> tuple[float, float]:
+    """95 % bootstrap interval of the EER on eval, by utterances."""
+    module.eval()
+    scores: list[Tensor] = []
+    targets: list[Tensor] = []
+    for batch in data.test_dataloader()[0]:
+        audio = batch["audio"].to(module.device)
+        scores.append(bonafide_scores(module.network(audio), "cross_entropy").cpu())
+        targets.append(batch["target"])
+    return bootstrap_interval(
+        lambda s, t: eer(s, t, convention="asvspoof2019")[0], torch.cat(scores), torch.cat(targets)
+    )
+
+
+def is_published(data_root: str) -> bool:
+    """Whether a corpus is ASVspoof2019 LA, by the counts of its parts."""
+    root = find_root(data_root, CORPUS)
+    return not any(check_part(root, CORPUS, part).differences for part in PARTS)
+
+
+def data_name(data_root: str) -> str:
+    """What a run was trained and tested on: the corpus or the folder it is in, and the amount of material."""
+    root = find_root(data_root, CORPUS)
+    reports = [check_part(root, CORPUS, part) for part in PARTS]
+    counts = ", ".join(f"{r.part} {r.counts['-']} + {r.counts.total() - r.counts['-']}" for r in reports)
+    published = not any(r.differences for r in reports)
+    folder = root.parent if root.name == "LA" else root
+    name = CORPUS.title if published else f"{folder.name}, which is not {CORPUS.title}"
+    return f"{name}: {counts} utterances, bona fide + spoofed"
+
+
+def summary(record: Record) -> str:
+    """A finished run in one line; no result on eval, by which nothing may be chosen."""
+    return (
+        f"{record['config']['system']:28s} seed {record['seed']}: dev EER {100 * record['metrics']['val/eer']:.2f} %, "
+        f"{100 * record['flops_per_second'] / record['flops_per_second_full']:.1f} % of the FLOPs, "
+        f"{record['wall_time_s']:.0f} s"
+    )
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line; what it leaves out is the preset's."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--data_root", default=os.environ.get("DATA_ROOT", "data"), help="folder that holds LA")
+    parser.add_argument("--preset", choices=list(PRESETS), default="full")
+    parser.add_argument("--seeds", type=int, nargs="+", help="the preset's when absent")
+    parser.add_argument("--only", nargs="*", help="names of systems; all when absent")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time")
+    parser.add_argument("--num_workers", type=int, default=0, help="loader processes of each run")
+    parser.add_argument("--runs", default="runs/antispoofing", help="checkpoints and artifacts")
+    parser.add_argument("--results", default=str(RESULTS))
+    of_preset = parser.add_argument_group("in place of the preset's")
+    of_preset.add_argument("--epochs", type=int)
+    of_preset.add_argument("--batch_size", type=int)
+    of_preset.add_argument("--lr", type=float)
+    of_preset.add_argument("--normalisation", choices=get_args(Normalisation))
+    of_preset.add_argument("--freq_mask", type=int)
+    of_preset.add_argument("--time_mask", type=int)
+    args = parser.parse_args(arguments)
+    names = ("epochs", "batch_size", "lr", "normalisation", "freq_mask", "time_mask")
+    args.settings = changed(PRESETS[args.preset], **{name: getattr(args, name) for name in names})
+    args.seeds = args.seeds or SEEDS[args.preset]
+    args.systems = all_systems(args.settings)
+    if args.only:
+        if problem := unknown_names(args.only, [s.name for s in args.systems]):
+            parser.error(problem)
+        args.systems = [s for s in args.systems if s.name in args.only]
+    return args
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs what is missing, prints what was found, and writes tables and the figure."""
+    quieten()
+    args = parse(arguments)
+    done = finished(args.results, args.settings.as_json(), data_name(args.data_root))
+    order = [
+        (s, seed) for kind in (False, True) for seed in args.seeds for s in args.systems if (s.kind == "paper") == kind
+    ]
+    jobs: list[Job] = [(s, seed, args.settings, args) for s, seed in order if (s.name, seed) not in done]
+    print(f"{len(jobs)} runs to do, {len(order) - len(jobs)} done in {args.results}", flush=True)
+    run_jobs(train, jobs, args.results, summary, args.jobs)
+    write_tables(args.results, Path(args.results).parent)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""What the studies on audio share: phases of a run, runs that resume, several at a time, means over seeds."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import lightning
+import numpy as np
+import torch
+
+from dyn_lightning.callbacks import ComplexityLogger, LambdaClamp, PhaseSwitch, Reorder, WidthsCheckpoint
+from dyn_lightning.callbacks.consolidate import load_checkpoint, write_artifact
+from dyn_lightning.module import DynamicModule
+from dyn_lightning.report import append_result, plot_history, read_results
+
+WARMUP_SHARE, SEARCH_SHARE = 0.125, 0.125
+Record = dict[str, Any]
+Job = TypeVar("Job")
+
+
+class StudySystem(Protocol):
+    """What a run has to know of its system."""
+
+    @property
+    def name(self) -> str:
+        """Of the system, and of its folder."""
+
+    @property
+    def settles(self) -> bool:
+        """Whether the sizes are final before the end, so that validation chooses the checkpoint."""
+
+    @property
+    def reorders(self) -> bool:
+        """Whether elements are ranked when the search begins."""
+
+    @property
+    def lam_min(self) -> float | None:
+        """Least λ; one unit when absent."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A training that has ended.
+
+    Attributes:
+        trainer: that ran it.
+        best: path of the checkpoint that was chosen.
+        last: path of the last one.
+        history: sizes and cost over the steps.
+        resumed: whether it went on from a checkpoint; its time is then that of the rest.
+        wall_time_s: of the training alone.
+    """
+
+    trainer: lightning.Trainer
+    best: str
+    last: str
+    history: Mapping[str, Sequence[float]]
+    resumed: bool
+    wall_time_s: float
+
+
+def begin_run(seed: int, jobs: int) -> None:
+    """Seeds a run and gives it its share of the cores."""
+    quieten()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+    lightning.seed_everything(seed, verbose=False)
+
+
+def fit(
+    system: StudySystem,
+    module: DynamicModule,
+    data: lightning.LightningDataModule,
+    folder: Path,
+    epochs: int,
+    search_share: float = SEARCH_SHARE,
+) -> Fit:
+    """Train through all phases; a run whose folder holds ``last.ckpt`` goes on from there.
+
+    An eighth of the epochs warms up; where the system settles, ``search_share`` of them search and the rest settles.
+    """
+    warmup = max(1, round(WARMUP_SHARE * epochs))
+    search = max(1, round(search_share * epochs)) if system.settles else None
+    checkpoint, history = WidthsCheckpoint("val/eer", dirpath=str(folder)), ComplexityLogger()
+    callbacks: list[lightning.Callback] = [
+        PhaseSwitch(warmup, search),
+        LambdaClamp(system.lam_min),
+        history,
+        checkpoint,
+    ]
+    if system.reorders:
+        callbacks.insert(1, Reorder())
+    trainer = lightning.Trainer(
+        max_epochs=epochs,
+        accelerator="auto",
+        devices=1,
+        logger=False,
+        callbacks=callbacks,
+        gradient_clip_val=5.0,
+        log_every_n_steps=10,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    last = folder / "last.ckpt"
+    resumed = last.is_file()
+    start = time.perf_counter()
+    trainer.fit(module, data, ckpt_path=str(last) if resumed else None)
+    wall_time_s = time.perf_counter() - start
+    return Fit(trainer, checkpoint.best_model_path, str(last), history.history, resumed, wall_time_s)
+
+
+def evaluate(
+    trainer: lightning.Trainer, module: DynamicModule, data: lightning.LightningDataModule, checkpoint: str
+) -> dict[str, float]:
+    """Validation and test metrics of a checkpoint, which the module keeps."""
+    load_checkpoint(module, checkpoint)
+    metrics: dict[str, float] = {}
+    for stage in (trainer.validate, trainer.test):
+        for row in stage(module, datamodule=data, verbose=False):
+            metrics |= {name: float(value) for name, value in row.items()}
+    return metrics
+
+
+def keep_artifact(
+    module: DynamicModule, data: lightning.LightningDataModule, history: Mapping[str, Sequence[float]], folder: Path
+) -> Record:
+    """Writes the small network and the figure of its sizes; what the record has to say of it."""
+    if not module.is_dynamic:
+        return {}
+    inputs = [batch["audio"] for batch in islice(data.val_dataloader(), 4)]
+    _, report = write_artifact(module, folder / "artifact", inputs)
+    if history:
+        plot_history(history, folder / "widths.png")
+    return {"largest_relative_difference": report.largest_relative_difference}
+
+
+def is_of(record: Record, settings: Mapping[str, Any], dataset: str) -> bool:
+    """Whether a finished run was trained on this data by these settings."""
+    return record["dataset"] == dataset and all(record["config"].get(name) == value for name, value in settings.items())
+
+
+def finished(results: str | os.PathLike[str], settings: Mapping[str, Any], dataset: str) -> set[tuple[str, int]]:
+    """(system, seed) of all runs that need not be run again."""
+    known = read_results(results) if Path(results).is_file() else []
+    return {(r["config"]["system"], r["seed"]) for r in known if is_of(r, settings, dataset)}
+
+
+def run_jobs(
+    run: Callable[[Job], Record], jobs: Sequence[Job], results: str, summary: Callable[[Record], str], processes: int
+) -> None:
+    """Runs each job in one of some processes; its line is appended as soon as it is there, and a summary printed."""
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for record in pool.map(_Keeping(run, results), jobs):
+            print(summary(record), flush=True)
+
+
+@dataclass(frozen=True)
+class _Keeping:
+    """A function of a job that also appends what it returns: of a class, so that it can be sent to a process."""
+
+    run: Callable[[Any], Record]
+    results: str
+
+    def __call__(self, job: Any) -> Record:
+        record = self.run(job)
+        append_result(self.results, record)
+        return record
+
+
+def unknown_names(wanted: Iterable[str], known: Collection[str]) -> str | None:
+    """What to say of names that no system has; None where all have one."""
+    unknown = [name for name in wanted if name not in known]
+    return f"no system is called {', '.join(unknown)}; there are: {', '.join(known)}" if unknown else None
+
+
+def slug(name: str) -> str:
+    """A system's name as a folder's."""
+    return "".join(c if c.isalnum() or c == "." else "-" for c in name.replace("β", "beta")).strip("-")
+
+
+def quieten() -> None:
+    """Keep Lightning's notes of every run out of the study's output."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+
+
+def mean_spread(values: Iterable[float | None], digits: int = 2) -> str:
+    """Mean ± standard deviation over seeds; a dash where nothing was measured."""
+    known = [v for v in values if v is not None]
+    if not known:
+        return "–"
+    spread = f" ± {np.std(known, ddof=1):.{digits}f}" if len(known) > 1 else ""
+    return f"{np.mean(known):.{digits}f}{spread}"
+
+
+def markdown(table: Sequence[Mapping[str, Any]]) -> str:
+    """Rows with the same keys as a table in Markdown."""
+    head = list(table[0])
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(str(row[key]) for key in head) + " |" for row in table]
+    return "\n".join(lines) + "\n"
