@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +20,18 @@ from dyn_lightning.files import write_atomically
 DET_LIMITS = (5e-4, 0.6)
 _DET_TICKS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 _DPI = 120
+_FINEST = 0.004  # normal deviates
+PALETTE = ("#0b6fb8", "#d55e00", "#00805d", "#a03070", "#b07d00", "#3c3c9e", "#6b6b6b", "#c2185b")
+"""Colours of lines, which can be told apart by those who see red and green alike."""
+
+
+def short_label(name: str, longest: int = 36) -> str:
+    """A name with its middle left out where it is too long to stand in a figure.
+
+    >>> short_label("encoder-layers-0-attention-projection", 16)
+    'encoder…ojection'
+    """
+    return name if len(name) <= longest else f"{name[: (longest - 1) // 2]}…{name[-(longest // 2) :]}"
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
@@ -30,6 +43,16 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
 
 
 def plot_det(curves: Mapping[str, tuple[Tensor, Tensor]], path: str | os.PathLike[str]) -> None:
+    """Write the figure of detection errors as PNG, see :func:`det_figure`."""
+    save_figure(det_figure(curves), path)
+
+
+def det_figure(
+    curves: Mapping[str, tuple[Tensor, Tensor]],
+    size: tuple[float, float] = (5.6, 4.4),
+    legend: Literal["outside right center", "outside upper left"] = "outside right center",
+    columns: int = 1,
+) -> Figure:
     """Draw misses over false alarms on axes of normal deviates, on which normal scores give straight lines.
 
     Martin et al., "The DET curve in assessment of detection task performance", Eurospeech 1997. Rates outside of
@@ -37,7 +60,9 @@ def plot_det(curves: Mapping[str, tuple[Tensor, Tensor]], path: str | os.PathLik
 
     Args:
         curves: label → (p_miss, p_false_alarm), see ``det_curve``; the first is drawn thicker.
-        path: of the figure.
+        size: width and height in inches.
+        legend: its place.
+        columns: of the legend.
 
     Raises:
         ValueError: if there is no curve.
@@ -45,7 +70,7 @@ def plot_det(curves: Mapping[str, tuple[Tensor, Tensor]], path: str | os.PathLik
     if not curves:
         raise ValueError("there is no curve to draw")
     probit = NormalDist().inv_cdf
-    figure = Figure(figsize=(5.6, 4.4), layout="compressed")
+    figure = Figure(figsize=size, layout="compressed")
     axes = figure.subplots()
     low, high = (probit(limit) for limit in DET_LIMITS)
     axes.plot([low, high], [low, high], color="0.8", linewidth=0.8)
@@ -54,15 +79,18 @@ def plot_det(curves: Mapping[str, tuple[Tensor, Tensor]], path: str | os.PathLik
         y, x = (torch.special.ndtri(rate.double().clamp(*DET_LIMITS)).numpy() for rate in (p_miss, p_false_alarm))
         style = "-" if number <= 10 else "--"
         colour = "black" if number == 0 else colours[(number - 1) % 10]
-        axes.plot(x, y, style, label=label, color=colour, linewidth=2.0 if number == 0 else 1.0)
+        # Steps finer than can be seen would make a figure of lines as large as the scores.
+        moved = np.diff(np.round(np.stack([x, y]) / _FINEST), axis=1, prepend=np.nan).any(axis=0)
+        width = 2.0 if number == 0 else 1.0
+        axes.plot(x[moved], y[moved], style, label=label, color=colour, linewidth=width)
     ticks = [probit(rate) for rate in _DET_TICKS]
     names = [f"{100 * rate:g}" for rate in _DET_TICKS]
     axes.set(xlim=(low, high), ylim=(low, high), xticks=ticks, yticks=ticks, aspect="equal")
     axes.set(xticklabels=names, yticklabels=names, xlabel="false alarms: spoofs accepted (%)")
     axes.set_ylabel("misses: bona fide rejected (%)")
     axes.grid(color="0.92", linewidth=0.6)
-    figure.legend(fontsize="small", frameon=False, loc="outside right center")
-    save_figure(figure, path)
+    figure.legend(fontsize="small", frameon=False, loc=legend, ncols=columns)
+    return figure
 
 
 def plot_by_system(
