@@ -19,7 +19,7 @@ from rich.console import Console
 
 from dyn_lightning.callbacks import LambdaClamp, PhaseSwitch
 from dyn_lightning.callbacks.consolidate import load_checkpoint
-from dyn_lightning.commands import predict, score
+from dyn_lightning.commands import pareto, predict, report, score, sweep
 from dyn_lightning.consolidate_checkpoint import consolidate_checkpoint
 from dyn_lightning.data.audio import DatasetError
 from dyn_lightning.data_check import data_check
@@ -28,7 +28,14 @@ from dyn_lightning.profiling.profile import print_profile
 from dyn_lightning.report import append_result, result_record
 
 # Those that need no training configuration.
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"predict": predict, "score": score, "data-check": data_check}
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "predict": predict,
+    "score": score,
+    "data-check": data_check,
+    "sweep": sweep,
+    "pareto": pareto,
+    "report": report,
+}
 
 
 class WidthsTrainer(Trainer):

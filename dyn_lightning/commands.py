@@ -1,4 +1,4 @@
-"""Commands of ``dyn-lightning`` that need no training configuration: predict and score."""
+"""Commands of ``dyn-lightning`` that need no training configuration: predict, score, sweep, pareto and report."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from rich.console import Console
 
 from dyn_lightning.artifact.folder import ARCHITECTURE, read_architecture
 from dyn_lightning.inference import Predictions, UtteranceScores, predict_files, score_utterances
+from dyn_lightning.report.page import TITLE, write_report
 from dyn_lightning.score_files import read_scores
 from dyn_lightning.scoring import evaluate_scores, print_scores, read_asv_rates, write_evaluation
+from dyn_lightning.sweep.file import read_sweep, runs_of
+from dyn_lightning.sweep.pareto import print_front, write_front
+from dyn_lightning.sweep.points import mean_over_seeds, read_points
+from dyn_lightning.sweep.space import SweepError
 from dyn_lightning.tasks import SpoofDetection
 
 
@@ -84,4 +89,103 @@ def score(args: Sequence[str] | None = None) -> int:
     if options.out_dir is not None:
         for path in write_evaluation(table, found, options.out_dir):
             print(path)
+    return 0
+
+
+def sweep(args: Sequence[str] | None = None) -> int:
+    """``dyn-lightning sweep``: the runs of a W&B sweep file on this machine. Gives the exit status."""
+    # They need POSIX, which the other commands do not.
+    from dyn_lightning.sweep.runner import run_all
+    from dyn_lightning.sweep.summary import print_summary, state_of
+
+    parser = ArgumentParser(
+        prog="dyn-lightning sweep",
+        description="Run a W&B sweep file on this machine, without a server: grid and random search.",
+    )
+    parser.add_argument("file", type=str, help="The sweep file.")
+    parser.add_argument("--jobs", type=int, default=1, help="Runs at a time.")
+    parser.add_argument("--runs", type=str | None, default=None, help="Folder; runs/sweeps/NAME if not given.")
+    parser.add_argument("--max_runs", type=int | None, default=None, help="At most so many runs.")
+    parser.add_argument("--seed", type=int, default=0, help="Of a random search.")
+    options = parser.parse_args(None if args is None else list(args))
+    for name in ("jobs", "max_runs"):
+        if options[name] is not None and options[name] < 1:
+            raise SystemExit(f"--{name} {options[name]} must be 1 or more")
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    try:
+        given = read_sweep(options.file)
+        runs = runs_of(given, max_runs=options.max_runs, seed=options.seed)
+        if given.early_terminate:
+            console.print("early_terminate is for W&B's server: here every run goes to its end")
+        folder = options.runs or Path("runs", "sweeps", given.path.stem)
+        outcome = run_all(runs, folder, jobs=options.jobs, console=console)
+    except SweepError as error:
+        raise SystemExit(str(error)) from error
+    print_summary(given, runs, outcome, console)
+    if outcome.stopped:
+        return 130
+    return int(any(state_of(run, outcome) == "failed" for run in runs))
+
+
+def pareto(args: Sequence[str] | None = None) -> int:
+    """``dyn-lightning pareto``: runs that no other one beats in both error and FLOPs. Gives the exit status."""
+    parser = ArgumentParser(prog="dyn-lightning pareto", description="The Pareto set of finished runs.")
+    parser.add_argument(
+        "sources",
+        type=str,
+        nargs="+",
+        help="Files of fit --results, folders of dyn-lightning sweep, wandb:ENTITY/PROJECT[/SWEEP].",
+    )
+    parser.add_argument("--metric", type=str, default="val/eer", help="The less the better.")
+    parser.add_argument("--out", type=str, default="front.json", help="The points; a figure goes beside it.")
+    parser.add_argument(
+        "--dataset", type=str | None, default=None, help="Only runs whose data set has this in its name."
+    )
+    parser.add_argument("--per_run", action="store_true", help="Each run by itself, instead of means over seeds.")
+    options = parser.parse_args(None if args is None else list(args))
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    try:
+        points, without = read_points(options.sources, options.metric)
+        points = [p for p in points if options.dataset is None or options.dataset in (p.dataset or "")]
+        points = points if options.per_run else mean_over_seeds(points)
+        if without:
+            console.print(f"{without} finished runs have no {options.metric} or no FLOPs", highlight=False)
+        print_front(points, options.metric, console)
+        for path in write_front(points, options.metric, options.out):
+            print(path)
+    except SweepError as error:
+        raise SystemExit(str(error)) from error
+    return 0
+
+
+def report(args: Sequence[str] | None = None) -> int:
+    """``dyn-lightning report``: a page of finished runs, and its tables as CSV. Gives the exit status."""
+    parser = ArgumentParser(
+        prog="dyn-lightning report",
+        description="One HTML page of finished runs, which needs nothing else, and its tables as CSV beside it.",
+    )
+    parser.add_argument(
+        "runs", type=str, nargs="+", help="Files of results (*.jsonl), run folders, artifacts, score files."
+    )
+    parser.add_argument("--out", type=str, default="report.html", help="The page.")
+    parser.add_argument(
+        "--published", type=str | None, default=None, help="CSV of published results, laid over runs on the same data."
+    )
+    parser.add_argument(
+        "--protocol", type=str | None, default=None, help="Of score files that lack what each utterance is."
+    )
+    parser.add_argument(
+        "--metrics", type=str, nargs="+", default=[], help="Those to show; the EERs of tests if not given."
+    )
+    parser.add_argument("--title", type=str, default=TITLE)
+    options = parser.parse_args(None if args is None else list(args))
+    for path in write_report(
+        options.runs,
+        options.out,
+        published=options.published,
+        protocol=options.protocol,
+        metrics=options.metrics,
+        title=options.title,
+    ):
+        print(path)
     return 0

@@ -17,6 +17,7 @@ from dyn_lightning.cli import default_wandb_offline, main, run_config
 from dyn_lightning.report import read_results
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+SWEEPS = sorted((CONFIGS / "sweeps").rglob("*.yaml"))
 TASKS, DYNAMICS, TRAINERS = (sorted((CONFIGS / d).glob("*.yaml")) for d in ("task", "dynamic", "trainer"))
 
 SMALL = [
@@ -53,7 +54,7 @@ def printed(capsys: pytest.CaptureFixture, arguments: list[str]) -> dict:
 
 def test_every_yaml_is_in_a_known_folder():
     found = set(CONFIGS.rglob("*.yaml"))
-    assert found == {*TASKS, *DYNAMICS, *TRAINERS, *(CONFIGS / "logger").glob("*.yaml")}
+    assert found == {*TASKS, *DYNAMICS, *TRAINERS, *(CONFIGS / "logger").glob("*.yaml"), *SWEEPS}
     assert TASKS
     assert DYNAMICS
     assert TRAINERS

@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("experiments/**/README.md"))]
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+    *sorted(ROOT.glob("experiments/**/README.md")),
+    *sorted(ROOT.glob("docs/*.md")),
+]
 
 
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)

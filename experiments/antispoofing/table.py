@@ -146,13 +146,15 @@ def figure(records: list[Record], path: Path) -> None:
 
 
 def _draw(axes: Axes, records: list[Record], label: str, **style: Any) -> None:
-    """One point a system: its mean, with the standard deviation over seeds where there are several."""
+    """One point a system: its mean, with its runs and their standard deviation where there are several seeds."""
     points = []
     for name in names(records):
         runs = runs_of(name, records)
         rates = [percent(r, "test/eer") or 0.0 for r in runs]
-        flops = np.mean([r["flops_per_second"] / 1e6 for r in runs])
-        points.append((flops, np.mean(rates), np.std(rates, ddof=1) if len(rates) > 1 else 0.0))
+        flops = [r["flops_per_second"] / 1e6 for r in runs]
+        points.append((np.mean(flops), np.mean(rates), np.std(rates, ddof=1) if len(rates) > 1 else 0.0))
+        if len(rates) > 1:
+            axes.scatter(flops, rates, s=9, color=style["color"], alpha=0.45, linewidths=0)
     if points:
         x, y, deviation = np.array(sorted(points)).T
         axes.errorbar(x, y, yerr=deviation if deviation.any() else None, label=label, capsize=2.5, **style)

@@ -89,6 +89,14 @@ def test_a_learned_network_ends_within_its_share_of_all_flops(corpus: Path, tmp_
     assert "50" in summary(record)
 
 
+def test_the_paper_s_setting_searches_to_the_end_and_keeps_to_its_stack(corpus: Path, tmp_path: Path) -> None:
+    record = train(job(corpus, tmp_path, system_called("paper, stack 3, λ ≥ 0.5")))
+    assert len(record["widths"]) == 4
+    assert all(full // 2 <= kept <= full for kept, full in record["widths"].values())
+    assert record["phase"] == "settle"  # frozen for the artifact, after the test
+    assert record["largest_relative_difference"] < 1e-4
+
+
 def test_a_run_that_was_killed_goes_on_to_the_same_end(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""What is kept of a finished run: one JSON line, and a figure of its widths and cost."""
+"""What is kept of a finished run: one JSON line."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ import json
 import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from matplotlib.figure import Figure
 
 import dyn_lightning
-from dyn_lightning.figures import save_figure
 from dyn_lightning.module import DynamicModule
 
 
@@ -45,14 +43,17 @@ def read_results(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """All records of a file that :func:`append_result` wrote.
 
     Raises:
-        ValueError: names the line that is no JSON.
+        ValueError: names the line that is no JSON object.
     """
     records = []
-    for number, line in enumerate(Path(path).read_text().splitlines(), start=1):
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: is no JSON ({error}). Remove the line") from error
+        if not isinstance(record, dict):
+            raise ValueError(f"{path}, line {number}: is no JSON object. Remove the line")
+        records.append(record)
     return records
 
 
@@ -106,38 +107,6 @@ def config_hash(config: Mapping[str, Any]) -> str:
     """First 12 hexadecimal digits of the SHA-256 of a configuration, whatever the order of its keys."""
     text = json.dumps(config, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def plot_history(history: Mapping[str, Sequence[float]], path: str | os.PathLike[str]) -> None:
-    """Draw the sizes of all widths and the FLOPs over the steps, as PNG.
-
-    Args:
-        history: ``step``, ``complexity/<unit>`` and ``width/<name>/size`` → values (``ComplexityLogger``).
-        path: of the figure; it is there as a whole or not at all.
-
-    Raises:
-        ValueError: if the history has no steps.
-    """
-    steps = history.get("step", ())
-    if not steps:
-        raise ValueError("the history is empty: set log_every_n_steps below the number of steps")
-    figure = Figure(figsize=(7, 6), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True)
-    for key, values in history.items():
-        if key.startswith("width/") and key.endswith("/size"):
-            above.step(steps, values, where="post", label=key.split("/")[1])
-    above.set_ylabel("kept elements")
-    above.set_ylim(bottom=0)
-    if 0 < len(above.lines) <= 12:
-        above.legend(fontsize="small", ncols=2)
-    labels = {"flops_per_second": "MFLOPs per second of audio", "flops_per_call": "MFLOPs per call"}
-    for unit, label in labels.items():
-        if f"complexity/{unit}" in history:
-            below.step(steps, [v / 1e6 for v in history[f"complexity/{unit}"]], where="post", color="black")
-            below.set_ylabel(label)
-    below.set_ylim(bottom=0)
-    below.set_xlabel("optimiser step")
-    save_figure(figure, path)
 
 
 def _finite(value: Any) -> Any:

@@ -1,0 +1,229 @@
+"""The report's figures, drawn as wide as a column of a paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from dyn_lightning.figures import PALETTE, det_figure, short_label
+from dyn_lightning.metrics.det import det_curve
+from dyn_lightning.report.sources import Published
+from dyn_lightning.report.statistics import Summary
+from dyn_lightning.report.studies import Study, flops_scale, lower_is_better, metric_label, per_of, scale_of
+from dyn_lightning.score_files import ScoreTable
+from dyn_lightning.scoring import systems_of
+
+WIDTH = 4.8
+MOST_ROWS = 26
+MARKERS = "osD^v<>Ph"
+Sizes = Mapping[str, tuple[Summary, int]]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure and the words that go with it.
+
+    Attributes:
+        figure: drawn.
+        title: its short name.
+        caption: what it shows, and what is to be known to read it.
+        tips: gid of an artist → text that appears over it.
+    """
+
+    figure: Figure
+    title: str
+    caption: str
+    tips: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A system's place in the figure of error over cost."""
+
+    name: str
+    family: str
+    flops: Summary
+    error: Summary
+
+
+def points_of(study: Study, metric: str) -> list[Point]:
+    """Means over seeds of the systems in which a metric was measured."""
+    found = []
+    for system in study.systems:
+        error, flops = system.over(lambda run: run.metric(metric)), system.over(lambda run: run.record[study.unit])
+        if error is not None and flops is not None:
+            found.append(Point(system.name, system.family, flops, error))
+    return found
+
+
+def front_of(points: Sequence[Point]) -> list[Point]:
+    """Those points than which none is both as cheap and as good, from the cheapest on."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.flops.mean, p.error.mean)):
+        if not front or point.error.mean < front[-1].error.mean:
+            front.append(point)
+    return front
+
+
+def front_chart(study: Study, metric: str, published: Sequence[Published] = ()) -> Chart | None:
+    """Error over FLOPs: a point a system, a line a family, and the front of all; None for less than two systems."""
+    points = points_of(study, metric)
+    if len(points) < 2:
+        return None
+    scale, flops = flops_scale(study.full_flops)
+    shown = [p for p in published if p.flops_per_second is not None]
+    families = list(dict.fromkeys(point.family for point in points))
+    figure = Figure(figsize=(WIDTH, 3.1 + 0.11 * (len(families) + bool(shown))), layout="constrained")
+    axes = figure.subplots()
+    tips: dict[str, str] = {}
+    front = front_of(points) if lower_is_better(metric) else []
+    if len(front) > 1:
+        axes.step(
+            *_places(front, scale),
+            where="post",
+            color="0.8",
+            linewidth=4.0,
+            solid_capstyle="round",
+            zorder=1,
+            label="front",
+        )
+    for number, family in enumerate(families):
+        own = sorted((p for p in points if p.family == family), key=lambda p: p.flops.mean)
+        colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+        axes.plot(
+            *_places(own, scale),
+            color=colour,
+            linewidth=1.2,
+            marker=marker,
+            markersize=5,
+            label=short_label(family),
+            zorder=2,
+        )
+        for point in own:
+            gid = f"point-{len(tips)}"
+            _draw_point(axes, point, scale, colour, marker, gid)
+            tips[gid] = _tip(point, metric, study)
+    if shown:
+        x = [p.flops_per_second / scale for p in shown if p.flops_per_second is not None]
+        axes.plot(x, [p.eer_percent for p in shown], "x", color="0.5", markersize=5, label="published", zorder=1.5)
+    _style_cost_axis(axes, [p.flops.mean / scale for p in points])
+    axes.set_xlabel(f"{flops} per {per_of(study.unit)}")
+    axes.set_ylabel(metric_label(metric))
+    if scale_of(metric) == 100:
+        axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
+    axes.grid(color="0.92", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(fontsize="small", frameon=False, loc="outside upper left", ncols=2)
+    return Chart(
+        figure,
+        f"{metric_label(metric)} over {flops} per {per_of(study.unit)}",
+        _front_caption(points, front, shown),
+        tips,
+    )
+
+
+def _places(points: Sequence[Point], scale: float) -> tuple[list[float], list[float]]:
+    return [point.flops.mean / scale for point in points], [point.error.mean for point in points]
+
+
+def _draw_point(axes: Axes, point: Point, scale: float, colour: str, marker: str, gid: str) -> None:
+    """A system's marker, which says its numbers, with the interval of its mean."""
+    x = point.flops.mean / scale
+    if point.error.low is not None and point.error.high is not None:
+        axes.plot([x, x], [point.error.low, point.error.high], color=colour, linewidth=1.0, alpha=0.6, zorder=1.8)
+        for end in (point.error.low, point.error.high):
+            axes.plot([x], [end], "_", color=colour, markersize=5, alpha=0.6, zorder=1.8)
+    axes.plot([x], [point.error.mean], marker, color=colour, markersize=6, zorder=3)[0].set_gid(gid)
+
+
+def _tip(point: Point, metric: str, study: Study) -> str:
+    error, (scale, name) = point.error, flops_scale(study.full_flops)
+    interval = "" if error.low is None else f" [{error.low:.3g}, {error.high:.3g}]"
+    seeds = f"{error.n} seed{'s' if error.n > 1 else ''}"
+    flops = f"{point.flops.mean / scale:.4g} {name} per {per_of(study.unit)}"
+    return f"{point.name}: {metric_label(metric)} {error.mean:.3g}{interval}, {flops}, {seeds}"
+
+
+def _front_caption(points: Sequence[Point], front: Sequence[Point], published: Sequence[Published]) -> str:
+    words = ["Means over seeds, a line for each family of systems."]
+    if any(point.error.low is not None for point in points):
+        words.append("Bars: 95 % interval of the mean (Student’s t).")
+    if any(point.error.low is None for point in points):
+        words.append("A point without a bar is a single run: how far seeds spread is not known.")
+    if len(front) > 1:
+        words.append("Broad grey line: the front, the lowest mean that is to be had at a cost or below.")
+    if published:
+        words.append("Crosses: published results on the same data, with FLOPs as their authors count them.")
+    return " ".join(words)
+
+
+def _style_cost_axis(axes: Axes, costs: Sequence[float]) -> None:
+    """Powers of two where costs differ much; else a plain axis."""
+    if max(costs) < 1.5 * min(costs):
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        return
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(LogLocator(base=2, numticks=7))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def kept_charts(systems: Mapping[str, Sizes]) -> list[Chart]:
+    """What each layer kept, of all systems in one figure where it does not become too long for that."""
+    together = sum(len(sizes) + 1 for sizes in systems.values()) <= MOST_ROWS
+    groups = [systems] if together and systems else [{name: sizes} for name, sizes in systems.items()]
+    return [_kept_chart(group) for group in groups]
+
+
+def _kept_chart(systems: Mapping[str, Sizes]) -> Chart:
+    """A bar a learned size: the share of its elements that was kept, with the numbers; whiskers are ± sd."""
+    n_rows = sum(len(sizes) + 1 for sizes in systems.values())
+    figure = Figure(figsize=(WIDTH, 0.5 + 0.2 * n_rows), layout="constrained")
+    axes = figure.subplots()
+    ticks: dict[int, str] = {}
+    row = 0
+    for system, sizes in systems.items():
+        axes.text(0, row + 0.1, short_label(system, 60), va="center", fontsize="small", weight="bold")
+        for name, (kept, full) in sizes.items():
+            row += 1
+            ticks[row] = short_label(name)
+            share = 100 * kept.mean / full
+            axes.barh(row, 100, height=0.7, color="0.92")
+            axes.barh(row, share, height=0.7, color=PALETTE[0])
+            if kept.sd:
+                axes.errorbar(share, row, xerr=100 * kept.sd / full, ecolor="black", elinewidth=0.8, capsize=1.5)
+            axes.text(101.5, row, f"{kept.mean:.4g} / {full}", va="center", fontsize="small")
+        row += 1
+    axes.set_yticks(list(ticks), list(ticks.values()), fontsize="small")
+    axes.set(xlim=(0, 120), ylim=(n_rows - 0.4, -0.6), xticks=range(0, 101, 25))
+    axes.set_xlabel("% of the elements that is kept")
+    axes.tick_params("y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    counts = [kept.n for sizes in systems.values() for kept, _ in sizes.values()]
+    caption = f"Elements that each learned size kept of those at full size: {', '.join(systems)}."
+    if max(counts) > 1:
+        caption += " Means over seeds; whiskers: ± standard deviation."
+    return Chart(figure, f"What each layer kept: {', '.join(systems)}", caption)
+
+
+def det_chart(scores: Mapping[str, ScoreTable]) -> Chart:
+    """DET curves: of one score file all attacks and each alone, of several all attacks of each."""
+    curves = {}
+    for label, table in scores.items():
+        alone = len(scores) == 1
+        curves["all attacks" if alone else short_label(label)] = det_curve(table.scores, table.targets)[:2]
+        for attack in systems_of(table) if alone else ():
+            own = [s == attack or key == "bonafide" for s, key in zip(table.systems, table.keys, strict=True)]
+            chosen = np.flatnonzero(own)
+            curves[attack] = det_curve(table.scores[chosen], table.targets[chosen])[:2]
+    columns = 4 if len(curves) > 8 or max(map(len, curves)) < 8 else 1
+    rows = -(-len(curves) // columns)
+    figure = det_figure(curves, (WIDTH, 4.1 + 0.16 * rows), "outside upper left", columns)
+    of = f"of {next(iter(scores))}" if len(scores) == 1 else "of each score file, all attacks"
+    caption = f"Detection error trade-off {of}, on axes of normal deviates. Nearer to the lower left is better."
+    return Chart(figure, "Detection error trade-off", caption)

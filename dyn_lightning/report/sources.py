@@ -1,0 +1,237 @@
+"""Reads what a report is made of: results, run folders, artifacts and score files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dyn_lightning.artifact.folder import ARCHITECTURE, REPORT
+from dyn_lightning.data.audio import DatasetError
+from dyn_lightning.inference.spoofing import SCORE_FILE
+from dyn_lightning.report.history import History, columns_of, history_of, read_history
+from dyn_lightning.report.records import read_results
+from dyn_lightning.report.studies import Run, unit_of
+from dyn_lightning.score_files import ScoreTable, read_scores
+from dyn_lightning.scoring import check_scores
+
+RESULTS, METRICS, CONFIG = "results.jsonl", "metrics.csv", "config.yaml"
+_FLOPS = {f"{prefix}flops{per}": f for prefix, f in (("", 1.0), ("m", 1e6), ("g", 1e9)) for per in ("", "_per_second")}
+
+
+@dataclass
+class Sources:
+    """All that was found.
+
+    Attributes:
+        runs: of results files.
+        histories: of run folders.
+        reports: artifact → content of its ``report.json``.
+        scores: file → its scores.
+        configs: path of a run folder's configuration → its text.
+    """
+
+    runs: list[Run] = field(default_factory=list)
+    histories: list[History] = field(default_factory=list)
+    reports: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    scores: dict[str, ScoreTable] = field(default_factory=dict)
+    configs: dict[str, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return any((self.runs, self.histories, self.reports, self.scores))
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published result.
+
+    Attributes:
+        dataset: on which it was got.
+        name: of the system.
+        flops_per_second: as published.
+        eer_percent: as published.
+    """
+
+    dataset: str
+    name: str
+    flops_per_second: float | None
+    eer_percent: float
+
+
+def read_sources(paths: Sequence[str | os.PathLike[str]], protocol: str | None = None) -> Sources:
+    """Read files and folders.
+
+    Args:
+        paths: ``*.jsonl`` files of results; ``metrics.csv`` of CSVLogger or a checkpoint for its history;
+            ``report.json`` of an artifact; any other file is one of scores. A folder is searched for ``results.jsonl``,
+            run folders, artifacts and ``scores.txt``.
+        protocol: of the score files whose lines do not say what each utterance is.
+
+    Raises:
+        DatasetError: names the file, and the line, that is missing or malformed.
+    """
+    found = Sources()
+    for path in map(Path, paths):
+        if not path.exists():
+            raise DatasetError(f"{path}: no such file or folder. Check the path.")
+        files = list(_files_in(path)) if path.is_dir() else [path]
+        if not files:
+            raise DatasetError(
+                f"{path}: holds no {RESULTS}, {METRICS}, checkpoint, artifact or {SCORE_FILE}. Give a run's folder."
+            )
+        for file in files:
+            _read(file, found, protocol)
+    if not found:
+        raise DatasetError(f"{', '.join(map(str, paths))}: nothing to report. Fits need a ComplexityLogger.")
+    return found
+
+
+def read_published(path: str | os.PathLike[str]) -> list[Published]:
+    """Published results of a CSV file: columns ``dataset``, ``system`` or ``model``, ``eer_percent``, and a count of
+    FLOPs, ``flops_per_second`` or ``mflops…`` or ``gflops…`` (may be empty). Other columns lengthen the name.
+
+    Raises:
+        DatasetError: names the file and the column or line that is wrong.
+    """
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows, columns = list(reader), list(reader.fieldnames or ())
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise DatasetError(f"{path}: cannot be read ({error})") from error
+    name_column = next((c for c in ("system", "model") if c in columns), None)
+    cost = next((c for c in columns if c in _FLOPS), None)
+    if "dataset" not in columns or "eer_percent" not in columns or name_column is None or cost is None:
+        raise DatasetError(
+            f"{path}: its columns are {', '.join(columns) or 'none'}. It needs dataset, system (or model), eer_percent "
+            "and flops_per_second (or mflops, gflops)."
+        )
+    extra = [c for c in columns if c not in ("dataset", "eer_percent", name_column, cost)]
+    found = []
+    for number, row in enumerate(rows, start=2):
+        details = ", ".join(f"{c} {row[c]}" for c in extra if row[c] and row[c] != "-")
+        name = f"{row[name_column]} ({details})" if details else row[name_column]
+        try:
+            flops = _FLOPS[cost] * float(row[cost]) if row[cost] else None
+            found.append(Published(row["dataset"], name, flops, float(row["eer_percent"])))
+        except (TypeError, ValueError) as error:
+            raise DatasetError(f"{path}, line {number}: {error}. Mend the number.") from error
+    return found
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    """What a folder holds of use; of a run, its log or, where there is none, its last checkpoint."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        here = Path(place)
+        yield from (here / name for name in (RESULTS, SCORE_FILE, CONFIG) if name in names)
+        if REPORT in names and ARCHITECTURE in names:
+            yield here / REPORT
+        if METRICS in names:
+            yield here / METRICS
+        elif not any((parent / METRICS).is_file() for parent in (here.parent, here.parent.parent)):
+            checkpoints = sorted(name for name in names if name.endswith(".ckpt"))
+            if checkpoints:
+                yield here / ("last.ckpt" if "last.ckpt" in checkpoints else checkpoints[-1])
+
+
+def _read(path: Path, found: Sources, protocol: str | None) -> None:
+    if path.suffix == ".jsonl":
+        found.runs += _runs(path)
+    elif path.suffix in (".csv", ".ckpt"):
+        if history := read_history(path, _label(path)):
+            found.histories.append(history)
+    elif path.suffix == ".json":
+        found.reports[_label(path)] = _report(path)
+    elif path.name == CONFIG:
+        found.configs[str(path)] = path.read_text(encoding="utf-8", errors="replace")
+    else:
+        table = read_scores(path, protocol)
+        try:
+            check_scores(table)
+        except DatasetError as error:
+            raise DatasetError(f"{path}: {error}") from error
+        found.scores[_label(path) if path.name == SCORE_FILE else path.stem] = table
+
+
+def _label(path: Path) -> str:
+    """A run's folder, by which its files are called."""
+    parts = [p for p in path.parent.parts if p not in ("checkpoints", "artifact", "predictions")]
+    return "/".join(parts[-2:]) or path.stem
+
+
+def _runs(path: Path) -> list[Run]:
+    try:
+        records = read_results(path)
+    except (OSError, UnicodeError) as error:
+        raise DatasetError(f"{path}: cannot be read ({error})") from error
+    except ValueError as error:
+        raise DatasetError(str(error)) from error
+    runs = []
+    for number, record in enumerate(records, start=1):  # a line each
+        if problem := _problem(record):
+            raise DatasetError(f"{path}, line {number}: {problem}. Give what fit --results wrote, or remove the line.")
+        runs.append(Run({"config_hash": "", "seed": None, "dataset": "", **record}, f"{path}:{number}"))
+    return runs
+
+
+def _problem(record: Mapping[str, Any]) -> str | None:
+    """What keeps a JSON object from being the record of a run."""
+    unit = unit_of(record)
+    if absent := [key for key in ("config", "metrics", unit) if key not in record]:
+        return f"lacks {', '.join(absent)}"
+    for key in ("config", "metrics", "metrics_last", "widths", "versions", "history"):
+        if not isinstance(record.get(key, {}), Mapping):
+            return f"{key} is no object"
+    numbers = {f"metrics {k}": v for key in ("metrics", "metrics_last") for k, v in record.get(key, {}).items()}
+    counts = ("wall_time_s", "parameters", "threads", *(f"{unit}_{what}" for what in ("before", "fixed", "paper")))
+    for name, value in {**numbers, **{name: record.get(name) for name in counts}}.items():
+        if not (value is None or _is_number(value)):
+            return f"{name} is {value!r}, no number"
+    if not _is_number(record[unit]) or record[unit] <= 0:
+        return f"{unit} is {record[unit]!r}, no positive number"
+    for name in (f"{unit}_full", "eer_interval"):
+        values = record.get(name, [])
+        if not all(map(_is_number, values if isinstance(values, list) else [values])):
+            return f"{name} is {values!r}, no number"
+    for name, value in record.get("widths", {}).items():
+        if not _is_size(value):
+            return f"width {name} is {value!r}, not [kept, full]"
+    if not isinstance(record.get("seed"), (int, type(None))):
+        return f"seed is {record['seed']!r}, no integer"
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)) and value[1] > 0
+
+
+def _report(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: is no JSON ({error}). Write the artifact again.") from error
+    report = content if isinstance(content, dict) else {"sizes": None}
+    sizes, layers = report.get("sizes", {}), report.get("layers", [])
+    sound = isinstance(sizes, dict) and all(map(_is_size, sizes.values()))
+    if not (sound and isinstance(layers, list) and all(isinstance(row, dict) for row in layers)):
+        raise DatasetError(f"{path}: is no report of a consolidation. Give report.json of an artifact.")
+    return report
+
+
+def histories_of(runs: Sequence[Run], label: str) -> list[History]:
+    """Histories that records themselves hold, that of the first seed."""
+    for run in runs:
+        if found := history_of(columns_of(run.record.get("history", {})), label):
+            return [found]
+    return []

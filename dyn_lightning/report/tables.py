@@ -1,0 +1,313 @@
+"""The report's tables: rows of values, as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dyn_lightning.metrics.eer import eer
+from dyn_lightning.metrics.eer_by_system import eer_by_system
+from dyn_lightning.report.statistics import Summary, summarise
+from dyn_lightning.report.studies import Run, Study, System, flops_scale, metric_label, scale_of
+from dyn_lightning.score_files import ScoreTable
+from dyn_lightning.scoring import CONVENTION
+
+Cell = str | int | float | Summary | None
+_SNR = re.compile(r"(?P<stage>.+/)?eer_snr_db_(?P<group>.+)")
+_ATTACK = re.compile(r"(?P<stage>.+/)?eer_(?P<group>(?!snr_db_).+)")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        key: of the cells, and in CSV.
+        title: at its head.
+        spec: how numbers are shown, e.g. ".2f", or "4" for four digits of the mean; empty for text.
+        scale: by which they are divided for that; CSV has them as they are.
+        summary: whether cells are means over seeds: CSV then has ``<key>_sd``, ``_low``, ``_high`` and ``_n`` too.
+        interval: whether the page shows the interval.
+    """
+
+    key: str
+    title: str
+    spec: str = ""
+    scale: float = 1.0
+    summary: bool = False
+    interval: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows with the same keys.
+
+    Attributes:
+        name: of the CSV file.
+        caption: what it is of.
+        columns: in order.
+        rows: key → cell.
+    """
+
+    name: str
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Mapping[str, Cell]] = field(default=())
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+    def csv(self) -> str:
+        """Full precision; empty where nothing was measured."""
+        heads: list[str] = []
+        for column in self.columns:
+            parts = ("", "_sd", "_low", "_high", "_n") if column.summary else ("",)
+            heads += [column.key + part for part in parts]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, heads, lineterminator="\n")
+        writer.writeheader()
+        for row in self.rows:
+            cells: dict[str, Any] = {}
+            for column in self.columns:
+                cell = row.get(column.key)
+                if isinstance(cell, Summary):
+                    own = {"": cell.mean, "_sd": cell.sd, "_low": cell.low, "_high": cell.high, "_n": cell.n}
+                    cells |= {column.key + part: value for part, value in own.items()}
+                else:
+                    cells[column.key] = cell
+            writer.writerow(cells)
+        return text.getvalue()
+
+
+def of_columns_used(table: Table) -> Table:
+    """Without columns in which no row has anything."""
+    used = [c for c in table.columns if any(row.get(c.key) is not None for row in table.rows)]
+    return replace(table, columns=used)
+
+
+def systems_table(study: Study) -> Table:
+    """One row a system: its error, cost and size; another where its last checkpoint was measured as well."""
+    scale, flops = flops_scale(study.full_flops)
+    flops += "/s" if study.unit == "flops_per_second" else "/call"
+    columns = [Column("system", "system"), Column("seeds", "seeds", "d")]
+    columns += [
+        Column(_key(metric), metric_label(metric), _spec(metric), summary=True, interval=True)
+        for metric in study.metrics
+    ]
+    columns += [
+        Column("min_tdcf", "min t-DCF", ".4f", summary=True),
+        Column("eer_utterances_low", "over utterances: low", ".1f"),
+        Column("eer_utterances_high", "high", ".1f"),
+        Column(study.unit, flops, "4", scale, summary=True),
+        Column("percent_of_full", "% of full size", ".1f", summary=True),
+        Column("percent_of_learnable", "% of learnable", ".1f", summary=True),
+        Column(f"{study.unit}_paper", f"{flops}, as the paper counts", "4", scale, summary=True),
+        Column("parameters", "parameters", ",.0f", summary=True),
+        Column("wall_time_s", "training (s)", ",.0f", summary=True),
+    ]
+    rows = []
+    for system in study.systems:
+        rows.append(_system_row(study, system, "metrics"))
+        if any("metrics_last" in run.record for run in system.runs):
+            last = _system_row(study, system, "metrics_last")
+            rows.append({**last, "system": f"{system.name}, last checkpoint"})
+    caption = "Systems, those that cost most first."
+    if any(len(system.runs) > 1 for system in study.systems):
+        caption += " Mean ± standard deviation over seeds; in brackets the 95 % interval of the mean (Student’s t)."
+    if any("eer_utterances_low" in row for row in rows):
+        caption += " Over utterances: the 95 % interval of what drawing other ones does to a run."
+    return of_columns_used(Table("systems", caption, columns, rows))
+
+
+def _system_row(study: Study, system: System, metrics: str) -> dict[str, Cell]:
+    unit, fixed = study.unit, study.fixed_flops
+    row: dict[str, Cell] = {"system": system.name, "seeds": len(system.runs)}
+    for metric in study.metrics:
+        row[_key(metric)] = summarise(run.metric(metric, metrics) for run in system.runs)
+    intervals = [run.record.get("eer_interval") for run in system.runs]
+    known = [found for found in intervals if isinstance(found, list) and len(found) == 2]
+    if known and metrics == "metrics":
+        row["eer_utterances_low"], row["eer_utterances_high"] = (
+            100 * sum(found[end] for found in known) / len(known) for end in (0, 1)
+        )
+    row |= {
+        "min_tdcf": system.over(lambda run: run.metric("test/min_tdcf", metrics)),
+        unit: system.over(lambda run: run.record[unit]),
+        "percent_of_full": system.over(study.share),
+        f"{unit}_paper": system.over(lambda run: run.record.get(f"{unit}_paper")),
+        "parameters": system.over(lambda run: run.record.get("parameters")),
+        "wall_time_s": system.over(lambda run: None if run.record.get("resumed") else run.record.get("wall_time_s")),
+    }
+    if fixed is not None and fixed < study.full_flops:
+        learnable = study.full_flops - fixed
+        row["percent_of_learnable"] = system.over(lambda run: 100 * (run.record[unit] - fixed) / learnable)
+    return row
+
+
+def snr_tables(study: Study) -> list[Table]:
+    """EER by signal-to-noise ratio, a table a test set."""
+    return _grouped(study, _SNR, "snr", "EER (%) by signal-to-noise ratio in dB", _least_snr)
+
+
+def attack_tables(study: Study) -> list[Table]:
+    """EER by attack, a table a test set."""
+    return _grouped(study, _ATTACK, "attacks", "EER (%) by attack, each against all bona fide utterances", str)
+
+
+def _grouped(study: Study, pattern: re.Pattern[str], name: str, caption: str, order: Any) -> list[Table]:
+    found: dict[str, dict[str, str]] = {}
+    for metric in sorted({key for run in study.runs for key in run.record["metrics"]}):
+        if match := pattern.fullmatch(metric):
+            found.setdefault(match["stage"] or "", {})[match["group"]] = metric
+    tests = {stage: groups for stage, groups in found.items() if stage.startswith("test")}
+    tables = []
+    for stage, groups in (tests or found).items():
+        ordered = sorted(groups, key=order)
+        columns = [Column("system", "system"), Column("seeds", "seeds", "d")]
+        columns += [Column(group, group, ".1f" if name == "attacks" else ".2f", summary=True) for group in ordered]
+        rows = [
+            {
+                "system": system.name,
+                "seeds": len(system.runs),
+                **{g: summarise(run.metric(groups[g]) for run in system.runs) for g in ordered},
+            }
+            for system in study.systems
+        ]
+        where = stage.rstrip("/")
+        several = any(len(system.runs) > 1 for system in study.systems)
+        title = f"{caption}, {where}" + (": mean ± standard deviation over seeds." if several else ".")
+        file_name = "-".join([name, *(re.sub(r"[^\w.]", "-", part) for part in where.split("/")[1:])])
+        tables.append(Table(file_name, title, columns, rows))
+    return tables
+
+
+def sizes_table(study: Study) -> Table:
+    """What each layer kept, a row a system and size."""
+    columns = [
+        Column("system", "system"),
+        Column("size", "size"),
+        Column("kept", "kept", ".1f", summary=True),
+        Column("full", "of", "d"),
+        Column("percent", "%", ".0f"),
+    ]
+    rows: list[dict[str, Cell]] = []
+    for system in study.systems:
+        for name, (kept, full) in kept_sizes(system).items():
+            row: dict[str, Cell] = {"system": system.name, "size": name, "kept": kept, "full": full}
+            rows.append({**row, "percent": 100 * kept.mean / full})
+    return Table("sizes", "Elements that each learned size kept: mean ± standard deviation over seeds.", columns, rows)
+
+
+def kept_sizes(system: System) -> dict[str, tuple[Summary, int]]:
+    """Name → (kept, full) of each learned size."""
+    found: dict[str, tuple[list[float], int]] = {}
+    for run in system.runs:
+        for name, (kept, full) in run.record.get("widths", {}).items():
+            found.setdefault(name, ([], full))[0].append(kept)
+    return {name: (summary, full) for name, (kept, full) in found.items() if (summary := summarise(kept))}
+
+
+def layers_table(report: Mapping[str, Any], name: str) -> Table:
+    """One row a layer of an artifact's report: what it cost before and after."""
+    unit = str(report.get("unit", "flops_per_call"))
+    per = "s" if unit == "flops_per_second" else "call"
+    columns = [Column("name", "layer"), Column("kind", "kind"), Column("role", "role")]
+    for state, when in (("before", "full size"), ("after", "kept")):
+        columns.append(Column(f"parameters_{state}", f"parameters, {when}", ",d"))
+        columns.append(Column(f"{unit}_{state}", f"FLOPs/{per}, {when}", ",.0f"))
+        columns.append(Column(f"percent_{state}", f"% of all, {when}", ".1f"))
+    rows = [
+        {**row, **{f"percent_{s}": _scaled(row.get(f"share_{s}"), 100) for s in ("before", "after")}}
+        for row in report.get("layers", [])
+    ]
+    return of_columns_used(Table(name, "What each layer costs, at full size and as kept.", columns, rows))
+
+
+def scores_table(scores: Mapping[str, ScoreTable]) -> Table:
+    """One row a score file: EER of all attacks and of each, by the convention of the challenge."""
+    columns = [
+        Column("scores", "scores"),
+        Column("n_bonafide", "bona fide", ",d"),
+        Column("n_spoof", "spoofed", ",d"),
+        Column("eer_percent", "EER (%)", ".2f"),
+    ]
+    rows: list[dict[str, Cell]] = []
+    attacks: set[str] = set()
+    for label, table in scores.items():
+        targets = table.targets
+        row: dict[str, Cell] = {
+            "scores": label,
+            "n_bonafide": int((targets == 1).sum()),
+            "n_spoof": int((targets == 0).sum()),
+            "eer_percent": 100 * eer(table.scores, targets, convention=CONVENTION)[0],
+        }
+        by_attack = eer_by_system(table.scores, targets, table.systems, convention=CONVENTION)
+        attacks |= by_attack.keys()
+        rows.append({**row, **{attack: 100 * rate for attack, rate in by_attack.items()}})
+    columns += [Column(attack, attack, ".1f") for attack in sorted(attacks)]
+    return Table("scores", "Score files: EER of all attacks together and of each alone.", columns, rows)
+
+
+def runs_table(study: Study) -> Table:
+    """One row a run."""
+    columns = [Column("system", "system"), Column("seed", "seed", "d")]
+    columns += [Column(_key(metric), metric_label(metric), _spec(metric)) for metric in study.metrics]
+    columns += [
+        Column("wall_time_s", "wall time (s)", ",.0f"),
+        Column("resumed", "resumed"),
+        Column("threads", "threads", "d"),
+        Column("config_hash", "configuration"),
+        Column("place", "record"),
+    ]
+    rows = [_run_row(study, system, run) for system in study.systems for run in system.runs]
+    return of_columns_used(
+        Table("runs", "Every run. The time of a resumed run is that of its last part.", columns, rows)
+    )
+
+
+def _run_row(study: Study, system: System, run: Run) -> dict[str, Cell]:
+    record, resumed = run.record, run.record.get("resumed")
+    return {
+        "system": system.name,
+        "seed": record.get("seed"),
+        **{_key(metric): run.metric(metric) for metric in study.metrics},
+        "wall_time_s": record.get("wall_time_s"),
+        "resumed": None if resumed is None else "yes" if resumed else "no",
+        "threads": record.get("threads"),
+        "config_hash": record.get("config_hash") or None,
+        "place": run.place,
+    }
+
+
+def versions_table(runs: Sequence[Run]) -> Table:
+    """Which versions how many runs were made with."""
+    counts: dict[tuple[tuple[str, str], ...], int] = {}
+    for run in runs:
+        versions = tuple(sorted((str(k), str(v)) for k, v in run.record.get("versions", {}).items()))
+        counts[versions] = counts.get(versions, 0) + 1
+    names = sorted({name for versions in counts for name, _ in versions})
+    columns = [Column("runs", "runs", "d"), *(Column(name, name) for name in names)]
+    rows: list[dict[str, Cell]] = [{"runs": n, **dict(versions)} for versions, n in counts.items() if versions]
+    return Table("versions", "Versions that the runs were made with.", columns, rows)
+
+
+def _key(metric: str) -> str:
+    return metric.replace("/", "_") + ("_percent" if scale_of(metric) == 100 else "")
+
+
+def _spec(metric: str) -> str:
+    return ".2f" if scale_of(metric) == 100 else ".3g"
+
+
+def _scaled(value: float | None, factor: float) -> float | None:
+    return None if value is None else factor * value
+
+
+def _least_snr(group: str) -> tuple[float, str]:
+    """ "<5" before "5-15" before ">=25"."""
+    number = re.search(r"-?\d+(\.\d+)?", group)
+    return (float(number[0]) - 0.5 * group.startswith("<") if number else 0.0, group)

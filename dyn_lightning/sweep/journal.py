@@ -1,0 +1,71 @@
+"""What has become of a sweep's runs: one JSON line for each start and each end."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dyn_lightning.report import append_result, read_results
+from dyn_lightning.sweep.file import Run
+from dyn_lightning.sweep.space import SweepError
+
+JOURNAL = "journal.jsonl"
+RESULTS = "results.jsonl"
+Status = Literal["finished", "failed", "stopped"]
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The journal of a sweep's folder; several processes may write to it at once.
+
+    Attributes:
+        path: of the file.
+    """
+
+    path: Path
+
+    def started(self, run: Run, command: list[str], checkpoint: Path | None, pid: int) -> None:
+        """Note that a run has begun, or goes on from a checkpoint."""
+        self._append(
+            run,
+            "started",
+            command=shlex.join(command),
+            checkpoint=None if checkpoint is None else os.fspath(checkpoint),
+            pid=pid,
+        )
+
+    def ended(
+        self, run: Run, status: Status, exit_code: int, wall_time_s: float, record: Mapping[str, Any] | None
+    ) -> None:
+        """Note how a run has ended, with its own record where it wrote one."""
+        self._append(run, status, exit_code=exit_code, wall_time_s=round(wall_time_s, 3), record=record)
+
+    def _append(self, run: Run, event: str, **values: Any) -> None:
+        time_utc = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        append_result(
+            self.path,
+            {"run": run.key, "parameters": dict(run.parameters), "event": event, "time_utc": time_utc, **values},
+        )
+
+    def latest(self) -> dict[str, dict[str, Any]]:
+        """Run → its latest line.
+
+        Raises:
+            SweepError: for a file that is no journal.
+        """
+        lines = read_results(self.path) if self.path.is_file() else []
+        if any("run" not in line or "event" not in line for line in lines):
+            raise SweepError(f"{self.path}: has lines that are no journal's. Give another folder")
+        return {line["run"]: line for line in lines}
+
+
+def last_record(folder: Path) -> dict[str, Any] | None:
+    """The latest line of a run's own ``results.jsonl``; None where it has none."""
+    path = folder / RESULTS
+    lines = read_results(path) if path.is_file() else []
+    return lines[-1] if lines else None

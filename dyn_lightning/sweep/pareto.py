@@ -1,0 +1,140 @@
+"""The Pareto set of finished runs: those that no other one beats in both error and FLOPs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+from rich.console import Console
+from rich.table import Table
+
+from dyn_lightning.figures import save_figure
+from dyn_lightning.files import write_atomically
+from dyn_lightning.sweep.points import Point, differing
+from dyn_lightning.sweep.space import SweepError
+
+
+def pareto_set(values: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the pairs that no other pair dominates, in order of the second value, then of the first.
+
+    A pair dominates another if neither of its values is larger, and one is smaller. Equal pairs do not dominate each
+    other: all of them are kept.
+    """
+    front: list[int] = []
+    for index in sorted(range(len(values)), key=lambda i: (values[i][1], values[i][0])):
+        if not front or values[index][0] < values[front[-1]][0] or values[index] == values[front[-1]]:
+            front.append(index)
+    return front
+
+
+def front_of(points: Sequence[Point]) -> list[int]:
+    """Indices of the Pareto set, cheapest first.
+
+    Raises:
+        SweepError: if there are no points, or points that cannot be compared.
+    """
+    if not points:
+        raise SweepError("no finished run has this metric and a count of FLOPs: check --metric")
+    if len({point.unit for point in points}) > 1:
+        raise SweepError("some runs count FLOPs per second of audio and others per call: give those of one kind")
+    datasets = sorted({point.dataset for point in points if point.dataset is not None})
+    if len(datasets) > 1:
+        listed = "".join(f"\n  {name}" for name in datasets)
+        raise SweepError(
+            f"the runs are of several data sets, which cannot be compared: choose by --dataset TEXT{listed}"
+        )
+    return pareto_set([(point.error, point.flops) for point in points])
+
+
+def is_rate(metric: str) -> bool:
+    """Whether a metric is shown in percent."""
+    return metric.rpartition("/")[2].startswith("eer") and not metric.endswith("_at_budget")
+
+
+def print_front(points: Sequence[Point], metric: str, console: Console) -> None:
+    """Print the Pareto set as a table, cheapest first."""
+    front = front_of(points)
+    scale, unit = (100.0, " %") if is_rate(metric) else (1.0, "")
+    table = Table("", f"{metric}{unit}", _axis(points[0].unit), "runs", "settings")
+    told = differing(points)
+    for number, index in enumerate(front, start=1):
+        point = points[index]
+        settings = "\n".join(f"{name}={value}" for name, value in told[index].items())
+        row = f"{number}", f"{scale * point.error:.4g}", f"{point.flops / 1e6:.4g}", f"{len(point.runs)}", settings
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"{len(front)} of {len(points)} are on the front", highlight=False)
+
+
+def write_front(points: Sequence[Point], metric: str, path: str | os.PathLike[str]) -> list[Path]:
+    """Write the points as JSON, and a figure beside it; gives both paths.
+
+    Raises:
+        SweepError: as :func:`front_of`; if the path does not end in ``.json``.
+    """
+    path = Path(path)
+    if path.suffix != ".json":
+        raise SweepError(f"{path}: must end in .json; the figure goes beside it")
+    front, told = front_of(points), differing(points)
+
+    def entry(index: int) -> dict[str, Any]:
+        point = points[index]
+        return {
+            metric: point.error,
+            point.unit: point.flops,
+            "configuration": point.configuration,
+            "settings": told[index],
+            "runs": list(point.runs),
+        }
+
+    others = [index for index in range(len(points)) if index not in front]
+    content = {
+        "metric": metric,
+        "unit": points[0].unit,
+        "front": [entry(index) for index in front],
+        "dominated": [entry(index) for index in others],
+    }
+    write_atomically(path, (json.dumps(content, indent=1, default=str) + "\n").encode())
+    figure = path.with_suffix(".png")
+    plot_front(points, metric, figure)
+    return [path, figure]
+
+
+def plot_front(points: Sequence[Point], metric: str, path: str | os.PathLike[str]) -> None:
+    """Draw error over FLOPs, with the area that the front dominates; numbers are those of the table.
+
+    Raises:
+        SweepError: as :func:`front_of`.
+    """
+    front = front_of(points)
+    scale = 100.0 if is_rate(metric) else 1.0
+    x = [point.flops / 1e6 for point in points]
+    y = [scale * point.error for point in points]
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xscale("log")
+    others = [index for index in range(len(points)) if index not in front]
+    axes.scatter([x[i] for i in others], [y[i] for i in others], s=14, color="0.6", label="dominated")
+    axes.step([x[i] for i in front], [y[i] for i in front], where="post", color="C0", linewidth=1.0)
+    axes.scatter([x[i] for i in front], [y[i] for i in front], s=28, color="C0", label="Pareto set", zorder=3)
+    for number, index in enumerate(front, start=1):
+        place = x[index], y[index]
+        axes.annotate(f"{number}", place, (5, 5), textcoords="offset points", fontsize="small", color="C0")
+    axes.set_xlabel(_axis(points[0].unit))
+    axes.set_ylabel(f"{metric} (%)" if is_rate(metric) else metric)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="0.92", linewidth=0.6)
+    figure.legend(fontsize="small", frameon=False, loc="outside upper left", ncols=2)
+    save_figure(figure, path)
+
+
+def _axis(unit: str) -> str:
+    return {"flops_per_second": "MFLOPs/s of audio", "flops_per_call": "MFLOPs per call"}[unit]

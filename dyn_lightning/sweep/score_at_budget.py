@@ -1,0 +1,83 @@
+"""One number for a search over settings under which networks end at different sizes."""
+
+from __future__ import annotations
+
+import lightning
+import torch
+from lightning.pytorch import Callback
+
+from dyn_lightning.module import DynamicModule
+from dyn_lightning.objectives import FlopsBudget
+
+
+def score_at_budget(error: float, flops: float, budget: float, weight: float) -> float:
+    """``error + weight · max(0, flops / budget − 1)``: within the budget FLOPs are free, above it they are charged.
+
+    Args:
+        error: a rate or loss, the less the better.
+        flops: what the network costs.
+        budget: in the same unit.
+        weight: what costing twice the budget counts for, in units of the error.
+    """
+    return error + weight * max(0.0, flops / budget - 1.0)
+
+
+class ScoreAtBudget(Callback):
+    """Logs ``<monitor>_at_budget`` (:func:`score_at_budget`) after every validation at the final sizes.
+
+    Validations before the sizes are final count for nothing: they measure a network that is not kept, and a search
+    that takes the best of a run's values would choose by it.
+
+    Args:
+        monitor: a logged value of the validation, the less the better, such as ``val/eer``.
+        share: the budget as a share of the learnable FLOPs at full size, in (0, 1).
+        flops_per_second: the budget in FLOPs per second of audio, all included (per call for a network without a
+            duration). Give one of the two.
+        weight: see :func:`score_at_budget`.
+
+    Raises:
+        ValueError: if not exactly one budget is given, for one that is not positive or a negative weight; at the
+            start of a run, for a share where nothing is learned; after a validation, if the monitored value is not
+            logged.
+        TypeError: at the start of a run, for a module that counts no FLOPs.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val/eer",
+        share: float | None = None,
+        flops_per_second: float | None = None,
+        weight: float = 0.1,
+    ) -> None:
+        if flops_per_second is not None and flops_per_second <= 0:
+            raise ValueError(f"flops_per_second={flops_per_second} must be above 0")
+        if weight < 0:
+            raise ValueError(f"weight={weight} must not be negative")
+        self.monitor, self.share, self.weight = monitor, share, weight
+        self.budget = FlopsBudget(share, flops_per_second).budget
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        if not isinstance(pl_module, DynamicModule):
+            raise TypeError(f"ScoreAtBudget needs a DynamicModule, not a {type(pl_module).__name__}")
+        if self.share is not None and not pl_module.is_dynamic:
+            raise ValueError(
+                f"share={self.share} of the learnable FLOPs, and nothing is learned: give flops_per_second"
+            )
+
+    # Not on_validation_epoch_end: a callback's turn comes before the module's, which logs what is monitored.
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        assert isinstance(pl_module, DynamicModule)
+        if trainer.sanity_checking or (pl_module.is_dynamic and pl_module.phase != "settle"):
+            return
+        error = trainer.callback_metrics.get(self.monitor)
+        if error is None:
+            known = ", ".join(sorted(trainer.callback_metrics))
+            raise ValueError(f"ScoreAtBudget: monitor={self.monitor!r} is not logged; there are {known}")
+        complexity = pl_module.complexity
+        cost = complexity.flops_at(complexity.sizes_now)
+        score = score_at_budget(float(error), cost, self.budget(complexity), self.weight)
+        name = f"{self.monitor}_at_budget"
+        trainer.callback_metrics[name] = torch.tensor(score)
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped  # what Lightning logs the monitored value by
+        for logger in trainer.loggers:
+            logger.log_metrics({name: score}, step=step)

@@ -1,0 +1,114 @@
+"""Studies: what is compared with what, and what systems are called."""
+
+import pytest
+
+from dyn_lightning.report.studies import (
+    System,
+    flops_scale,
+    labels_of,
+    lower_is_better,
+    metric_label,
+    studies_of,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("learned 25 %", "learned"),
+        ("learned 6.25 %", "learned"),
+        ("fixed 32", "fixed"),
+        ("paper, β 0.5", "paper"),
+        ("paper, stack 2, λ ≥ 0.0625", "paper, stack 2"),
+        ("share=0.25", "share"),
+        ("shrink only 12.5 %", "shrink only"),
+        ("full", "full"),
+        ("ResNet34", "ResNet34"),
+        ("25 %", "25 %"),
+    ],
+)
+def test_family_is_the_name_without_its_setting(name, family):
+    assert System(name, []).family == family
+
+
+def test_seeds_of_a_system_belong_together_and_the_costly_come_first(record, runs):
+    found = studies_of(
+        runs(
+            record("learned 25 %", 1),
+            record("full", 0, flops=8e6, widths={}),
+            record("learned 25 %", 0),
+        )
+    )
+    assert len(found) == 1
+    assert [(s.name, [r.record["seed"] for r in s.runs]) for s in found[0].systems] == [
+        ("full", [0]),
+        ("learned 25 %", [0, 1]),
+    ]
+    assert (found[0].full_flops, found[0].fixed_flops) == (8e6, 1e6)
+    assert found[0].share(found[0].systems[1].runs[0]) == 25.0
+
+
+def test_a_setting_of_which_one_system_has_several_values_makes_studies(record, runs):
+    given = [record(name, seed, config={"epochs": e}) for name in "ab" for seed in (0, 1) for e in (8, 16)]
+    # of the system alone: no study of its own
+    given += [record("c", config={"epochs": 8, "beta": 0.5}), record("c", 1, config={"epochs": 8, "beta": 0.5})]
+    found = studies_of(runs(*given))
+    assert [(s.settings, len(s.runs)) for s in found] == [({"epochs": 8}, 6), ({"epochs": 16}, 4)]
+
+
+def test_other_data_is_another_study_and_the_same_record_counts_once(record, runs):
+    found = studies_of(runs(record(), record(), record(dataset="Other"), record(seed=1)))
+    assert [(s.dataset, len(s.runs)) for s in found] == [("Toy: 3 utterances", 2), ("Other", 1)]
+
+
+def test_full_size_is_what_the_records_say(record, runs):
+    narrow = {"flops_per_second_before": 2e6, "widths": {}}
+    assert studies_of(runs(record(**narrow, flops_per_second_full=9e6)))[0].full_flops == 9e6
+    assert studies_of(runs(record(**narrow, flops_per_second_full=[1e6, 7e6])))[0].full_flops == 7e6
+    assert studies_of(runs(record(**narrow), record("full", flops=8e6)))[0].full_flops == 8e6
+
+
+def test_runs_without_names_are_called_by_what_differs(record, runs):
+    def config(share, path, seed):
+        objective = {"class_path": path, "init_args": {"share": share}}
+        return {"model": {"objective": objective, "lr": 1e-3}, "data": {"train_seed": seed}}
+
+    members = runs(
+        record(None, config=config(0.25, "dyn_lightning.objectives.FlopsBudget", 0)),
+        record(None, config=config(0.5, "dyn_lightning.objectives.FlopsBudget", 1)),
+        record(None, config=config(0.5, "dyn_lightning.objectives.LambdaSquared", 2)),
+    )
+    assert labels_of(members) == [
+        "class_path=FlopsBudget, share=0.25",
+        "class_path=FlopsBudget, share=0.5",
+        "class_path=LambdaSquared, share=0.5",
+    ]
+    assert labels_of(members[:1]) == ["run 0123456789ab"]
+    assert [s.name for s in studies_of(members[:2])[0].systems] == ["share=0.25", "share=0.5"]
+
+
+def test_metrics_are_the_tests_eers_and_else_what_there_is(record, runs):
+    def chosen(metrics, wanted=()):
+        return list(studies_of(runs({**record(), "metrics": metrics}), wanted)[0].metrics)
+
+    detailed = {"test/ami/eer": 0.2, "test/mixed/eer": 0.1, "test/mixed/eer_snr_db_<5": 0.2, "val/eer": 0.1}
+    assert chosen(detailed) == ["test/mixed/eer", "test/ami/eer"]
+    assert chosen(detailed, ["val/eer", "unknown"]) == ["val/eer"]
+    assert chosen({"val/eer": 0.1, "val/loss": 1.0}) == ["val/eer"]
+    assert chosen({"relative_l1": 0.1}) == ["relative_l1"]
+    assert chosen({"test/loss": 0.1, "test/eer": None}) == ["test/loss"]
+
+
+def test_how_metrics_and_costs_are_called():
+    assert metric_label("test/mixed/eer") == "EER (%), test/mixed"
+    assert metric_label("relative_l1") == "relative_l1"
+    assert metric_label("test/error_rate") == "error rate (%), test"
+    assert lower_is_better("test/min_tdcf")
+    assert not lower_is_better("test/accuracy")
+    assert [flops_scale(f) for f in (5e10, 5.6e9, 3e5, 16e3, 12)] == [
+        (1e9, "GFLOPs"),
+        (1e6, "MFLOPs"),
+        (1e6, "MFLOPs"),
+        (1e3, "kFLOPs"),
+        (1.0, "FLOPs"),
+    ]
