@@ -24,7 +24,7 @@ from dyn_lightning.data.audio import DatasetError
 from dyn_lightning.data.augment import Augmentation, RawBoostNoise
 from dyn_lightning.data.balance import BalancedChoice
 from dyn_lightning.data.crops import centre_crop, random_crop
-from dyn_lightning.data.sampling import EpochSampler
+from dyn_lightning.data.sampling import EpochSampler, epoch_sampler, make_loader
 from dyn_lightning.data.utterance_store import UtteranceStore
 from dyn_lightning.metrics.tdcf import asv_error_rates
 
@@ -265,24 +265,13 @@ class ASVspoof2019DataModule(lightning.LightningDataModule):
         return UtteranceStore([u.path for u in utterances], self.sample_rate, self.cache_mib)
 
     def _loader(self, dataset: Dataset[Item], sampler: EpochSampler | None = None) -> DataLoader[Item]:
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            collate_fn=collate,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
-            # Its own generator, so that the loader draws nothing from the global one, which a model may use.
-            generator=torch.Generator().manual_seed(self.train_seed),
-        )
+        workers, seed = self.num_workers, self.train_seed
+        return make_loader(dataset, self.batch_size, collate, num_workers=workers, seed=seed, sampler=sampler)
 
     def train_dataloader(self) -> DataLoader[Item]:
         """Training crops, new in each epoch and in a new order."""
         assert self.train_set is not None, "setup('fit') comes first"
-        world_size = self.trainer.world_size if self.trainer else 1
-        rank = self.trainer.global_rank if self.trainer else 0
-        return self._loader(self.train_set, EpochSampler(self.train_set, self.train_seed, world_size, rank))
+        return self._loader(self.train_set, epoch_sampler(self.train_set, self.train_seed, self.trainer))
 
     def val_dataloader(self) -> DataLoader[Item]:
         """The development part, always the same."""

@@ -1,9 +1,10 @@
 """A sampler whose keys carry the epoch: items made on the fly are new in each epoch, yet repeatable."""
 
-from collections.abc import Iterator, Sized
-from typing import cast
+from collections.abc import Callable, Iterator, Sized
+from typing import Any, cast
 
-from torch.utils.data import Dataset, DistributedSampler
+import torch
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 
 class EpochSampler(DistributedSampler[int]):
@@ -30,3 +31,31 @@ class EpochSampler(DistributedSampler[int]):
         start = self.epoch * self.items_per_epoch
         for index in super().__iter__():
             yield start + index
+
+
+def make_loader(
+    dataset: Dataset[Any],
+    batch_size: int,
+    collate: Callable[[list[Any]], Any],
+    *,
+    num_workers: int,
+    seed: int,
+    sampler: EpochSampler | None = None,
+) -> DataLoader[Any]:
+    """A loader that draws nothing from torch's global generator, which a model may use; in order without a sampler."""
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=num_workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=num_workers > 0,
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def epoch_sampler(dataset: Sized, seed: int, trainer: Any) -> EpochSampler:
+    """The sampler of this process among those of a Lightning trainer, or of all where there is none."""
+    world_size, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
+    return EpochSampler(dataset, seed, world_size, rank)

@@ -13,7 +13,7 @@ from dyn_lightning.data import mixing
 from dyn_lightning.data.clip_store import ClipStore
 from dyn_lightning.data.corpora import SPLITS, Speech, Split, find_noise, find_speech
 from dyn_lightning.data.recordings import AnnotatedRecordings
-from dyn_lightning.data.sampling import EpochSampler
+from dyn_lightning.data.sampling import EpochSampler, epoch_sampler, make_loader
 
 Item = dict[str, Any]
 Batch = dict[str, Any]
@@ -251,25 +251,13 @@ class VADDataModule(lightning.LightningDataModule):
             self.recordings = AnnotatedRecordings(self.data_root / AMI_FOLDER, self.sample_rate)
 
     def _loader(self, dataset: Dataset[Item], batch_size: int, sampler: EpochSampler | None = None) -> DataLoader[Item]:
-        return DataLoader(
-            dataset,
-            batch_size=batch_size,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            collate_fn=collate,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
-            # Its own generator, so that the loader draws nothing from the global one, which a model may use.
-            generator=torch.Generator().manual_seed(self.train_seed),
-        )
+        workers, seed = self.num_workers, self.train_seed
+        return make_loader(dataset, batch_size, collate, num_workers=workers, seed=seed, sampler=sampler)
 
     def train_dataloader(self) -> DataLoader[Item]:
         """Training mixtures, new in each epoch and in a new order."""
         dataset = self.mixtures["train"]
-        world_size = self.trainer.world_size if self.trainer else 1
-        rank = self.trainer.global_rank if self.trainer else 0
-        sampler = EpochSampler(dataset, self.train_seed, world_size, rank)
-        return self._loader(dataset, self.batch_size, sampler)
+        return self._loader(dataset, self.batch_size, epoch_sampler(dataset, self.train_seed, self.trainer))
 
     def val_dataloader(self) -> DataLoader[Item]:
         """Validation mixtures, always the same."""

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchaudio.functional import create_dct, linear_fbanks
 
+from dyn_lightning.features.spectral import check_filters, check_range
+
 
 class LinearFilterBank(nn.Module):
     """Triangular filters spaced equally in Hz, not trainable.
@@ -36,18 +38,9 @@ class LinearFilterBank(nn.Module):
         self.sample_rate = sample_rate
         self.f_min = f_min
         self.f_max = sample_rate / 2 if f_max is None else f_max
-        if not 0.0 <= self.f_min < self.f_max <= sample_rate / 2:
-            raise ValueError(
-                f"need 0 <= f_min < f_max <= sample_rate / 2, got f_min={f_min}, f_max={self.f_max}, "
-                f"sample_rate={sample_rate}"
-            )
+        check_range(self.f_min, self.f_max, sample_rate)
         fb = linear_fbanks(n_freqs, self.f_min, self.f_max, n_filters, sample_rate)
-        empty = int((fb.amax(0) == 0).sum())
-        if empty:
-            raise ValueError(
-                f"{empty} of {n_filters} filters hold none of the {n_freqs} frequency bins: "
-                "choose fewer (n_filters) or a longer n_fft"
-            )
+        check_filters(fb, "n_filters")
         self.register_buffer("fb", fb)
 
     def forward(self, power: Tensor) -> Tensor:

@@ -94,22 +94,13 @@ class MelFilterBank(nn.Module):
         self.sample_rate = sample_rate
         self.f_min = f_min
         self.f_max = sample_rate / 2 if f_max is None else f_max
-        if not 0.0 <= self.f_min < self.f_max <= sample_rate / 2:
-            raise ValueError(
-                f"need 0 <= f_min < f_max <= sample_rate / 2, got f_min={f_min}, f_max={self.f_max}, "
-                f"sample_rate={sample_rate}"
-            )
+        check_range(self.f_min, self.f_max, sample_rate)
         self.mel_min = hz_to_mel(self.f_min)
         self.mel_max = hz_to_mel(self.f_max)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # empty bands are an error below
             fb = melscale_fbanks(n_freqs, self.f_min, self.f_max, n_mels, sample_rate)
-        empty = int((fb.amax(0) == 0).sum())
-        if empty:
-            raise ValueError(
-                f"{empty} of {n_mels} mel bands hold none of the {n_freqs} frequency bins: "
-                "choose fewer bands (n_mels) or a longer n_fft"
-            )
+        check_filters(fb, "n_mels")
         self.register_buffer("fb", fb)
 
     def forward(self, power: Tensor) -> Tensor:
@@ -155,6 +146,24 @@ class FixedScaling(nn.Module):
 
     def extra_repr(self) -> str:
         return f"mean={self.mean}, std={self.std}"
+
+
+def check_range(f_min: float, f_max: float, sample_rate: int) -> None:
+    """Raise a ValueError if a range of frequencies in Hz is empty or reaches past the Nyquist frequency."""
+    if not 0.0 <= f_min < f_max <= sample_rate / 2:
+        raise ValueError(
+            f"need 0 <= f_min < f_max <= sample_rate / 2, got f_min={f_min}, f_max={f_max}, sample_rate={sample_rate}"
+        )
+
+
+def check_filters(fb: Tensor, argument: str) -> None:
+    """Raise a ValueError that names the argument to lower if a filter of (n_freqs, filters) holds no frequency bin."""
+    empty = int((fb.amax(0) == 0).sum())
+    if empty:
+        raise ValueError(
+            f"{empty} of {fb.shape[1]} bands hold none of the {fb.shape[0]} frequency bins: "
+            f"choose fewer bands ({argument}) or a longer n_fft"
+        )
 
 
 def check_min_samples(audio: Tensor, min_samples: int) -> None:

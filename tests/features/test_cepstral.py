@@ -27,7 +27,7 @@ def test_filters_are_triangles_equally_far_apart() -> None:
 
 
 def test_filters_refuse_empty_filters_and_ranges() -> None:
-    with pytest.raises(ValueError, match="filters hold none"):
+    with pytest.raises(ValueError, match="bands hold none"):
         LinearFilterBank(n_freqs=33, n_filters=64)
     with pytest.raises(ValueError, match="f_max"):
         LinearFilterBank(f_max=9000.0)
