@@ -125,6 +125,16 @@ def test_a_fit_without_a_record_is_not_finished(make_runs, capsys):
     }
 
 
+@pytest.fixture
+def signals_are_heard():
+    """Who starts the tests may have them ignore Ctrl-C, as a shell does for what runs in its background."""
+    before = {n: signal.signal(n, signal.default_int_handler) for n in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals_are_heard")
 @pytest.mark.parametrize("deaf", [False, True])
 def test_ctrl_c_stops_all_with_their_workers_and_keeps_what_is_done(make_runs, quiet, monkeypatch, deaf):
     monkeypatch.setattr(runner, "GRACE_S", 1.0)
