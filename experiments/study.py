@@ -1,4 +1,4 @@
-"""What the studies on audio share: phases of a run, runs that resume, several at a time, means over seeds."""
+"""What the studies share: phases of a run, runs that resume, several at a time, means over seeds."""
 
 from __future__ import annotations
 
@@ -82,15 +82,26 @@ def fit(
     data: lightning.LightningDataModule,
     folder: Path,
     epochs: int,
+    *,
+    warmup_share: float = WARMUP_SHARE,
     search_share: float = SEARCH_SHARE,
+    monitor: str = "val/eer",
 ) -> Fit:
     """Train through all phases; a run whose folder holds ``last.ckpt`` goes on from there.
 
-    An eighth of the epochs warms up; where the system settles, ``search_share`` of them search and the rest settles.
+    Args:
+        system: that is trained.
+        module: the system's.
+        data: to train and validate on.
+        folder: of checkpoints.
+        epochs: of the whole run.
+        warmup_share: of the epochs, that warm up.
+        search_share: of the epochs, that search where the system settles; the rest settles.
+        monitor: the value of validation, the least of which chooses the checkpoint.
     """
-    warmup = max(1, round(WARMUP_SHARE * epochs))
+    warmup = max(1, round(warmup_share * epochs))
     search = max(1, round(search_share * epochs)) if system.settles else None
-    checkpoint, history = WidthsCheckpoint("val/eer", dirpath=str(folder)), ComplexityLogger()
+    checkpoint, history = WidthsCheckpoint(monitor, dirpath=str(folder)), ComplexityLogger()
     callbacks: list[lightning.Callback] = [
         PhaseSwitch(warmup, search),
         LambdaClamp(system.lam_min),
@@ -137,7 +148,7 @@ def keep_artifact(
     """Writes the small network and the figure of its sizes; what the record has to say of it."""
     if not module.is_dynamic:
         return {}
-    inputs = [batch["audio"] for batch in islice(data.val_dataloader(), 4)]
+    inputs = [module.task.input_of(batch) for batch in islice(data.val_dataloader(), 4)]
     _, report = write_artifact(module, folder / "artifact", inputs)
     if history:
         plot_history(history, folder / "widths.png")

@@ -66,7 +66,7 @@ def train(job: Job) -> Record:
         num_workers=args.num_workers,
     )
     module = system.module(settings)
-    fitted = fit(system, module, data, folder, settings.epochs, settings.search_share)
+    fitted = fit(system, module, data, folder, settings.epochs, search_share=settings.search_share)
     last = evaluate(fitted.trainer, module, data, fitted.last) if system.kind == "full" else None
     record = result_record(
         module,

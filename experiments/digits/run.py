@@ -7,24 +7,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 from pathlib import Path
 
-import lightning
-
-from dyn_lightning.callbacks import LambdaClamp, PhaseSwitch, Reorder, WidthsCheckpoint
 from dyn_lightning.consolidate import consolidate
-from dyn_lightning.module import DynamicModule
 from dyn_lightning.report import result_record
 from experiments.digits.data import PARTS, DigitsDataModule
 from experiments.digits.systems import System, all_systems, full_complexity
 from experiments.digits.table import percent, write_tables
 from experiments.study import (
-    WARMUP_SHARE,
     Record,
     begin_run,
     evaluate,
     finished,
+    fit,
     quieten,
     run_jobs,
     slug,
@@ -43,14 +38,15 @@ def train(job: Job) -> Record:
     begin_run(seed, os.cpu_count() or 1)  # one thread: more gain nothing on so small a network
     data = DigitsDataModule(args.batch_size)
     module = system.module(args.lr)
-    trainer, best, wall_time_s = fit(system, module, data, Path(args.runs) / f"{slug(system.name)}-{seed}", args.epochs)
+    folder = Path(args.runs) / f"{slug(system.name)}-{seed}"
+    fitted = fit(system, module, data, folder, args.epochs, search_share=SEARCH_SHARE, monitor="val/error_rate")
     record = result_record(
         module,
-        metrics=evaluate(trainer, module, data, best),
+        metrics=evaluate(fitted.trainer, module, data, fitted.best),
         config={"system": system.name, **settings(args)},
         seed=seed,
         dataset=DATASET,
-        wall_time_s=wall_time_s,
+        wall_time_s=fitted.wall_time_s,
     )
     kept = [module.complexity.sizes_now[name] for name in ("conv1", "conv2")] if module.is_dynamic else system.channels
     record |= {
@@ -62,34 +58,6 @@ def train(job: Job) -> Record:
         _, report = consolidate(module.network, [batch["input"] for batch in data.test_dataloader()])
         record["largest_relative_difference"] = report.largest_relative_difference
     return record
-
-
-def fit(
-    system: System, module: DynamicModule, data: DigitsDataModule, folder: Path, epochs: int
-) -> tuple[lightning.Trainer, str, float]:
-    """Train through all phases: an eighth of the epochs warms up, a quarter searches, the rest settles.
-
-    Returns:
-        The trainer, the path of the checkpoint with the least error on validation, and the seconds that it took.
-    """
-    checkpoint = WidthsCheckpoint("val/error_rate", dirpath=str(folder))
-    warmup, search = (max(1, round(share * epochs)) for share in (WARMUP_SHARE, SEARCH_SHARE))
-    callbacks: list[lightning.Callback] = [PhaseSwitch(warmup, search), LambdaClamp(None), checkpoint]
-    if system.kind == "learned":
-        callbacks.insert(1, Reorder())
-    trainer = lightning.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        callbacks=callbacks,
-        gradient_clip_val=5.0,
-        num_sanity_val_steps=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    start = time.perf_counter()
-    trainer.fit(module, data)
-    return trainer, checkpoint.best_model_path, time.perf_counter() - start
 
 
 def settings(args: argparse.Namespace) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,13 @@ class System:
     kind: Kind
     channels: tuple[int, int] = CHANNELS
     share: float | None = None
+    settles: ClassVar[bool] = True
+    lam_min: ClassVar[float | None] = None
+
+    @property
+    def reorders(self) -> bool:
+        """Whether elements are ranked when the search begins."""
+        return self.kind == "learned"
 
     def objective(self) -> Objective | None:
         """What pulls the sizes down."""
