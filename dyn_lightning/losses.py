@@ -1,4 +1,4 @@
-"""Losses on cosines for anti-spoofing: they push classes apart by a margin, and have no parameters of their own.
+"""Losses without parameters of their own: on cosines, which push classes apart by a margin, and on a teacher's logits.
 
 B batch.
 """
@@ -68,3 +68,24 @@ def oc_softmax_loss(
         return losses.mean()
     weights = weight[bonafide.long()]
     return (weights * losses).sum() / weights.sum()
+
+
+def soft_cross_entropy(logits: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """T² times the Kullback-Leibler divergence of a network's classes from its teacher's, both at temperature T.
+
+    Hinton et al. 2015, arXiv 1503.02531, section 2; T² keeps the gradient's size. Zero where both agree.
+
+    Args:
+        logits, teacher: (B, classes).
+        temperature: T.
+
+    Returns:
+        Mean over the batch, 0-d.
+    """
+    log_p, log_q = (logits / temperature).log_softmax(-1), (teacher / temperature).log_softmax(-1)
+    return temperature**2 * F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
+
+
+def soft_binary_cross_entropy(logits: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """:func:`soft_cross_entropy` of two classes given by one logit each, (…) of any shape: mean over all of them."""
+    return soft_cross_entropy(*(F.pad(x.reshape(-1, 1), (0, 1)) for x in (logits, teacher)), temperature)

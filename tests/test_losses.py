@@ -1,4 +1,4 @@
-"""Margin losses against independent closed forms."""
+"""Losses against independent closed forms."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dyn_lightning.losses import am_softmax_loss, oc_softmax_loss
+from dyn_lightning.losses import am_softmax_loss, oc_softmax_loss, soft_cross_entropy
 
 
 def drawn(seed: int, classes: int, count: int = 9) -> tuple[torch.Tensor, torch.Tensor]:
@@ -62,3 +62,14 @@ def test_far_from_the_margins_nothing_overflows() -> None:
     loss.backward()
     assert loss.item() == pytest.approx(1e4 * (1.9 + 0.8) / 2)
     assert cosines.grad.tolist() == pytest.approx([-5e3, 5e3])
+
+
+def test_soft_cross_entropy_keeps_the_gradient_s_size():
+    torch.manual_seed(0)
+    teacher, logits = torch.randn(5, 4, dtype=torch.float64), torch.randn(5, 4, dtype=torch.float64)
+    for temperature in (1.0, 3.0):
+        x = logits.clone().requires_grad_()
+        soft_cross_entropy(x, teacher, temperature).backward()
+        expected = temperature * ((logits / temperature).softmax(1) - (teacher / temperature).softmax(1)) / 5
+        torch.testing.assert_close(x.grad, expected)
+    assert soft_cross_entropy(teacher, teacher, 2.0).item() == pytest.approx(0.0, abs=1e-12)

@@ -2,6 +2,7 @@
 
 from dyn_lightning.tasks.base import Batch, Task, TaskMetrics
 from dyn_lightning.tasks.classification import Classification, ClassificationMetrics
+from dyn_lightning.tasks.distillation import Distillation
 from dyn_lightning.tasks.frame_detection import DetectionMetrics, FrameDetection, align_target
 from dyn_lightning.tasks.regression import Regression, RegressionMetrics, pad_outputs
 from dyn_lightning.tasks.spoof_detection import SpoofDetection, SpoofMetrics
@@ -11,6 +12,7 @@ __all__ = [
     "Classification",
     "ClassificationMetrics",
     "DetectionMetrics",
+    "Distillation",
     "FrameDetection",
     "Regression",
     "RegressionMetrics",

@@ -37,6 +37,18 @@ class Task(nn.Module):
             )
         return batch[self.input_key]
 
+    def distillation_loss(self, output: Any, teacher: Any, temperature: float) -> Tensor:
+        """How far outputs are from a teacher's, 0-d and zero where they agree.
+
+        Raises TypeError for a task whose outputs are nothing that a teacher could soften.
+        """
+        raise TypeError(f"{type(self).__name__} has no logits that a teacher could give: it cannot be distilled")
+
+    @property
+    def name(self) -> str:
+        """By which inference knows the task."""
+        return type(self).__name__
+
     def metadata(self) -> dict[str, Any]:
         """What inference needs to know of the task beside its name, as JSON values for the artifact."""
         return {}

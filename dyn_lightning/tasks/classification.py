@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MeanMetric
 
+from dyn_lightning.losses import soft_cross_entropy
 from dyn_lightning.tasks.base import Batch, Task, TaskMetrics
 
 
@@ -35,6 +36,9 @@ class Classification(Task):
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         target = _check(output, batch["target"])
         return F.cross_entropy(output, target, label_smoothing=self.label_smoothing)
+
+    def distillation_loss(self, output: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        return soft_cross_entropy(output, teacher, temperature)
 
     def new_metrics(self) -> TaskMetrics:
         return ClassificationMetrics()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from dyn_lightning.losses import soft_binary_cross_entropy
 from dyn_lightning.metrics.eer import EER, EERBySNR
 from dyn_lightning.tasks.base import Batch, Task, TaskMetrics
 
@@ -58,6 +59,9 @@ class FrameDetection(Task):
             reduction="none",
         )
         return (losses * scored).sum() / scored.sum().clamp_min(1)
+
+    def distillation_loss(self, output: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        return soft_binary_cross_entropy(output, teacher, temperature)
 
     def new_metrics(self) -> TaskMetrics:
         return DetectionMetrics()

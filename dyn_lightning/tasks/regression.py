@@ -23,6 +23,9 @@ class Regression(Task):
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return F.l1_loss(pad_outputs(output, batch["target"]), batch["target"])
 
+    def distillation_loss(self, output: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        return F.l1_loss(pad_outputs(output, teacher), teacher)
+
     def new_metrics(self) -> TaskMetrics:
         return RegressionMetrics()
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dyn_lightning.losses import am_softmax_loss, oc_softmax_loss
+from dyn_lightning.losses import am_softmax_loss, oc_softmax_loss, soft_cross_entropy
 from dyn_lightning.metrics.eer import EER
 from dyn_lightning.metrics.eer_by_system import EERBySystem
 from dyn_lightning.metrics.tdcf import MinTDCF
@@ -94,6 +94,11 @@ class SpoofDetection(Task):
         if self.kind == "am_softmax":
             return am_softmax_loss(output, target, scale=self.scale, margin=self.margin, weight=weight)
         return F.cross_entropy(output, target, weight=weight)
+
+    def distillation_loss(self, output: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        if self.kind != "cross_entropy":
+            return super().distillation_loss(output, teacher, temperature)
+        return soft_cross_entropy(output, teacher, temperature)
 
     def new_metrics(self) -> TaskMetrics:
         return SpoofMetrics(self.kind)
