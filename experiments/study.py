@@ -18,7 +18,7 @@ import lightning
 import numpy as np
 import torch
 
-from dyn_lightning.callbacks import ComplexityLogger, LambdaClamp, PhaseSwitch, Reorder, WidthsCheckpoint
+from dyn_lightning.callbacks import ComplexityLogger, LambdaClamp, PhaseSwitch, WidthsCheckpoint
 from dyn_lightning.callbacks.consolidate import load_checkpoint, write_artifact
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.report import append_result, plot_history, read_results
@@ -39,9 +39,8 @@ class StudySystem(Protocol):
     def settles(self) -> bool:
         """Whether the sizes are final before the end, so that validation chooses the checkpoint."""
 
-    @property
-    def reorders(self) -> bool:
-        """Whether elements are ranked when the search begins."""
+    def callbacks(self) -> list[lightning.Callback]:
+        """What else acts on the run, e.g. ranks the elements when the search begins."""
 
     @property
     def lam_min(self) -> float | None:
@@ -86,6 +85,7 @@ def fit(
     warmup_share: float = WARMUP_SHARE,
     search_share: float = SEARCH_SHARE,
     monitor: str = "val/eer",
+    multiple_of: int | None = None,
 ) -> Fit:
     """Train through all phases; a run whose folder holds ``last.ckpt`` goes on from there.
 
@@ -98,18 +98,18 @@ def fit(
         warmup_share: of the epochs, that warm up.
         search_share: of the epochs, that search where the system settles; the rest settles.
         monitor: the value of validation, the least of which chooses the checkpoint.
+        multiple_of: elements that every size gives up together.
     """
     warmup = max(1, round(warmup_share * epochs))
     search = max(1, round(search_share * epochs)) if system.settles else None
     checkpoint, history = WidthsCheckpoint(monitor, dirpath=str(folder)), ComplexityLogger()
-    callbacks: list[lightning.Callback] = [
+    callbacks = [
         PhaseSwitch(warmup, search),
-        LambdaClamp(system.lam_min),
+        *system.callbacks(),
+        LambdaClamp(system.lam_min, multiple_of),
         history,
         checkpoint,
     ]
-    if system.reorders:
-        callbacks.insert(1, Reorder())
     trainer = lightning.Trainer(
         max_epochs=epochs,
         accelerator="auto",

@@ -7,7 +7,9 @@ from functools import cache
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch import Callback
 
+from dyn_lightning.callbacks import Reorder
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.features.front_ends import Normalisation
@@ -101,10 +103,9 @@ class System:
         """Whether the sizes are final before the end; the paper has no such phase."""
         return self.kind != "paper"
 
-    @property
-    def reorders(self) -> bool:
-        """Whether elements are ranked when the search begins; the paper does not."""
-        return self.kind == "learned"
+    def callbacks(self) -> list[Callback]:
+        """Ranks the elements when the search begins; the paper does not."""
+        return [Reorder()] if self.kind == "learned" else []
 
     def objective(self, settings: Settings) -> Objective | None:
         """What pulls the sizes down."""

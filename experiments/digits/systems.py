@@ -7,8 +7,10 @@ from functools import cache
 from typing import ClassVar, Literal
 
 import torch
+from lightning.pytorch import Callback
 from torch import Tensor, nn
 
+from dyn_lightning.callbacks import Reorder
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.module import DynamicModule
@@ -63,10 +65,9 @@ class System:
     settles: ClassVar[bool] = True
     lam_min: ClassVar[float | None] = None
 
-    @property
-    def reorders(self) -> bool:
-        """Whether elements are ranked when the search begins."""
-        return self.kind == "learned"
+    def callbacks(self) -> list[Callback]:
+        """Ranks the elements when the search begins; a plain network has none to rank."""
+        return [Reorder()] if self.kind == "learned" else []
 
     def objective(self) -> Objective | None:
         """What pulls the sizes down."""

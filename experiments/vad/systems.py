@@ -6,14 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from lightning.pytorch import Callback
 
+from dyn_lightning.callbacks import Reorder
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsBudget, LambdaSquared, Objective
 from dyn_lightning.tasks import FrameDetection
+from experiments.shrink_only import ShrinkOnly
 
 SAMPLE_RATE = 16000
 LR_LAM = 0.03
@@ -38,7 +40,6 @@ class System:
         lam_min: least λ; one unit when absent.
         options: arguments of DynamicModule.
         cut_task_gradient: sizes hear of the budget alone.
-        reorders: elements are ranked when the search begins.
     """
 
     name: str
@@ -49,12 +50,15 @@ class System:
     lam_min: float | None = None
     options: dict[str, Any] = field(default_factory=dict)
     cut_task_gradient: bool = False
-    reorders: bool = True
 
     @property
     def learns(self) -> bool:
         """Whether any size is learned."""
         return self.options.get("dynamic") != []
+
+    def callbacks(self) -> list[Callback]:
+        """Ranks the elements when the search begins; the paper does not."""
+        return [Reorder()] if self.learns and self.settles else []
 
     def objective(self) -> Objective | None:
         """What pulls the sizes down."""
@@ -74,23 +78,6 @@ class System:
             lr_hold=LR_HOLD,
             **self.options,
         )
-
-
-class ShrinkOnly(DynamicModule):
-    """Shrinks by the same schedule, but no size hears of the task: what gradual shrinking alone is worth."""
-
-    _penalty_gradients: list[Tensor]
-
-    def penalty(self, task_loss: Tensor) -> Tensor:
-        penalty = super().penalty(task_loss)
-        thetas = [width.theta for width in self.widths.values()]
-        self._penalty_gradients = list(torch.autograd.grad(penalty, thetas, retain_graph=True))
-        return penalty
-
-    def on_after_backward(self) -> None:
-        if self.phase == "search":
-            for width, gradient in zip(self.widths.values(), self._penalty_gradients, strict=True):
-                width.theta.grad = gradient
 
 
 def full_complexity() -> Complexity:
@@ -121,7 +108,7 @@ def all_systems() -> list[System]:
     for label, share in BUDGETS.items():
         rows.append(System(f"learned {label} %", share=share))
         rows.append(System(f"uniform {label} %", backbone=uniform_sizes(share), options={"dynamic": []}))
-    rows.append(System("paper, bands, β 0.5", settles=False, lam_min=0.25, reorders=False, options=PAPER))
+    rows.append(System("paper, bands, β 0.5", settles=False, lam_min=0.25, options=PAPER))
     for label, share in reversed(BUDGETS.items()):
         rows.append(System(f"shrink only {label} %", control=True, share=share, cut_task_gradient=True))
     rows.append(System("attenuation 6.25 %", control=True, share=0.0625, options={"boundary": "attenuation"}))

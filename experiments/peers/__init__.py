@@ -1,0 +1,1 @@
+"""What learned sizes are compared with, at equal cost and equal training."""

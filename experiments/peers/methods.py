@@ -1,0 +1,188 @@
+"""Every method that is compared, by name: how a network comes to its size, given a bench and a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Callback
+from torch import nn
+
+from dyn_lightning.callbacks import Reorder, TeacherSnapshot
+from dyn_lightning.module import DynamicModule
+from dyn_lightning.objectives import FlopsBudget, LambdaSquared, Objective
+from dyn_lightning.tasks import Distillation, Task
+from experiments.peers.benches import Bench, complexity_of
+from experiments.peers.fresh import fresh_network, random_sizes
+from experiments.peers.linear import make_linear
+from experiments.peers.ranking import OneShot, RankByMagnitude
+from experiments.shrink_only import ShrinkOnly
+from experiments.study import WARMUP_SHARE
+
+Kind = Literal["core", "peer", "ablation"]
+TRIALS = 3
+"""Networks of random sizes that are trained for one of ours: its search costs about as much."""
+
+
+@dataclass
+class Plan:
+    """A run that is about to begin.
+
+    Attributes:
+        module: to train.
+        callbacks: beside those that every run has.
+        warmup_share, search_share: of the epochs.
+        settles: whether sizes are final before the end of the run.
+        lam_min: least λ.
+        multiple_of: elements that a size gives up together.
+    """
+
+    module: DynamicModule
+    callbacks: list[Callback] = field(default_factory=list)
+    warmup_share: float = WARMUP_SHARE
+    search_share: float = 0.125
+    settles: bool = True
+    lam_min: float | None = None
+    multiple_of: int | None = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a method may use.
+
+    Attributes:
+        bench: task, network and training.
+        share: of the FLOPs, which is the budget; 1 where none is asked for.
+        seed: of the run.
+        teacher: makes the full network of this seed, trained.
+    """
+
+    bench: Bench
+    share: float
+    seed: int
+    teacher: Callable[[], nn.Module]
+
+    @property
+    def budget(self) -> float:
+        return self.bench.budget(self.share)
+
+    def plan(
+        self,
+        backbone: nn.Module | None = None,
+        objective: Objective | None = None,
+        *,
+        kind: type[DynamicModule] = DynamicModule,
+        task: Task | None = None,
+        boundary: str = "taper",
+        **options: Any,
+    ) -> Plan:
+        """A run of the bench's; of a network as it is where nothing pulls its sizes down."""
+        bench = self.bench
+        module = kind(
+            backbone or bench.backbone(),
+            task or bench.task(),
+            objective,
+            dynamic=[] if objective is None else None,
+            boundary=boundary,
+            example_duration_s=bench.duration_s,
+            lr=bench.lr,
+            lr_lam=bench.lr_lam,
+            lr_hold=bench.lr_hold,
+        )
+        return Plan(module, **{"search_share": bench.search_share, **options})
+
+    def ours(self, *, callbacks: list[Callback] | None = None, **options: Any) -> Plan:
+        """Learned sizes by a budget of FLOPs, with one thing changed."""
+        objective = options.pop("objective", None) or FlopsBudget(flops_per_second=self.budget)
+        return self.plan(None, objective, callbacks=[Reorder()] if callbacks is None else callbacks, **options)
+
+
+def _paper(given: Given) -> Plan:
+    objective = LambdaSquared(given.bench.beta)
+    plan = given.plan(None, objective, boundary="paper", settles=False, lam_min=0.0625)
+    make_linear(plan.module.widths.values())
+    return plan
+
+
+def _random(given: Given) -> Plan:
+    cost = complexity_of(given.bench)
+    sizes = random_sizes(cost, given.budget, torch.Generator().manual_seed(given.seed))
+    backbone = given.bench.backbone()
+    example = torch.zeros(1, round(given.bench.duration_s * backbone.sample_rate))  # type: ignore[operator,arg-type]
+    return given.plan(fresh_network(backbone, example, sizes))
+
+
+def _magnitude(given: Given) -> Plan:
+    objective = OneShot(flops_per_second=given.budget)
+    return given.plan(None, objective, callbacks=[RankByMagnitude()], warmup_share=0.5)
+
+
+def _distilled(given: Given) -> Plan:
+    task = Distillation(given.bench.task(), given.teacher())
+    return given.plan(given.bench.narrower(given.share), task=task)
+
+
+def _linear(given: Given) -> Plan:
+    plan = given.ours()
+    make_linear(plan.module.widths.values())
+    return plan
+
+
+def _taught(given: Given) -> Plan:
+    return given.ours(task=Distillation(given.bench.task()), callbacks=[Reorder(), TeacherSnapshot()])
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method.
+
+    Attributes:
+        title: its name in tables.
+        kind: "core", "peer" (what else a user might do) or "ablation" (ours with one thing changed).
+        plan: makes a run of it.
+        budgeted: whether it is told a budget; otherwise it has one row.
+        trials: runs, of which validation chooses one.
+    """
+
+    title: str
+    kind: Kind
+    plan: Callable[[Given], Plan]
+    budgeted: bool = True
+    trials: int = 1
+
+
+METHODS: dict[str, Method] = {
+    "full": Method("full size", "core", lambda g: g.plan(), budgeted=False),
+    "learned": Method("learned sizes (ours)", "core", lambda g: g.ours()),
+    "uniform": Method("uniformly narrower", "core", lambda g: g.plan(g.bench.narrower(g.share))),
+    "shrink only": Method("same schedule, λ's task gradient cut", "core", lambda g: g.ours(kind=ShrinkOnly)),
+    "paper": Method("paper: fixed β, its noise, linear λ, no settling", "core", _paper, budgeted=False),
+    "random": Method(f"random sizes, best of {TRIALS}", "peer", _random, trials=TRIALS),
+    "hard concrete": Method(
+        "hard concrete gates (L0)", "peer", lambda g: g.ours(boundary="hard_concrete", callbacks=[])
+    ),
+    "gaussian gates": Method(
+        "stochastic Gaussian gates", "peer", lambda g: g.ours(boundary="gaussian_gates", callbacks=[])
+    ),
+    "magnitude": Method("pruned once by magnitude, then trained on", "peer", _magnitude),
+    "distilled": Method("uniformly narrower, taught by full size", "peer", _distilled),
+    "attenuation": Method("attenuation without noise", "ablation", lambda g: g.ours(boundary="attenuation")),
+    "paper noise": Method("the paper's noise", "ablation", lambda g: g.ours(boundary="paper")),
+    "linear": Method("λ linear", "ablation", _linear),
+    "no settling": Method("search to the end", "ablation", lambda g: g.ours(search_share=1 - WARMUP_SHARE)),
+    "wide boundary": Method("boundary of four elements", "ablation", lambda g: g.ours(multiple_of=4)),
+    "not ranked": Method("elements not ranked", "ablation", lambda g: g.ours(callbacks=[])),
+    "no cohesion": Method(
+        "sizes not held together",
+        "ablation",
+        lambda g: g.ours(objective=FlopsBudget(flops_per_second=g.budget, cohesion=0.0)),
+    ),
+    "taught": Method("taught by the warm-up's own network", "ablation", _taught),
+}
+
+
+def system_name(method: str, label: str) -> str:
+    """A row's name: of the method, and the budget in percent where it has one."""
+    return f"{method} {label} %" if METHODS[method].budgeted else method
