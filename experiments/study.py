@@ -71,7 +71,8 @@ class Fit:
 def begin_run(seed: int, jobs: int) -> None:
     """Seeds a run and gives it its share of the cores."""
     quieten()
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+    cores = os.cpu_count() or 1
+    torch.set_num_threads(max(1, min(cores // jobs, int(os.environ.get("OMP_NUM_THREADS", cores)))))
     lightning.seed_everything(seed, verbose=False)
 
 
