@@ -88,4 +88,5 @@ def soft_cross_entropy(logits: Tensor, teacher: Tensor, temperature: float = 1.0
 
 def soft_binary_cross_entropy(logits: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
     """:func:`soft_cross_entropy` of two classes given by one logit each, (…) of any shape: mean over all of them."""
-    return soft_cross_entropy(*(F.pad(x.reshape(-1, 1), (0, 1)) for x in (logits, teacher)), temperature)
+    two, two_of_teacher = (F.pad(x.reshape(-1, 1), (0, 1)) for x in (logits, teacher))
+    return soft_cross_entropy(two, two_of_teacher, temperature)

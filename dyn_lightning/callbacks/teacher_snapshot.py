@@ -47,9 +47,11 @@ class TeacherSnapshot(Callback):
         assert self._plain is not None
         if self._weights is None and pl_module.phase == "search":
             self._weights = plain_copy(pl_module.network).state_dict()
-        if self._weights is not None and not pl_module.task.has_teacher:
+        task = pl_module.task
+        assert isinstance(task, Distillation)
+        if self._weights is not None and not task.has_teacher:
             self._plain.load_state_dict(self._weights)
-            pl_module.task.set_teacher(self._plain)
+            task.set_teacher(self._plain)
 
     def state_dict(self) -> dict[str, Any]:
         return {"weights": self._weights}

@@ -89,7 +89,7 @@ def complexity_of(bench: Bench) -> Complexity:
 
 def vad_bench(epochs: int = 8, items_per_epoch: int = 1600, batch_size: int = 32, lr: float = 3e-3) -> Bench:
     """CRNNVAD on mixtures of speech and noise."""
-    options = {"batch_size": batch_size, "items_per_epoch": items_per_epoch}
+    options: dict[str, Any] = {"batch_size": batch_size, "items_per_epoch": items_per_epoch}
 
     def data(root: str, seed: int, num_workers: int) -> VADDataModule:
         return VADDataModule(root, train_seed=seed, num_workers=num_workers, **options)

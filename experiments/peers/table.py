@@ -1,2 +1,217 @@
-def write_tables(*a):
-    pass
+"""The comparison's tables and figures, from finished runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, ScalarFormatter
+
+from dyn_lightning.figures import PALETTE, save_figure
+from dyn_lightning.files import write_atomically
+from dyn_lightning.report import read_results
+from dyn_lightning.report.statistics import Summary
+from experiments.peers.analysis import OURS, Point, flops_to_reach, front, mean_gap, paired, points
+from experiments.peers.benches import BENCHES, Bench, complexity_of
+from experiments.peers.methods import METHODS
+from experiments.study import Record, is_of, markdown
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.jsonl"
+TITLES = {"vad": "Voice activity", "antispoofing": "Anti-spoofing"}
+MARKERS = "so^vDPX*<>"
+COLOURS = ("black", *PALETTE)
+EXPLAINED = (
+    "Means over seeds, in brackets Student's 95 % interval; differences from ours are paired by seed. Training time is "
+    "of all runs that a result took, on cores that other runs shared."
+)
+
+
+def percent(metric: str) -> Callable[[Record], float]:
+    """A metric of a record in percent."""
+    return lambda record: 100 * float(record["metrics"][metric])
+
+
+def interval(found: Summary | None, digits: int = 2) -> str:
+    """Mean and 95 % interval; a dash where nothing was measured."""
+    if found is None:
+        return "–"
+    spread = f" [{found.low:.{digits}f}, {found.high:.{digits}f}]" if found.low is not None else ""
+    return f"{found.mean:.{digits}f}{spread}"
+
+
+def rows(chosen: Sequence[Point], bench: Bench) -> list[dict[str, Any]]:
+    """One row for each method and budget, beside ours at the same budget."""
+    ours = {p.label: p for p in chosen if p.method == OURS}
+    test, validation = percent(bench.test), percent("val/eer")
+    table = []
+    for p in chosen:
+        beside = ours.get(p.label)
+        difference = paired(p, beside, test) if beside is not None and p.method != OURS else None
+        costs = [learnable_share(r, bench) for r in p.runs.values()]
+        table.append(
+            {
+                "method": METHODS[p.method].title,
+                "budget %": p.label or "–",
+                "seeds": len(p.runs),
+                "learnable FLOPs/s kept %": f"{100 * np.mean(costs):.1f}",
+                "validation EER %": interval(p.over(validation)),
+                "test EER %": interval(p.over(test)),
+                "minus ours, by seed": interval(difference),
+                "training s": f"{np.mean(list(p.spent_s.values())):.0f}",
+            }
+        )
+    return table
+
+
+def findings(chosen: Sequence[Point], bench: Bench) -> list[str]:
+    """Wins by budget, the mean gap between the fronts, and what the uniform network's error costs us."""
+    test = percent(bench.test)
+    by = {(p.method, p.label): p for p in chosen}
+    labels = [p.label for p in chosen if p.method == OURS]
+    lines = []
+    for label in labels:
+        ours, others = by[OURS, label], [p for p in chosen if p.label == label and p.method != OURS]
+        rivals = [p for p in others if METHODS[p.method].kind != "ablation"]
+        behind = [p for p in rivals if (d := paired(p, ours, test)) is not None and d.mean < 0]
+        if rivals:
+            lines.append(
+                f"- At {label} %: ours ahead of {len(rivals) - len(behind)} of {len(rivals)} others"
+                + (f"; behind {', '.join(METHODS[p.method].title for p in behind)}." if behind else ".")
+            )
+    fronts = {m: front([p for p in chosen if p.method in (m, "full")], test) for m in (OURS, "uniform", "shrink only")}
+    for rival in ("uniform", "shrink only"):
+        gap = mean_gap(fronts[OURS], fronts[rival]) if fronts[OURS] and fronts[rival] else None
+        if gap is not None:
+            title = METHODS[rival].title
+            lines.append(f"- {title}: {gap:+.2f} points of EER above our front on average over log FLOPs.")
+    for label in labels:
+        uniform = by.get(("uniform", label))
+        if uniform is not None:
+            (flops, value) = front([uniform], test)[0]
+            needed = flops_to_reach(value, fronts[OURS])
+            said = "does not reach it" if needed is None else f"reaches it at {needed / flops:.2f} times its FLOPs"
+            lines.append(f"- Uniformly narrower at {label} %: {value:.2f} %. Our front {said}.")
+    return lines
+
+
+def records_of(bench: Bench, results: Path) -> list[Record]:
+    """The bench's runs: its own, and those that its study has trained in the same way on the same data."""
+    own = [r for r in read_results(results) if r.get("bench") == bench.name] if results.is_file() else []
+    if not own:
+        return []
+    settings, dataset = {k: v for k, v in own[-1]["config"].items() if k != "system"}, own[-1]["dataset"]
+    shared = read_results(bench.shared) if bench.shared.is_file() else []
+    found = {(r["config"]["system"], r["seed"]): r for r in (*shared, *own) if is_of(r, settings, dataset)}
+    return list(found.values())
+
+
+def learnable_share(record: Record, bench: Bench) -> float:
+    """FLOPs/s of what sizes govern, kept by a run, over the same in the bench's network at full size."""
+    cost = complexity_of(bench)
+    return (float(record["flops_per_second"]) - cost.fixed_flops()) / cost.learnable_flops()
+
+
+def write_tables(results: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None:
+    """``results.md``, ``front.png`` and ``ablations.png`` of all finished runs."""
+    done: list[tuple[Bench, list[Point]]] = []
+    text = ["# Results\n"]
+    for make in BENCHES.values():
+        bench = make()
+        records = records_of(bench, Path(results))
+        chosen = points(records)
+        if not chosen:
+            continue
+        done.append((bench, chosen))
+        trained = {
+            k: v for k, v in records[-1]["config"].items() if k in ("epochs", "items_per_epoch", "lr", "channels")
+        }
+        text.append(f"## {TITLES[bench.name]}\n\n{records[-1]['dataset']}. Trained with {trained}. {EXPLAINED}\n")
+        core = [p for p in chosen if METHODS[p.method].kind != "ablation"]
+        text.append(f"### Methods\n\n{markdown(rows(core, bench))}")
+        if ablated := _beside_ours(chosen):
+            text.append(f"### Ours with one thing changed\n\n{markdown(rows(ablated, bench))}")
+        text.append("### What it comes to\n\n" + "\n".join(findings(chosen, bench)) + "\n")
+    if not done:
+        return
+    folder = Path(folder)
+    write_atomically(folder / "results.md", "\n".join(text).encode())
+    save_figure(fronts_figure(done), folder / "front.png")
+    if any(_beside_ours(chosen) for _, chosen in done):
+        save_figure(ablations_figure(done), folder / "ablations.png")
+
+
+def _beside_ours(chosen: Sequence[Point]) -> list[Point]:
+    """The ablations, and ours at their budgets first; nothing where there are none."""
+    found = [p for p in chosen if METHODS[p.method].kind == "ablation"]
+    labels = {p.label for p in found}
+    return [p for p in chosen if p.method == OURS and p.label in labels] + found if found else []
+
+
+def fronts_figure(done: Sequence[tuple[Bench, list[Point]]]) -> Figure:
+    """Test EER over FLOPs/s of all methods but the ablations, mean and 95 % interval; a panel for each bench."""
+    figure = Figure(figsize=(5.2 * len(done), 4.6), layout="constrained")
+    for axes, (bench, chosen) in zip(figure.subplots(1, len(done), squeeze=False)[0], done, strict=True):
+        for i, (name, method) in enumerate((n, m) for n, m in METHODS.items() if m.kind != "ablation"):
+            mine = [p for p in chosen if p.method == name]
+            if not mine:
+                continue
+            found = [p.over(percent(bench.test)) for p in mine]
+            x = np.array([p.flops_per_second / 1e6 for p in mine]) * (1 + 0.012 * (i - 4))  # apart, to be told apart
+            y = np.array([s.mean for s in found if s is not None])
+            low, high = ([getattr(s, end) for s in found if s is not None] for end in ("low", "high"))
+            bars = [
+                [m - (e if e is not None else m) for m, e in zip(y, low, strict=True)],
+                [(e if e is not None else m) - m for m, e in zip(y, high, strict=True)],
+            ]
+            line = "-" if name in ("learned", "uniform", "shrink only") else ""
+            axes.errorbar(
+                x,
+                y,
+                bars,
+                label=method.title,
+                marker=MARKERS[i],
+                color=COLOURS[i],
+                linestyle=line,
+                capsize=2,
+                markersize=5,
+                linewidth=1.4,
+                elinewidth=0.8,
+            )
+        axes.set(xscale="log", xlabel="MFLOPs per second of audio", ylabel="test EER in %", title=TITLES[bench.name])
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.grid(alpha=0.3)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
+    return figure
+
+
+def ablations_figure(done: Sequence[tuple[Bench, list[Point]]]) -> Figure:
+    """What each change to ours does to the test EER, paired by seed: mean and 95 % interval."""
+    shown = [(bench, chosen) for bench, chosen in done if _beside_ours(chosen)]
+    figure = Figure(figsize=(5.6 * len(shown), 3.6), layout="constrained")
+    for axes, (bench, chosen) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        ours = {p.label: p for p in chosen if p.method == OURS}
+        changed = [p for p in _beside_ours(chosen) if p.method != OURS and p.label in ours]
+        for y, p in enumerate(changed):
+            found = paired(p, ours[p.label], percent(bench.test))
+            if found is None:
+                continue
+            if found.low is not None and found.high is not None:
+                axes.plot([found.low, found.high], [y, y], color=COLOURS[1], linewidth=1.5)
+            axes.plot(found.mean, y, "o", color=COLOURS[1])
+        axes.axvline(0.0, color="0.5", linewidth=0.8)
+        axes.set_yticks(range(len(changed)), [f"{METHODS[p.method].title}, {p.label} %" for p in changed], fontsize=8)
+        axes.invert_yaxis()
+        axes.set(xlabel="test EER minus ours, points (right: worse)", title=TITLES[bench.name])
+        axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
+if __name__ == "__main__":
+    write_tables(RESULTS, HERE)

@@ -1,0 +1,73 @@
+"""What runs say of methods: by hand."""
+
+import math
+
+import pytest
+
+from experiments.peers.analysis import flops_to_reach, front, mean_gap, paired, parse_name, points
+
+
+def record(system, seed, test, validation=0.1, flops=1e6, wall_time_s=10.0):
+    return {
+        "config": {"system": system},
+        "seed": seed,
+        "metrics": {"test/eer": test, "val/eer": validation},
+        "flops_per_second": flops,
+        "wall_time_s": wall_time_s,
+    }
+
+
+def eer(r):
+    return r["metrics"]["test/eer"]
+
+
+def test_names_tell_method_and_budget():
+    assert parse_name("learned 6.25 %") == ("learned", "6.25")
+    assert parse_name("random 25 %, trial 2") == ("random", "25")
+    assert parse_name("full") == ("full", "")
+    assert parse_name("paper, bands, β 0.5") is None
+    assert parse_name("learned") is None
+
+
+def test_of_trials_validation_chooses_and_all_are_paid_for():
+    trials = [
+        record(f"random 25 %, trial {i + 1}", 0, t, v) for i, (t, v) in enumerate([(0.3, 0.2), (0.4, 0.1), (0.1, 0.3)])
+    ]
+    (point,) = points([*trials, record("random 25 %, trial 1", 1, 0.2)])  # seed 1 is not complete
+    assert [eer(r) for r in point.runs.values()] == [0.4]
+    assert point.spent_s == {0: 30.0}
+    assert point.name == "random 25 %"
+
+
+def test_rows_follow_the_methods_and_fall_in_budget():
+    found = points(record(s, 0, 0.1) for s in ("uniform 6.25 %", "learned 6.25 %", "learned 25 %", "full", "other"))
+    assert [p.name for p in found] == ["full", "learned 25 %", "learned 6.25 %", "uniform 6.25 %"]
+
+
+def test_differences_are_by_seed():
+    a, b = points(
+        [record("learned 25 %", s, t) for s, t in ((0, 0.1), (1, 0.2), (2, 0.4))]
+        + [record("uniform 25 %", s, t) for s, t in ((0, 0.2), (1, 0.1), (3, 0.9))]
+    )
+    found = paired(b, a, eer)
+    assert found.n == 2
+    assert found.mean == pytest.approx(0.0)
+    assert found.sd == pytest.approx(math.sqrt(0.02))
+    assert a.flops_per_second == 1e6
+
+
+def test_area_between_fronts_over_log_flops():
+    flat = [(1.0, 2.0), (100.0, 2.0)]
+    assert mean_gap(flat, [(1.0, 3.0), (100.0, 5.0)]) == pytest.approx(2.0)
+    assert mean_gap(flat, [(10.0, 3.0), (1000.0, 5.0)]) == pytest.approx(1.5)
+    assert mean_gap(flat, [(200.0, 1.0), (300.0, 1.0)]) is None
+    runs = points([record("learned 25 %", 0, 0.1, flops=5.0), record("learned 6.25 %", 0, 0.3, flops=2.0)])
+    assert front(runs, eer) == [(2.0, 0.3), (5.0, 0.1)]
+
+
+def test_where_a_front_reaches_a_value():
+    down = [(1.0, 8.0), (100.0, 4.0)]
+    assert flops_to_reach(6.0, down) == pytest.approx(10.0)
+    assert flops_to_reach(9.0, down) == 1.0
+    assert flops_to_reach(4.0, down) == pytest.approx(100.0)
+    assert flops_to_reach(3.0, down) is None

@@ -1,0 +1,157 @@
+"""Every method from its plan to its record, on a network and data that take a second."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from dyn_lightning.models.crnn_vad import CRNNVAD
+from dyn_lightning.report import append_result, read_results
+from dyn_lightning.tasks import FrameDetection
+from experiments.peers import run as peers
+from experiments.peers import table
+from experiments.peers.benches import BENCHES, Bench, complexity_of
+from experiments.peers.methods import METHODS, system_name
+
+SAMPLE_RATE, N_SAMPLES = 8000, 2000
+LABEL = "25"
+
+
+def small() -> CRNNVAD:
+    return CRNNVAD(8, 8, 16, sample_rate=SAMPLE_RATE, n_fft=256, hop_length=64)
+
+
+class Tones(lightning.LightningDataModule):
+    """Noise with a tone in its second half."""
+
+    def _loader(self, items: int) -> DataLoader[Any]:
+        torch.manual_seed(0)
+        frames = 1 + (N_SAMPLES - 256) // 64
+        target = torch.zeros(items, frames)
+        target[:, frames // 2 :] = 1
+        time = torch.arange(N_SAMPLES) / SAMPLE_RATE
+        audio = 0.1 * torch.randn(items, N_SAMPLES) + (time > 0.125) * torch.sin(2000 * time)
+        data = [{"audio": a, "target": t} for a, t in zip(audio, target, strict=True)]
+        return DataLoader(data, batch_size=4)  # type: ignore[arg-type]
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return self._loader(8)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self._loader(4)
+
+    test_dataloader = val_dataloader
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Bench:
+    made = Bench(
+        name="vad",
+        config={"epochs": 8},
+        epochs=8,
+        lr=1e-3,
+        search_share=0.25,
+        beta=0.5,
+        backbone=small,
+        narrower=lambda share: CRNNVAD(4, 4, 8, sample_rate=SAMPLE_RATE, n_fft=256, hop_length=64),
+        task=FrameDetection,
+        data=lambda root, seed, workers: Tones(),
+        data_name=lambda root: "tones",
+        test="test/eer",
+        all_flops=False,
+        shared=tmp_path / "shared.jsonl",
+        runs=str(tmp_path / "shared"),
+        duration_s=N_SAMPLES / SAMPLE_RATE,
+    )
+    monkeypatch.setitem(BENCHES, "vad", lambda: made)
+    monkeypatch.delitem(BENCHES, "antispoofing")
+    return made
+
+
+def job(method: str, tmp_path: Any, **options: Any) -> peers.Job:
+    args = peers.parse(["--runs", str(tmp_path / "runs"), "--benches", "vad", "--jobs", "2"])
+    return peers.Job("vad", method, LABEL, 0, options.get("trial", 0), args)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "distilled"])
+def test_every_method_comes_to_its_budget(method: str, bench: Bench, tmp_path: Any) -> None:
+    record = peers.train(job(method, tmp_path))
+    assert record["config"]["system"].startswith(system_name(method, LABEL))
+    assert record["method"] == method
+    assert 0 <= record["metrics"]["test/eer"] <= 1
+    if method not in ("full", "uniform", "paper"):
+        cost = complexity_of(bench)
+        share = (record["flops_per_second"] - cost.fixed_flops()) / cost.learnable_flops()
+        assert 0.15 < share < 0.26
+    if "largest_relative_difference" in record:
+        assert record["largest_relative_difference"] < 1e-5
+
+
+def test_the_taught_network_wants_its_teacher_first(bench: Bench, tmp_path: Any) -> None:
+    with pytest.raises(FileNotFoundError, match="run --methods full first"):
+        peers.train(job("distilled", tmp_path))
+    peers.train(job("full", tmp_path))
+    assert peers.train(job("distilled", tmp_path))["metrics"]["test/eer"] <= 1
+
+
+def test_the_queue_goes_by_value(bench: Bench) -> None:
+    args = peers.parse(
+        ["--benches", "vad", "--seeds", "0", "1", "--peer_seeds", "1", "--budgets", "6.25", "25", "12.5"]
+    )
+    jobs = list(peers.queue(args))
+    names = [(j.system, j.seed) for j in jobs]
+    assert len(set(names)) == len(names)
+    assert names[:4] == [("full", 0), ("full", 1), ("learned 6.25 %", 0), ("learned 6.25 %", 1)]
+    kinds = [METHODS[j.method].kind for j in jobs if j.label == "6.25"]
+    assert kinds == sorted(kinds, key=["core", "peer", "ablation"].index)
+    assert all(j.label == "6.25" for j in jobs if METHODS[j.method].kind == "ablation")
+    assert [n for n, _ in names if n.startswith("random 6.25")] == [f"random 6.25 %, trial {i}" for i in (1, 2, 3)]
+    assert ("learned 12.5 %", 0) in names
+    assert ("learned 12.5 %", 1) not in names
+
+
+def test_runs_of_the_study_are_taken_over_into_the_tables(bench: Bench, tmp_path: Any) -> None:
+    def record(system: str, seed: int, eer: float, **more: Any) -> dict[str, Any]:
+        return {
+            "config": {"system": system, "epochs": 8},
+            "seed": seed,
+            "dataset": "tones",
+            "metrics": {"val/eer": eer, "test/eer": eer},
+            "flops_per_second": complexity_of(bench).flops_at({"mel": 4, "conv": 4, "gru-l0": 8, "gru-l1": 8}),
+            "wall_time_s": 1.0,
+            **more,
+        }
+
+    for seed in (0, 1):
+        append_result(bench.shared, record("learned 25 %", seed, 0.1 + 0.1 * seed))
+        append_result(tmp_path / "results.jsonl", record("uniform 25 %", seed, 0.3 + 0.1 * seed, bench="vad"))
+        append_result(tmp_path / "results.jsonl", record("linear 25 %", seed, 0.2 + 0.1 * seed, bench="vad"))
+    append_result(bench.shared, record("learned 25 %", 0, 0.9) | {"dataset": "others"})
+    table.write_tables(tmp_path / "results.jsonl", tmp_path)
+    text = (tmp_path / "results.md").read_text()
+    assert "| learned sizes (ours) | 25 | 2 |" in text
+    assert "15.00 [" in text
+    assert "20.00 [20.00, 20.00]" in text  # uniform minus ours
+    assert "ours ahead of 1 of 1 others" in text
+    assert "10.00 [10.00, 10.00]" in text  # λ linear minus ours
+    assert (tmp_path / "front.png").stat().st_size > 1000
+    assert (tmp_path / "ablations.png").stat().st_size > 1000
+
+
+def test_what_is_done_is_not_done_again(
+    bench: Bench, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path, system in ((bench.shared, "learned 25 %"), (tmp_path / "results.jsonl", "uniform 25 %")):
+        append_result(path, {"config": {"system": system, "epochs": 8}, "seed": 0, "dataset": "tones", "bench": "vad"})
+    asked: list[str] = []
+    monkeypatch.setattr(peers, "run_jobs", lambda run, jobs, *_: asked.extend(j.system for j in jobs))
+    monkeypatch.setattr(peers, "write_tables", lambda *_: None)
+    wanted = ["--methods", "learned", "uniform", "linear", "--budgets", "25", "--seeds", "0", "--benches", "vad"]
+    peers.main([*wanted, "--results", str(tmp_path / "results.jsonl")])
+    assert asked == ["linear 25 %"]
+    assert capsys.readouterr().out == "1 runs to do, 2 done\n"
+    assert len(read_results(bench.shared)) == 1
