@@ -17,11 +17,12 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from rich.console import Console
 
+from dyn_lightning.artifact import ArtifactError
 from dyn_lightning.callbacks import LambdaClamp, PhaseSwitch
 from dyn_lightning.callbacks.consolidate import load_checkpoint
 from dyn_lightning.commands import pareto, predict, report, score, sweep
 from dyn_lightning.consolidate_checkpoint import consolidate_checkpoint
-from dyn_lightning.data.audio import DatasetError
+from dyn_lightning.data.audio import AudioError, DatasetError
 from dyn_lightning.data_check import data_check
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.profiling.profile import print_profile
@@ -210,7 +211,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if given[:1] and given[0] in COMMANDS:
         try:
             return COMMANDS[given[0]](given[1:])
-        except DatasetError as error:
+        except (DatasetError, AudioError, ArtifactError) as error:
             raise SystemExit(str(error)) from error
     default_wandb_offline(os.environ)
     WidthsCLI(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dyn_lightning.complexity import Complexity
 from dyn_lightning.network import DynamicNetwork, plain_copy, run_in_eval
 
 
@@ -75,7 +77,18 @@ def consolidate(dynamic: Any, batches: Iterable[Any] | None = None) -> tuple[nn.
                 largest = max(largest, _largest_difference(a, b))
                 scale = max(scale, a.to(torch.complex128).abs().max().item())
         compared += 1
-    return small, _report(dynamic, small, largest, scale, compared)
+    theta = {id(w.theta) for w in dynamic.complexity.widths.values()}
+    before = sum(p.numel() for p in dynamic.parameters() if id(p) not in theta)
+    relative = largest / max(scale, torch.finfo(torch.float32).tiny)
+    return small, _report(
+        dynamic.complexity, before, small, (largest, relative) if compared else (None, None), compared
+    )
+
+
+def unchanged(network: nn.Module, cost: Complexity) -> tuple[nn.Module, Report]:
+    """What :func:`consolidate` would give for a network without learned sizes: a copy of it, and its cost twice."""
+    parameters = sum(p.numel() for p in network.parameters())
+    return copy.deepcopy(network), _report(cost, parameters, network, (None, None), 0)
 
 
 def _largest_difference(a: Tensor, b: Tensor) -> float:
@@ -85,18 +98,21 @@ def _largest_difference(a: Tensor, b: Tensor) -> float:
     return difference.masked_fill(same, 0.0).max().item()
 
 
-def _report(dynamic: DynamicNetwork, small: nn.Module, largest: float, scale: float, compared: int) -> Report:
-    cost = dynamic.complexity
+def _report(
+    cost: Complexity,
+    parameters_before: int,
+    small: nn.Module,
+    largest: tuple[float, float] | tuple[None, None],
+    compared: int,
+) -> Report:
     full, now = cost.full_sizes, cost.sizes_now
-    theta = {id(w.theta) for w in cost.widths.values()}
-    before = [p for p in dynamic.parameters() if id(p) not in theta]
     return Report(
-        largest_difference=largest if compared else None,
-        largest_relative_difference=largest / max(scale, torch.finfo(torch.float32).tiny) if compared else None,
+        largest_difference=largest[0],
+        largest_relative_difference=largest[1],
         batches=compared,
         unit=cost.unit,
         parameters=sum(p.numel() for p in small.parameters()),
-        parameters_before=sum(p.numel() for p in before),
+        parameters_before=parameters_before,
         flops=cost.flops_at(now),
         flops_before=cost.flops_at(full),
         flops_paper=cost.flops_at(now, "paper"),

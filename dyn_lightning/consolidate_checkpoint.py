@@ -45,11 +45,14 @@ def consolidate_checkpoint(
         exports: "onnx", "pt2" and "int8".
 
     Raises:
-        ValueError: if a budget is out of reach, or the curve is asked for without data.
+        ValueError: if a budget is out of reach, the curve is asked for without data, or either of a run that learned
+            no sizes.
         RuntimeError: if the consolidated network does not compute the same.
     """
     network = module.eval().network
     budget_given = flops_per_second is not None or share is not None
+    if not module.is_dynamic and (budget_given or curve_points):
+        raise ValueError("consolidate: the run learned no sizes and so has one cost: leave out budget and curve")
     batches, statistics = _data(module, datamodule, budget_given or curve_points > 0)
     if curve_points:
         if not batches:

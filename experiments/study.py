@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -171,9 +173,21 @@ def run_jobs(
     run: Callable[[Job], Record], jobs: Sequence[Job], results: str, summary: Callable[[Record], str], processes: int
 ) -> None:
     """Runs each job in one of some processes; its line is appended as soon as it is there, and a summary printed."""
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    pool_of = partial(ProcessPoolExecutor, processes, mp_context=get_context("spawn"))
+    with pool_of(initializer=_end_with, initargs=(os.getpid(),)) as pool:
         for record in pool.map(_Keeping(run, results), jobs):
             print(summary(record), flush=True)
+
+
+def _end_with(parent: int) -> None:
+    """Let this process end when its parent has: one that is killed cannot tell it to."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @dataclass(frozen=True)

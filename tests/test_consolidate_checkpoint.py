@@ -51,3 +51,16 @@ def test_without_data_the_checkpoints_own_sizes_are_written(make_module, tmp_pat
     with pytest.raises(ValueError, match="above the budget"):
         consolidate_checkpoint(make_module(), tmp_path / "b", flops_per_second=1.0)
     assert not (tmp_path / "b").exists()
+
+
+def test_a_run_without_learned_sizes_has_one_cost(make_module, data, tmp_path, capsys):
+    module = make_module(dynamic=[])
+    small, report = consolidate_checkpoint(module, tmp_path / "a", data, exports=["int8"])
+    x = torch.rand(2, 65)
+    assert torch.equal(small(x), module.network(x))
+    assert report.sizes == {}
+    assert "metrics" in json.loads((tmp_path / "a" / "report.json").read_text())
+    assert "no sizes to learn" in capsys.readouterr().out
+    for asked in ({"share": 0.5}, {"flops_per_second": 1.0}, {"curve_points": 3}):
+        with pytest.raises(ValueError, match="leave out budget and curve"):
+            consolidate_checkpoint(module, tmp_path / "b", data, **asked)

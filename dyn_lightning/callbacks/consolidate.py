@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 
 from dyn_lightning.artifact import save_artifact
 from dyn_lightning.callbacks.complexity_logger import ComplexityLogger
-from dyn_lightning.consolidate import Report, consolidate
+from dyn_lightning.consolidate import Report, consolidate, unchanged
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.report import plot_history
 
@@ -29,7 +29,8 @@ class Consolidate(Callback):
 
     The folder then holds the artifact (weights, architecture and the report). The report names the largest
     difference between the network that was trained and the small one, on validation batches. With a
-    ``ComplexityLogger`` a figure of widths and FLOPs over the steps lies beside it, ``<dirpath>.widths.png``.
+    ``ComplexityLogger`` a figure of widths and FLOPs over the steps lies beside it, ``<dirpath>.widths.png``. A network
+    without learned sizes is written as it is.
 
     Args:
         dirpath: folder of the artifact; None: ``artifact`` in the logger's folder.
@@ -50,7 +51,7 @@ class Consolidate(Callback):
         self.report: Report | None = None
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if not isinstance(pl_module, DynamicModule) or not pl_module.is_dynamic:
+        if not isinstance(pl_module, DynamicModule):
             return
         folder = trainer.log_dir or trainer.default_root_dir  # asks the other processes: before one goes on alone
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -135,7 +136,10 @@ def write_artifact(
     for name, size in (sizes or {}).items():
         module.widths[name].freeze(size)
     inputs = list(inputs)
-    small, report = consolidate(module.network, inputs)
+    if module.is_dynamic:
+        small, report = consolidate(module.network, inputs)
+    else:
+        small, report = unchanged(module.network, module.complexity)
     if (report.largest_relative_difference or 0.0) > tolerance:
         raise RuntimeError(
             f"the consolidated network differs by {report.largest_difference:.3g} from the one that was "
@@ -171,12 +175,13 @@ def example_of(inputs: Sequence[Any]) -> Any:
 
 
 def summary(report: Report, dirpath: Path) -> str:
-    """What consolidation did, in two lines."""
+    """What consolidation did, in two lines at most."""
     unit = report.unit.replace("_", " ").replace("flops", "FLOPs")
     sizes = ", ".join(f"{name} {kept}/{full}" for name, (kept, full) in report.sizes.items())
     largest = report.largest_difference
     difference = "" if largest is None else f", outputs within {largest:.2g}"
+    done = "consolidated" if sizes else "no sizes to learn"
     return (
-        f"consolidated: {report.flops_before:.4g} → {report.flops:.4g} {unit}, "
+        f"{done}: {report.flops_before:.4g} → {report.flops:.4g} {unit}, "
         f"{report.parameters_before} → {report.parameters} parameters{difference}; {dirpath}\n  {sizes}"
-    )
+    ).rstrip()

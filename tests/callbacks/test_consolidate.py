@@ -8,7 +8,7 @@ import torch
 
 from dyn_lightning.artifact import load_artifact
 from dyn_lightning.callbacks import ComplexityLogger, Consolidate, LambdaClamp, PhaseSwitch, WidthsCheckpoint
-from dyn_lightning.callbacks.consolidate import load_checkpoint, write_artifact
+from dyn_lightning.callbacks.consolidate import load_checkpoint, summary, write_artifact
 
 
 def test_writes_the_best_checkpoint_and_its_report(make_module, make_trainer, data, tmp_path):
@@ -45,11 +45,18 @@ def test_the_module_is_left_as_it_was(make_module, make_trainer, data, tmp_path)
     assert module.trainer.current_epoch == 2
 
 
-def test_nothing_to_do_for_a_baseline(make_module, make_trainer, data, tmp_path):
-    consolidate = Consolidate(str(tmp_path / "none"))
-    make_trainer(consolidate, max_epochs=1).fit(make_module(dynamic=[]), data)
-    assert consolidate.small is None
-    assert not (tmp_path / "none").exists()
+def test_a_baseline_is_written_as_it_is(make_module, make_trainer, data, tmp_path):
+    module, callback = make_module(dynamic=[]), Consolidate(str(tmp_path / "a"))
+    make_trainer(callback, max_epochs=1).fit(module, data)
+    x = torch.rand(2, 65)
+    assert torch.equal(callback.small.eval()(x), module.network.eval()(x))
+    report = callback.report
+    assert report.sizes == {}
+    assert report.flops == report.flops_before == module.complexity.flops_full_size() > 0
+    assert report.parameters == report.parameters_before == sum(p.numel() for p in module.network.parameters())
+    assert summary(report, tmp_path).splitlines()[0].startswith("no sizes to learn: ")
+    again, _ = load_artifact(tmp_path / "a", backbone=make_module(dynamic=[]).network)
+    assert torch.equal(again(x), module.network(x))
 
 
 def test_a_search_in_progress_freezes_first(make_module, tmp_path):

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +61,52 @@ def test_each_result_is_kept_though_a_later_run_fails(tmp_path: Path, capsys: py
         run_jobs(square, [2, 3, -1], results, lambda record: f"square {record['square']}", processes=1)
     assert capsys.readouterr().out == "square 4\nsquare 9\n"
     assert [json.loads(line)["square"] for line in Path(results).read_text().splitlines()] == [4, 9]
+
+
+SLEEPERS = """
+import time
+from pathlib import Path
+from experiments.study import run_jobs
+
+def sleep(path):
+    import os
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(600)
+
+if __name__ == "__main__":
+    import sys
+    run_jobs(sleep, sys.argv[1:], "unused", str, 1)
+"""
+
+
+def test_runs_end_with_a_study_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "sleepers.py").write_text(SLEEPERS)
+    root = Path(__file__).parents[2]
+    study = subprocess.Popen(
+        [sys.executable, str(tmp_path / "sleepers.py"), str(tmp_path / "pid")],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        cwd=tmp_path,
+    )
+    try:
+        _until(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text() != "")
+    finally:
+        study.kill()
+        study.wait()
+    worker = int((tmp_path / "pid").read_text())
+    _until(lambda: not _runs(worker))
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{process}/stat")
+    return not (stat.is_file() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+def _until(true: Callable[[], bool], limit_s: float = 120.0) -> None:
+    end = time.monotonic() + limit_s
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.2)
