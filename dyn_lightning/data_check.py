@@ -18,7 +18,7 @@ from dyn_lightning.data.asvspoof_protocols import (
     Utterance,
     find_root,
     problem,
-    read_asv_scores,
+    read_part_asv_rates,
     scan,
 )
 from dyn_lightning.data.audio import AudioError, DatasetError, read_audio
@@ -72,7 +72,7 @@ def check_part(root: Path, corpus: Corpus, part: Part, decode: bool = False, num
     report.counts.update(u.system for u in found.utterances)
     report.problems.extend(found.problems + ([found.strays] if found.strays else []))
     if part in corpus.asv_scores:
-        _check_asv_scores(root / corpus.asv_scores[part], report)
+        _check_asv_scores(root, corpus, report)
     report.differences.extend(count_differences(report.counts, corpus.counts[part]))
     if decode:
         broken = _undecodable([u for u in found.utterances if os.path.isfile(u.path)], num_workers)
@@ -82,14 +82,15 @@ def check_part(root: Path, corpus: Corpus, part: Part, decode: bool = False, num
     return report
 
 
-def _check_asv_scores(path: Path, report: PartReport) -> None:
-    if not path.is_file():
-        report.notes.append(f"{path}: no ASV scores: min t-DCF of this part is left out.")
-        return
+def _check_asv_scores(root: Path, corpus: Corpus, report: PartReport) -> None:
     try:
-        read_asv_scores(path, set(report.counts) - {BONA_FIDE_SYSTEM})
+        rates = read_part_asv_rates(root, corpus, report.part, set(report.counts) - {BONA_FIDE_SYSTEM})
     except DatasetError as error:
         report.problems.append(str(error))
+        return
+    if rates is None:
+        place = root / corpus.asv_scores[report.part]
+        report.notes.append(f"{place}: no ASV scores: min t-DCF of this part is left out.")
 
 
 def count_differences(counts: Counter[str], published: Counts) -> list[str]:

@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from dyn_lightning.data.asvspoof_protocols import read_asv_scores
+from dyn_lightning.data import asvspoof_protocols
 from dyn_lightning.data.audio import DatasetError
 from dyn_lightning.figures import plot_by_system, plot_det
 from dyn_lightning.files import write_atomically
 from dyn_lightning.metrics.bootstrap import bootstrap_interval
 from dyn_lightning.metrics.det import det_curve
 from dyn_lightning.metrics.eer import Convention, eer
-from dyn_lightning.metrics.tdcf import asv_error_rates, min_tdcf
+from dyn_lightning.metrics.tdcf import min_tdcf
 from dyn_lightning.score_files import UNKNOWN, ScoreTable
 
 CONVENTION: Convention = "asvspoof2019"
@@ -41,15 +41,14 @@ def read_asv_rates(path: str | os.PathLike[str], table: ScoreTable) -> tuple[flo
     """``asv_error_rates`` of a file of ASV scores, which must be of the same attacks.
 
     Raises:
-        DatasetError: if the file is missing, malformed, or of other attacks.
+        DatasetError: if the file is missing, malformed, of other attacks, or of an ASV system without a t-DCF.
     """
     if not Path(path).is_file():
         raise DatasetError(f"{path}: no such file. Check the path of the ASV scores.")
     systems = systems_of(table)
     if not systems:
         raise DatasetError(f"{path}: the attacks that it must be of are unknown. Give the protocol of the scores.")
-    scores = read_asv_scores(Path(path), systems)
-    return asv_error_rates(scores["target"], scores["nontarget"], scores["spoof"])
+    return asvspoof_protocols.read_asv_rates(Path(path), systems)
 
 
 def systems_of(table: ScoreTable) -> list[str]:

@@ -17,7 +17,7 @@ from dyn_lightning.data.asvspoof_protocols import (
     BONA_FIDE_SYSTEM,
     Utterance,
     find_root,
-    read_asv_scores,
+    read_part_asv_rates,
     scan,
 )
 from dyn_lightning.data.audio import DatasetError
@@ -26,7 +26,6 @@ from dyn_lightning.data.balance import BalancedChoice
 from dyn_lightning.data.crops import centre_crop, random_crop
 from dyn_lightning.data.sampling import EpochSampler, epoch_sampler, make_loader
 from dyn_lightning.data.utterance_store import UtteranceStore
-from dyn_lightning.metrics.tdcf import asv_error_rates
 
 Item = dict[str, Any]
 Batch = dict[str, Any]
@@ -154,20 +153,21 @@ def asv_rates(
 
     Returns:
         (false alarms of non-targets, misses of targets, spoofs rejected), or None, with a message, where the
-        corpus has no score file.
+        score file is absent, or the corpus has another t-DCF than that of 2019.
 
     Raises:
-        DatasetError: the file is malformed or belongs to another part.
+        DatasetError: the file is malformed or belongs to another part, or the t-DCF is not defined for such rates.
     """
     if part not in corpus.asv_scores:
+        rank_zero_info(f"{corpus.title}: min t-DCF is that of ASVspoof2019, so it is left out here.")
         return None
-    path = find_root(data_root, corpus) / corpus.asv_scores[part]
-    if not path.is_file():
-        rank_zero_info(f"{path}: no ASV scores, so min t-DCF of the part {part} is left out.")
-        return None
+    root = find_root(data_root, corpus)
     systems = {u.system for u in utterances} - {BONA_FIDE_SYSTEM}
-    scores = read_asv_scores(path, systems)
-    return asv_error_rates(scores["target"], scores["nontarget"], scores["spoof"])
+    rates = read_part_asv_rates(root, corpus, part, systems)
+    if rates is None:
+        place = root / corpus.asv_scores[part]
+        rank_zero_info(f"{place}: no ASV scores, so min t-DCF of the part {part} is left out.")
+    return rates
 
 
 class ASVspoof2019DataModule(lightning.LightningDataModule):
@@ -193,7 +193,8 @@ class ASVspoof2019DataModule(lightning.LightningDataModule):
             :class:`~dyn_lightning.data.balance.BalancedChoice`.
         speed_factors: speed perturbation in training, e.g. [0.9, 1.0, 1.1]: one of them is drawn for each item.
         rawboost: kinds of RawBoost noise in training, in this order, see :mod:`dyn_lightning.data.augment`.
-        also_test: further corpora below data_root whose evaluation part is tested as well.
+        also_test: further corpora below data_root whose evaluation part is tested as well, without t-DCF: theirs is not
+            that of 2019.
         sample_rate: in Hz; files at other rates are resampled when read.
         train_seed: decides training crops, augmentation, and the order of the items.
         num_workers: loader processes.
@@ -242,17 +243,27 @@ class ASVspoof2019DataModule(lightning.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Reads the protocols of the stage's parts and lists their files; reads no audio yet."""
         parts = _PARTS_OF_STAGE[stage]
-        if "train" in parts and self.train_set is None:
+        wanted: list[tuple[str, Corpus, Part]] = [(part, self.corpus, part) for part in parts]
+        if "eval" in parts:
+            wanted += [(name, CORPORA[name], "eval") for name in self.also_test]
+        problems = []
+        for name, corpus, part in wanted:
+            try:
+                if part == "train":
+                    self._add_train_set()
+                else:
+                    self._add_eval_set(name, corpus, part)
+            except DatasetError as error:  # the other parts' are told as well
+                problems.append(str(error))
+        if problems:
+            raise DatasetError("\n".join(dict.fromkeys(problems)))
+
+    def _add_train_set(self) -> None:
+        if self.train_set is None:
             utterances = load_part(self.data_root, self.corpus, "train")
             self.train_set = TrainingCrops(
                 utterances, self._store(utterances), self.n_samples, self.train_seed, self.augmentation, self.balanced
             )
-        for part in parts:
-            if part != "train":
-                self._add_eval_set(part, self.corpus, part)
-        if "eval" in parts:
-            for name in self.also_test:
-                self._add_eval_set(name, CORPORA[name], "eval")
 
     def _add_eval_set(self, name: str, corpus: Corpus, part: Part) -> None:
         if name in self.eval_sets:

@@ -3,6 +3,7 @@
 Problems of one kind are collected and told at once: a corpus of 121,000 files is not mended one by one.
 """
 
+import filecmp
 import math
 import os
 from collections import Counter
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from dyn_lightning.data.asvspoof_corpora import Corpus, Part
 from dyn_lightning.data.audio import DatasetError
+from dyn_lightning.metrics.tdcf import asv_error_rates, tandem_costs
 
 BONA_FIDE_SYSTEM = "-"
 _TARGETS = {"bonafide": 1, "spoof": 0}
@@ -157,6 +159,44 @@ def enrolled(root: Path, corpus: Corpus, part: Part) -> set[str]:
     return names
 
 
+def read_part_asv_rates(
+    root: Path, corpus: Corpus, part: Part, systems: Collection[str]
+) -> tuple[float, float, float] | None:
+    """:func:`read_asv_rates` of a part's own ASV scores; None where the file is absent.
+
+    Raises:
+        DatasetError: as there; or another part's file holds the same scores, which attacks that all parts share
+            (physical access) do not tell.
+    """
+    path = root / corpus.asv_scores[part]
+    if not path.is_file():
+        return None
+    rates = read_asv_rates(path, systems)
+    others = (root / place for other, place in corpus.asv_scores.items() if other != part)
+    twin = next((other for other in others if other.is_file() and filecmp.cmp(path, other, shallow=False)), None)
+    if twin is not None:
+        raise DatasetError(
+            f"{path}: holds the same scores as {twin}, so that one of them belongs to the other part. Put the official "
+            "file of each part there."
+        )
+    return rates
+
+
+def read_asv_rates(path: Path, systems: Collection[str]) -> tuple[float, float, float]:
+    """:func:`~dyn_lightning.metrics.tdcf.asv_error_rates` of a score file.
+
+    Raises:
+        DatasetError: as :func:`read_asv_scores`; or the t-DCF is not defined for such an ASV system.
+    """
+    scores = read_asv_scores(path, systems)
+    rates = asv_error_rates(scores["target"], scores["nontarget"], scores["spoof"])
+    try:
+        tandem_costs(rates)
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}, or restore the official ones.") from error
+    return rates
+
+
 def read_asv_scores(path: Path, systems: Collection[str]) -> dict[str, Tensor]:
     """Scores of a speaker verification system by key: "target", "nontarget" and "spoof", float64.
 
@@ -185,7 +225,11 @@ def read_asv_scores(path: Path, systems: Collection[str]) -> dict[str, Tensor]:
             found.add(columns[0])
     if malformed:
         what = "lines that are not 'bonafide|SYSTEM target|nontarget|spoof SCORE'"
-        raise DatasetError(problem(path, what, malformed, "Restore the official ASV scores."))
+        mend = (
+            "Restore the official ASV scores of ASVspoof 2019; those of 2021 and 5 have other columns, and their t-DCF "
+            "is another, which is not computed."
+        )
+        raise DatasetError(problem(path, what, malformed, mend))
     empty = [key for key, values in scores.items() if not values]
     if empty:
         raise DatasetError(f"{path}: holds no score for {', '.join(empty)}. Restore the official ASV scores.")

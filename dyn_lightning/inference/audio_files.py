@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from dyn_lightning.data.audio import DatasetError
+
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".w64", ".caf", ".au", ".sph")
 
 
@@ -17,10 +19,10 @@ def name_files(inputs: Sequence[str | os.PathLike[str]]) -> dict[Path, Path]:
         if path in names:
             continue
         if name in owners:
-            raise ValueError(f"{path} and {owners[name]} would both be written as {name}: rename one of them")
+            raise DatasetError(f"{path} and {owners[name]} would both be written as {name}: rename one of them")
         names[path], owners[name] = name, path
     if not names:
-        raise ValueError("there is no audio file to predict: give files, or folders that hold some")
+        raise DatasetError("there is no audio file to predict: give files, or folders that hold some")
     return names
 
 
@@ -28,7 +30,7 @@ def find_audio_files(inputs: Sequence[str | os.PathLike[str]]) -> Iterator[tuple
     """Each audio file with its path below the folder it was found in, without suffix; a file given is taken as it is.
 
     Raises:
-        ValueError: for a folder without audio.
+        DatasetError: for a folder without audio.
     """
     for given in map(Path, inputs):
         if not given.is_dir():
@@ -36,5 +38,5 @@ def find_audio_files(inputs: Sequence[str | os.PathLike[str]]) -> Iterator[tuple
             continue
         files = sorted(p for p in given.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
         if not files:
-            raise ValueError(f"{given}: holds no audio ({' '.join(AUDIO_SUFFIXES)}). Check the folder.")
+            raise DatasetError(f"{given}: holds no audio ({' '.join(AUDIO_SUFFIXES)}). Check the folder.")
         yield from ((p, p.relative_to(given).with_suffix("")) for p in files)

@@ -79,8 +79,9 @@ def score_utterances(
 
     Raises:
         ArtifactError: if the artifact cannot be used.
-        DatasetError: if the protocol cannot be used, or names an utterance without a file.
-        ValueError: if the inputs hold no audio or two files of one name.
+        DatasetError: if the protocol cannot be used, or names an utterance without a file; if the inputs hold no audio
+            or two files of one name, or not one file can be used.
+        ValueError: if batch_size is below 1.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
@@ -117,7 +118,9 @@ def score_utterances(
             with torch.inference_mode():
                 output = network(torch.stack(crops).to(device))
             parts.append(bonafide_scores(output.float(), metadata["loss"]).cpu())
-    scores = torch.cat(parts).double() if parts else torch.zeros(0, dtype=torch.float64)
+    if not parts:
+        raise DatasetError("\n".join(["no file could be scored, so nothing is written:", *failed.values()]))
+    scores = torch.cat(parts).double()
     unknown = [UNKNOWN] * len(names)
     table = ScoreTable(names, unknown, unknown, scores) if known is None else label(names, scores, known)
     path = Path(out_dir) / SCORE_FILE
@@ -129,9 +132,9 @@ def _by_utterance(inputs: Sequence[str | os.PathLike[str]]) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path, _ in find_audio_files(inputs):
         if files.setdefault(path.stem, path) != path:
-            raise ValueError(
+            raise DatasetError(
                 f"{path} and {files[path.stem]} would both be the utterance {path.stem}: rename one of them"
             )
     if not files:
-        raise ValueError("there is no audio file to score: give files, or folders that hold some")
+        raise DatasetError("there is no audio file to score: give files, or folders that hold some")
     return files

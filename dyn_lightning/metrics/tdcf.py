@@ -82,6 +82,23 @@ def min_tdcf(scores: Tensor, targets: Tensor, asv_rates: Sequence[float]) -> flo
         ValueError: as ``eer``; for rates outside of [0, 1], or an ASV system in front of which no countermeasure has a
             cost (C1 or C2 is not positive).
     """
+    c1, c2 = tandem_costs(asv_rates)
+    scores, targets = scored_entries(scores, targets)
+    if int(targets.sum()) in (0, targets.numel()):
+        return math.nan
+    p_miss_cm, p_fa_cm, _ = det_curve(scores, targets)
+    return float((c1 * p_miss_cm + c2 * p_fa_cm).min()) / min(c1, c2)
+
+
+def tandem_costs(asv_rates: Sequence[float]) -> tuple[float, float]:
+    """What a miss and a false alarm of the countermeasure cost in front of an ASV system: (C1, C2) of :func:`min_tdcf`.
+
+    Args:
+        asv_rates: (p_fa, p_miss, p_miss_spoof), see :func:`asv_error_rates`.
+
+    Raises:
+        ValueError: for rates outside of [0, 1], or an ASV system in front of which no countermeasure has a cost.
+    """
     p_fa, p_miss, p_miss_spoof = (float(rate) for rate in asv_rates)
     if not all(0.0 <= rate <= 1.0 for rate in (p_fa, p_miss, p_miss_spoof)):
         raise ValueError(f"asv_rates must be three shares in [0, 1], got {(p_fa, p_miss, p_miss_spoof)}")
@@ -92,11 +109,7 @@ def min_tdcf(scores: Tensor, targets: Tensor, asv_rates: Sequence[float]) -> flo
             f"asv_rates {(p_fa, p_miss, p_miss_spoof)}: this ASV system errs so much (or rejects all spoofs) that the "
             "t-DCF is not defined. Check its scores"
         )
-    scores, targets = scored_entries(scores, targets)
-    if int(targets.sum()) in (0, targets.numel()):
-        return math.nan
-    p_miss_cm, p_fa_cm, _ = det_curve(scores, targets)
-    return float((c1 * p_miss_cm + c2 * p_fa_cm).min()) / min(c1, c2)
+    return c1, c2
 
 
 class MinTDCF(Metric):

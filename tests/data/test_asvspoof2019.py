@@ -186,6 +186,24 @@ def test_missing_asv_scores_are_told(tmp_path, capsys, caplog):
     assert f"{scores_2019(root, 'dev')}: no ASV scores, so min t-DCF of the part dev is left out." in told
 
 
+def test_a_corpus_with_another_tdcf_is_told(tmp_path, capsys, caplog):
+    root = make_2021(make_2019(tmp_path, asv_scores=True))
+    with caplog.at_level("INFO", logger="lightning.pytorch.utilities.rank_zero"):
+        module = make(root, "test", also_test=["ASVspoof2021_LA"])
+    told = caplog.text + "".join(capsys.readouterr())
+    assert "ASVspoof2021 LA: min t-DCF is that of ASVspoof2019, so it is left out here." in told
+    assert told.count("left out") == 1
+    assert ["asv_rates" in next(iter(loader))["meta"] for loader in module.test_dataloader()] == [True, False]
+
+
+def test_scores_of_an_asv_system_without_a_tdcf_stop_the_setup(tmp_path):
+    root = make_2019(tmp_path, asv_scores=True)
+    lines = [line.replace("spoof 4.5", "spoof -9.0") for line in asv_score_lines(["A01", "A02"])]
+    write_lines(scores_2019(root, "dev"), lines)
+    with pytest.raises(DatasetError, match=r"dev\.gi\.trl\.scores\.txt: .*not defined"):
+        make(root, "validate")
+
+
 def test_scores_of_another_part_stop_the_setup(tmp_path):
     root = make_2019(tmp_path, asv_scores=True)
     shutil.copy(scores_2019(root, "eval"), scores_2019(root, "dev"))
@@ -233,6 +251,16 @@ def test_problems_stop_the_setup_all_at_once(tmp_path):
         make(root, "fit")
     for text in ("line 1 (2)", "named more than once (1): LA_T_0000001", "without a file (1): LA_T_0000002"):
         assert text in str(caught.value)
+
+
+def test_problems_of_all_parts_are_told_at_once(tmp_path):
+    root = make_2019(tmp_path)
+    (root / "ASVspoof2019_LA_train/flac/LA_T_0000001.flac").unlink()
+    (root / "ASVspoof2019_LA_dev/flac/LA_D_0000002.flac").unlink()
+    with pytest.raises(DatasetError, match=r"\(1\): LA_T_0000001\..*\n.*\(1\): LA_D_0000002\."):
+        make(root, "fit")
+    with pytest.raises(DatasetError, match=r"^[^\n]*no such folder[^\n]*$"):  # once, not for each part
+        make(tmp_path / "absent", "fit")
 
 
 def test_a_file_without_a_line_is_only_warned_of(tmp_path):

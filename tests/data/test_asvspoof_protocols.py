@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from dyn_lightning.data.asvspoof_corpora import CORPORA, PARTS
-from dyn_lightning.data.asvspoof_protocols import find_root, read_asv_scores, scan
+from dyn_lightning.data.asvspoof_protocols import find_root, read_asv_rates, read_asv_scores, read_part_asv_rates, scan
 from dyn_lightning.data.audio import DatasetError
 from tests.data.asvspoof_tree import (
     asv_score_lines,
@@ -171,6 +171,38 @@ def test_asv_scores_of_another_part(tmp_path):
     shutil.copy(scores_2019(root, "eval"), scores_2019(root, "dev"))
     with pytest.raises(DatasetError, match=r"systems A07, A08, A09, the protocol has A01, A02: .* another"):
         read_asv_scores(scores_2019(root, "dev"), ["A01", "A02"])
+
+
+def test_asv_scores_of_another_part_with_the_same_attacks(tmp_path):
+    """Those of physical access are the same in all parts."""
+    root = make_2019(tmp_path, "PA", asv_scores=True, systems={part: ["AA", "CC"] for part in PARTS})
+    for part in ("dev", "eval"):
+        assert read_part_asv_rates(root, CORPORA["PA"], part, ["AA", "CC"]) == (0.25, 0.0, 0.5)
+    shutil.copy(scores_2019(root, "eval", "PA"), scores_2019(root, "dev", "PA"))
+    for part, other in (("dev", "eval"), ("eval", "dev")):
+        message = (
+            rf"{part}\.gi\.trl\.scores\.txt: holds the same scores as .*{other}\.gi\.trl\.scores\.txt, .* official"
+        )
+        with pytest.raises(DatasetError, match=message):
+            read_part_asv_rates(root, CORPORA["PA"], part, ["AA", "CC"])
+    scores_2019(root, "dev", "PA").unlink()
+    assert read_part_asv_rates(root, CORPORA["PA"], "dev", ["AA", "CC"]) is None
+    assert read_part_asv_rates(root, CORPORA["PA"], "eval", ["AA", "CC"]) == (0.25, 0.0, 0.5)
+
+
+def test_asv_scores_without_a_tdcf(tmp_path):
+    lines = [line for line in asv_score_lines(["A01"]) if "spoof 4.5" not in line]
+    path = write_lines(tmp_path / "scores.txt", lines)
+    assert read_asv_scores(path, ["A01"])["spoof"].tolist() == [-5.0]
+    with pytest.raises(DatasetError, match=r"scores\.txt: .*t-DCF is not defined.* restore the official"):
+        read_asv_rates(path, ["A01"])
+
+
+def test_asv_scores_of_2021(tmp_path):
+    """Their lines are SPEAKER UTTERANCE SCORE, their t-DCF is another."""
+    path = write_lines(tmp_path / "score.txt", ["LA_0007 LA_E_5013670 0.5", "LA_0007 LA_E_5013671 -7.5"])
+    with pytest.raises(DatasetError, match=r"score\.txt: lines that are not .* \(2\): .*2021 and 5 have other columns"):
+        read_asv_scores(path, ["A07"])
 
 
 @pytest.mark.parametrize(

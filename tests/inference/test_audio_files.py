@@ -2,6 +2,7 @@
 
 import pytest
 
+from dyn_lightning.data.audio import DatasetError
 from dyn_lightning.inference.audio_files import find_audio_files, name_files
 
 
@@ -21,7 +22,7 @@ def test_folders_are_searched_at_any_depth_and_files_are_taken_as_given(folder):
 
 def test_a_file_given_twice_counts_once_and_names_must_differ(folder):
     assert len(name_files([folder, folder])) == 3
-    with pytest.raises(ValueError, match="both be written as b"):
+    with pytest.raises(DatasetError, match="both be written as b"):
         name_files([folder, folder / "deep" / "b.wav", "b.flac"])
-    with pytest.raises(ValueError, match="no audio file"):
+    with pytest.raises(DatasetError, match="no audio file"):
         name_files([])

@@ -83,6 +83,16 @@ def test_a_broken_file_is_left_out_and_told(tmp_path, artifact, audio):
     assert "broken" not in result.path.read_text()
 
 
+def test_no_score_file_where_nothing_could_be_scored(tmp_path, artifact):
+    folder = tmp_path / "audio"
+    folder.mkdir()
+    for name in ("a.flac", "b.flac"):
+        (folder / name).touch()
+    with pytest.raises(DatasetError, match=r"nothing is written:\n.*a\.flac: .*\n.*b\.flac: "):
+        score_utterances(artifact, [folder], tmp_path / "out", backbone=FirstAndMean())
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("n_dims", [1, 2])
 def test_one_class_cosines_are_the_scores(tmp_path, audio, n_dims):
     class FirstSample(nn.Module):
@@ -97,9 +107,9 @@ def test_one_class_cosines_are_the_scores(tmp_path, audio, n_dims):
 def test_wrong_input_is_named(tmp_path, artifact, audio):
     with pytest.raises(ValueError, match="batch_size"):
         score_utterances(artifact, [audio], tmp_path / "out", batch_size=0)
-    with pytest.raises(ValueError, match="no audio file"):
+    with pytest.raises(DatasetError, match="no audio file"):
         score_utterances(artifact, [], tmp_path / "out")
-    with pytest.raises(ValueError, match="both be the utterance long"):
+    with pytest.raises(DatasetError, match="both be the utterance long"):
         score_utterances(artifact, [audio, "elsewhere/long.flac"], tmp_path / "out")
     known = {name: value for name, value in METADATA.items() if name != "n_samples"}
     folder = save_artifact(FirstAndMean(), tmp_path / "other", metadata=known)
