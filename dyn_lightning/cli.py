@@ -176,7 +176,7 @@ class WidthsCLI(LightningCLI):
                     metrics=metrics,
                     config=run_config(self.config_dump),
                     seed=self.config_dump.get("seed_everything"),
-                    dataset=type(self.datamodule).__name__,
+                    dataset=data_name(self.datamodule),
                     wall_time_s=wall_time_s,
                 ),
             )
@@ -188,6 +188,12 @@ def run_config(config: Mapping[str, Any]) -> dict[str, Any]:
     kept["trainer"].pop("logger", None)
     ((kept.get("data") or {}).get("init_args") or {}).pop("data_root", None)
     return kept
+
+
+def data_name(data: lightning.LightningDataModule) -> str:
+    """What tells the data of runs apart: the data module's class, and the folder that it reads."""
+    root = getattr(data, "data_root", None)
+    return type(data).__name__ + ("" if root is None else f": {Path(root).resolve().name}")
 
 
 def default_wandb_offline(environment: MutableMapping[str, str]) -> None:

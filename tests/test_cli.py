@@ -212,7 +212,7 @@ def test_consolidate_names_a_checkpoint_that_is_absent(capsys):
 
 
 def test_predict_needs_an_artifact():
-    with pytest.raises(ValueError, match="absent"):
+    with pytest.raises(SystemExit, match="absent"):
         main(["predict", "--artifact", "absent", "--audio", "x.wav"])
 
 
