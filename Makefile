@@ -7,6 +7,9 @@ ARGS ?=
 PRESET ?= full
 
 BIN := .venv/bin
+# Those with results and a table made of them.
+TABLES = $(wildcard $(patsubst %results.jsonl,%table.py,$(wildcard experiments/*/results.jsonl)))
+STUDIES = $(notdir $(patsubst %/table.py,%,$(shell grep -l __main__ $(TABLES))))
 STAMP := .venv/.stamp
 EXTRAS := .[dev,export,hub,zoo]
 export DATA_ROOT
@@ -14,7 +17,7 @@ export OMP_NUM_THREADS ?= 1
 # Every process imports torch and Lightning: without cached bytecode each compiles them anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test lint types docs-check bench bench-zoo reproduce-filter-bank reproduce-vad reproduce-asvspoof tables clean
+.PHONY: help setup demo test lint types docs-check bench bench-zoo reproduce-paper reproduce-mini reproduce-filter-bank reproduce-vad reproduce-asvspoof tables clean
 
 help: ## list every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +64,12 @@ bench: $(STAMP) ## all benchmarks, each beside the plain network (ARGS=--quick o
 bench-zoo: $(STAMP) ## every backbone of the zoo at half width, beside Torch-Pruning where it is installed (extra peers)
 	$(BIN)/python -m experiments.zoo.run $(ARGS)
 
+reproduce-paper: $(STAMP) ## all three case studies at full size on the corpora under DATA_ROOT, and one report (ARGS=--dry_run tries it)
+	$(BIN)/python -m experiments.reproduce --preset full --data_root $(DATA_ROOT) $(ARGS)
+
+reproduce-mini: $(STAMP) ## the same, reduced: under two hours on two cores
+	$(BIN)/python -m experiments.reproduce --preset mini --data_root $(DATA_ROOT) $(ARGS)
+
 reproduce-filter-bank: $(STAMP) ## run the synthetic filter-bank study
 	$(BIN)/python -m experiments.filter_bank.run $(ARGS)
 
@@ -70,10 +79,11 @@ reproduce-vad: $(STAMP) ## run the voice-activity study on the audio under DATA_
 reproduce-asvspoof: $(STAMP) ## run the anti-spoofing study on the corpus under DATA_ROOT (PRESET=full, or mini for two cores)
 	$(BIN)/python -m experiments.antispoofing.run --data_root $(DATA_ROOT) --preset $(PRESET) $(ARGS)
 
-tables: $(STAMP) ## rebuild tables and figures from the committed results
-	$(BIN)/python -m experiments.filter_bank.table
-	$(BIN)/python -m experiments.vad.table
-	$(BIN)/python -m experiments.antispoofing.table
+tables: $(STAMP) ## rebuild tables and figures of every study from the committed results
+	@for study in $(STUDIES); do \
+	  echo "== $$study"; \
+	  $(BIN)/python -m experiments.$$study.table || exit 1; \
+	done
 
 clean: ## remove caches and what runs left behind (keeps .venv)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis lightning_logs runs wandb build dist *.egg-info

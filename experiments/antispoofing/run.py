@@ -9,21 +9,20 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from dyn_lightning.data.asvspoof2019 import ASVspoof2019DataModule
-from dyn_lightning.data.asvspoof_corpora import CORPORA, PARTS
-from dyn_lightning.data.asvspoof_protocols import find_root
-from dyn_lightning.data_check import check_part
 from dyn_lightning.features.front_ends import Normalisation
 from dyn_lightning.metrics.bootstrap import bootstrap_interval
 from dyn_lightning.metrics.eer import eer
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.report import result_record
 from dyn_lightning.tasks.spoof_detection import bonafide_scores
+from experiments.antispoofing.data import FewUtterances, is_published
+from experiments.antispoofing.data import data_name as data_name
 from experiments.antispoofing.systems import (
     PRESETS,
     SEEDS,
@@ -49,7 +48,6 @@ from experiments.study import (
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
-CORPUS = CORPORA["LA"]
 Job = tuple[System, int, Settings, argparse.Namespace]
 
 
@@ -58,13 +56,7 @@ def train(job: Job) -> Record:
     system, seed, settings, args = job
     begin_run(seed, args.jobs)
     folder = Path(args.runs) / f"{slug(system.name)}-{seed}"
-    data = ASVspoof2019DataModule(
-        args.data_root,
-        batch_size=settings.batch_size,
-        n_samples=settings.n_samples,
-        train_seed=seed,
-        num_workers=args.num_workers,
-    )
+    data = data_module(args, settings, seed)
     module = system.module(settings)
     fitted = fit(system, module, data, folder, settings.epochs, search_share=settings.search_share)
     last = evaluate(fitted.trainer, module, data, fitted.last) if system.kind == "full" else None
@@ -73,12 +65,12 @@ def train(job: Job) -> Record:
         metrics=evaluate(fitted.trainer, module, data, fitted.best),
         config={"system": system.name, **settings.as_json()},
         seed=seed,
-        dataset=data_name(args.data_root),
+        dataset=data_name(args.data_root, args.per_system),
         wall_time_s=fitted.wall_time_s,
     )
     record |= {
         "kind": system.kind,
-        "published_corpus": is_published(args.data_root),
+        "published_corpus": args.per_system is None and is_published(args.data_root),
         "eer_interval": list(eer_interval(module, data)),
         "resumed": fitted.resumed,
         "threads": torch.get_num_threads(),
@@ -88,6 +80,29 @@ def train(job: Job) -> Record:
         # What the paper's setting, which has no time to settle in, is compared with.
         record["metrics_last"] = last
     return record | keep_artifact(module, data, fitted.history, folder)
+
+
+def data_module(args: argparse.Namespace, settings: Settings, seed: int = 0) -> ASVspoof2019DataModule:
+    """The data of a run."""
+    options: dict[str, Any] = {
+        "batch_size": settings.batch_size,
+        "n_samples": settings.n_samples,
+        "train_seed": seed,
+        "num_workers": args.num_workers,
+    }
+    if args.per_system is None:
+        return ASVspoof2019DataModule(args.data_root, **options)
+    return FewUtterances(args.data_root, args.per_system, **options)
+
+
+def check_data(args: argparse.Namespace) -> str:
+    """What runs would be trained and tested on.
+
+    Raises:
+        DatasetError: names the folder and what is missing in it, and the mend.
+    """
+    data_module(args, args.settings).setup()
+    return data_name(args.data_root, args.per_system)
 
 
 @torch.no_grad()
@@ -103,23 +118,6 @@ def eer_interval(module: DynamicModule, data: ASVspoof2019DataModule) -> tuple[f
     return bootstrap_interval(
         lambda s, t: eer(s, t, convention="asvspoof2019")[0], torch.cat(scores), torch.cat(targets)
     )
-
-
-def is_published(data_root: str) -> bool:
-    """Whether a corpus is ASVspoof2019 LA, by the counts of its parts."""
-    root = find_root(data_root, CORPUS)
-    return not any(check_part(root, CORPUS, part).differences for part in PARTS)
-
-
-def data_name(data_root: str) -> str:
-    """What a run was trained and tested on: the corpus or the folder it is in, and the amount of material."""
-    root = find_root(data_root, CORPUS)
-    reports = [check_part(root, CORPUS, part) for part in PARTS]
-    counts = ", ".join(f"{r.part} {r.counts['-']} + {r.counts.total() - r.counts['-']}" for r in reports)
-    published = not any(r.differences for r in reports)
-    folder = root.parent if root.name == "LA" else root
-    name = CORPUS.title if published else f"{folder.name}, which is not {CORPUS.title}"
-    return f"{name}: {counts} utterances, bona fide + spoofed"
 
 
 def summary(record: Record) -> str:
@@ -138,6 +136,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--preset", choices=list(PRESETS), default="full")
     parser.add_argument("--seeds", type=int, nargs="+", help="the preset's when absent")
     parser.add_argument("--only", nargs="*", help="names of systems; all when absent")
+    parser.add_argument("--per_system", type=int, help="take only the first so many utterances of each system, to try")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time")
     parser.add_argument("--num_workers", type=int, default=0, help="loader processes of each run")
     parser.add_argument("--runs", default="runs/antispoofing", help="checkpoints and artifacts")
@@ -165,7 +164,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs what is missing, prints what was found, and writes tables and the figure."""
     quieten()
     args = parse(arguments)
-    done = finished(args.results, args.settings.as_json(), data_name(args.data_root))
+    done = finished(args.results, args.settings.as_json(), check_data(args))
     order = [
         (s, seed) for kind in (False, True) for seed in args.seeds for s in args.systems if (s.kind == "paper") == kind
     ]

@@ -137,6 +137,7 @@ def full_complexity(settings: Settings) -> Complexity:
     return complexity
 
 
+@cache
 def uniform_sizes(settings: Settings, share: float) -> dict[str, Any]:
     """Channels and embedding of the network, all narrower by one factor, at a share of its FLOPs/s at full size.
 

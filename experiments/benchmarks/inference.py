@@ -11,17 +11,16 @@ on the CPU however small it is, which is most of what the small network takes.
 from __future__ import annotations
 
 import argparse
-import logging
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -29,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from dyn_lightning.artifact import save_artifact
+from dyn_lightning.exports.export import export_onnx, onnx_call
 from dyn_lightning.inference import predict_files
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.models.stacked_rnn import StackedRNN
@@ -55,13 +55,14 @@ def front_end(network: CRNNVAD) -> nn.Sequential:
 def speed(repeats: int, minute_s: float = 60.0) -> None:
     """Print the table of times and real-time factors."""
 
+    forms: dict[str, Callable[[Tensor], Any]] = {}
+    for name, network in networks().items():
+        forms |= {name: network, f"{name}, front end alone": front_end(network)}
+        if find_spec("onnxruntime") and find_spec("onnxscript"):
+            forms[f"{name}, ONNX Runtime"] = onnx_form(network)
+
     def medians_ms(audio: Tensor, repeats: int) -> dict[str, float]:
-        calls: dict[str, Callable[[], None]] = {}
-        for name, network in networks().items():
-            calls[name] = partial(_call, network, audio)
-            calls[f"{name}, front end alone"] = partial(_call, front_end(network), audio)
-            if find_spec("onnxruntime") and find_spec("onnxscript"):
-                calls[f"{name}, ONNX Runtime"] = onnx_call(network, audio)
+        calls = {name: partial(_call, form, audio) for name, form in forms.items()}
         return {name: 1e3 * duration_s for name, duration_s in median_latencies_s(calls, repeats, warmup=1).items()}
 
     minute_ms = medians_ms(torch.randn(1, round(minute_s * SAMPLE_RATE)) / 10, max(5, repeats // 10))
@@ -74,27 +75,20 @@ def speed(repeats: int, minute_s: float = 60.0) -> None:
         print(f"{latency_ms[name]:10.2f}{of_second:7.1f}x")
 
 
-def onnx_call(network: nn.Module, audio: Tensor) -> Callable[[], None]:
-    """A call of the network in ONNX Runtime on one thread, whose recurrent layers cost less per frame."""
+def onnx_form(network: nn.Module) -> Callable[[Tensor], Any]:
+    """The network at any length in ONNX Runtime on one thread, whose recurrent layers cost less per frame."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        path = f"{folder}/network.onnx"
-        torch.onnx.export(network, (audio,), path, input_names=["audio"], dynamo=True, verbose=False)
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    feed = {"audio": audio.numpy()}
-
-    def call() -> None:
-        session.run(None, feed)
-
-    return call
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        export_onnx(network, torch.randn(1, SAMPLE_RATE) / 10, path)
+        return onnx_call(onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"]))
 
 
-def _call(network: nn.Module, audio: Tensor) -> None:
-    network(audio)
+def _call(form: Callable[[Tensor], Any], audio: Tensor) -> None:
+    form(audio)
 
 
 def write_noise(path: Path, hours: float, rate: int) -> None:
@@ -152,7 +146,6 @@ def main() -> None:
     parser.add_argument("--predict", nargs=3, metavar=("ARTIFACT", "AUDIO", "OUT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     if arguments.predict:
         predict_one(*arguments.predict)
         return

@@ -18,6 +18,7 @@ import torch
 from dyn_lightning.data.filter_bank import Reading
 from dyn_lightning.report import append_result, config_hash, read_results
 from experiments.filter_bank.study import (
+    DATASET,
     FIXED,
     OURS,
     READINGS,
@@ -29,11 +30,13 @@ from experiments.filter_bank.study import (
     train,
 )
 from experiments.filter_bank.table import Record, write_tables
+from experiments.study import unknown_names
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
 BETAS = (0.1, 0.5, 1.0)
 CONTROL_SEEDS = 3
+SYSTEMS = (OURS, FIXED, *map(paper, BETAS))
 
 Job = tuple[Reading, System, int, Schedule]
 
@@ -81,21 +84,37 @@ def run_missing(jobs: Iterable[Job], results: str | os.PathLike[str], processes:
             print(line, flush=True)
 
 
-def main() -> None:
-    """Runs what is missing, and writes the table and the figure."""
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10, help="seeds 0, 1, … of ours; controls have 3")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="runs at a time")
+    parser.add_argument("--steps_per_epoch", type=int, default=Schedule().steps_per_epoch, help="of 28 epochs")
+    parser.add_argument("--only", nargs="*", help="names of systems; all when absent")
+    parser.add_argument("--jobs", "--processes", type=int, default=os.cpu_count() or 1, help="runs at a time")
     parser.add_argument("--results", default=str(RESULTS))
-    args = parser.parse_args()
-    schedule = Schedule()
-    controls = range(min(args.seeds, CONTROL_SEEDS))
-    jobs: list[Job] = [(reading, OURS, seed, schedule) for seed in range(args.seeds) for reading in READINGS]
+    args = parser.parse_args(arguments)
+    if args.only and (problem := unknown_names(args.only, [s.name for s in SYSTEMS])):
+        parser.error(problem)
+    args.systems = [s for s in SYSTEMS if not args.only or s.name in args.only]
+    return args
+
+
+def check_data(args: argparse.Namespace) -> str:
+    """What runs would be trained and tested on: it is made, so that it is always there."""
+    return DATASET
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs what is missing, and writes the table and the figure."""
+    args = parse(arguments)
+    schedule = Schedule(steps_per_epoch=args.steps_per_epoch)
+    ours, controls = range(args.seeds), range(min(args.seeds, CONTROL_SEEDS))
+    jobs: list[Job] = [(reading, OURS, seed, schedule) for seed in ours for reading in READINGS]
     for seed in controls:
-        for system in (FIXED, *map(paper, BETAS)):
+        for system in SYSTEMS[1:]:
             jobs += [(reading, system, seed, schedule) for reading in READINGS]
-    run_missing(jobs, args.results, args.processes)
-    write_tables(args.results, HERE)
+    run_missing([job for job in jobs if job[1] in args.systems], args.results, args.jobs)
+    write_tables(args.results, Path(args.results).parent)
 
 
 if __name__ == "__main__":

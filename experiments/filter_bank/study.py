@@ -31,6 +31,7 @@ from dyn_lightning.tasks import Regression, pad_outputs
 READINGS: tuple[Reading, ...] = get_args(Reading)
 N_FREQS, N_OUTPUTS, N_BANDS = 257, 64, 32
 LAM_MIN = 1 / 16
+DATASET = f"synthetic spectra, {N_FREQS} bins, {N_BANDS} mel bands"
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,7 @@ def train(reading: Reading, system: System, seed: int, schedule: Schedule | None
         metrics={"relative_l1": relative_l1(small, held_out)},
         config=configuration(reading, system, schedule),
         seed=seed,
-        dataset=f"synthetic spectra, {N_FREQS} bins, {N_BANDS} mel bands",
+        dataset=DATASET,
         wall_time_s=wall_time_s,
     )
     record |= {

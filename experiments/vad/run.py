@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
+from dyn_lightning.complexity import Complexity
+from dyn_lightning.data.corpora import Speech
 from dyn_lightning.data.vad import VADDataModule
 from dyn_lightning.report import result_record
 from experiments.study import (
@@ -27,11 +29,13 @@ from experiments.study import (
     unknown_names,
 )
 from experiments.vad.speed import write_speed
-from experiments.vad.systems import System, all_systems, full_complexity
+from experiments.vad.systems import Network, System, all_systems, full_complexity
 from experiments.vad.table import write_tables
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
+EVAL_ITEMS = (256, 500)
+"""Mixtures to validate and to test on."""
 Job = tuple[System, int, argparse.Namespace]
 
 
@@ -40,13 +44,7 @@ def train(job: Job) -> dict[str, Any]:
     system, seed, args = job
     begin_run(seed, args.jobs)
     folder = Path(args.runs) / f"{slug(system.name)}-{seed}"
-    data = VADDataModule(
-        args.data_root,
-        batch_size=args.batch_size,
-        items_per_epoch=args.items_per_epoch,
-        train_seed=seed,
-        num_workers=args.num_workers,
-    )
+    data = data_module(args, seed)
     module = system.module(args.lr)
     fitted = fit(system, module, data, folder, args.epochs)
     record = result_record(
@@ -58,12 +56,13 @@ def train(job: Job) -> dict[str, Any]:
         wall_time_s=fitted.wall_time_s,
     )
     record |= {
+        "network": system.network,
         "settles": system.settles,
         "control": system.control,
         "resumed": fitted.resumed,
         "threads": torch.get_num_threads(),
-        "flops_per_second_full": full_size_cost(),
-        "flops_per_second_published": module.complexity.flops_now("paper") - recurrent_flops(module.complexity),
+        "flops_per_second_full": full_size_cost(system.network),
+        "flops_per_second_published": published_flops(module.complexity),
     }
     if not system.learns and not system.backbone:
         # What the paper's setting, which has no time to settle in, is compared with.
@@ -71,15 +70,36 @@ def train(job: Job) -> dict[str, Any]:
     return record | keep_artifact(module, data, fitted.history, folder)
 
 
-def recurrent_flops(complexity: Any) -> float:
-    """FLOPs per second of the recurrent layers in the paper's convention, which its published counts leave out."""
-    key = f"{complexity.unit}_paper_after"
-    return sum(float(row[key]) for row in complexity.table() if row["kind"] in ("GRU", "LSTM", "StackedRNN"))
+def data_module(args: argparse.Namespace, seed: int = 0) -> VADDataModule:
+    """The data of a run."""
+    val_items, test_items = EVAL_ITEMS if args.eval_items is None else (args.eval_items, args.eval_items)
+    return VADDataModule(
+        args.data_root,
+        batch_size=args.batch_size,
+        items_per_epoch=args.items_per_epoch,
+        val_items=val_items,
+        test_items=test_items,
+        speech=args.speech,
+        train_seed=seed,
+        num_workers=args.num_workers,
+    )
 
 
-def full_size_cost() -> tuple[float, float]:
-    """FLOPs/s of CRNNVAD that no size governs, and all of them at full size."""
-    complexity = full_complexity()
+def published_flops(complexity: Complexity) -> float:
+    """FLOPs per second as the paper's tables count them: recurrent layers left out, the products of attention in."""
+    found = complexity.flops_now("paper")
+    for row in complexity.table():
+        full, paper = (float(row[f"{complexity.unit}{which}_after"]) for which in ("", "_paper"))
+        if row["kind"] in ("GRU", "LSTM", "StackedRNN"):
+            found -= paper
+        elif row["kind"] == "matmul":
+            found += full - paper
+    return found
+
+
+def full_size_cost(network: Network) -> tuple[float, float]:
+    """FLOPs/s of a network that no size governs, and all of them at full size."""
+    complexity = full_complexity(network)
     return complexity.fixed_flops(), complexity.flops_full_size()
 
 
@@ -92,7 +112,21 @@ def data_name(data: VADDataModule) -> str:
     """What the run was trained and tested on: corpus names and the amount of material."""
     stores = {split: (len(m.speech), len(m.noise)) for split, m in data.mixtures.items()}
     counts = ", ".join(f"{split} {speech} utterances {noise} clips" for split, (speech, noise) in stores.items())
-    return f"{Path(data.data_root).name}: {counts}; tests {' '.join(data.test_names)}"
+    corpus = "" if data.speech == "auto" else f", {data.speech} and esc50"
+    items = data.n_items["val"], data.n_items["test"]
+    tried = "" if items == EVAL_ITEMS else f"; {items[0]} and {items[1]} mixtures to validate and to test on"
+    return f"{Path(data.data_root).name}{corpus}: {counts}; tests {' '.join(data.test_names)}{tried}"
+
+
+def check_data(args: argparse.Namespace) -> str:
+    """What runs would be trained and tested on.
+
+    Raises:
+        DatasetError: names the folder that is missing or incomplete, and the mend.
+    """
+    data = data_module(args)
+    data.setup()
+    return data_name(data)
 
 
 def summary(record: dict[str, Any]) -> str:
@@ -103,13 +137,15 @@ def summary(record: dict[str, Any]) -> str:
     )
 
 
-def main() -> None:
-    """Runs what is missing, prints what was found, and writes tables and figures."""
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--data_root", default=os.environ.get("DATA_ROOT", "data"))
+    parser.add_argument("--speech", choices=get_args(Speech), default="auto", help="which corpus of speech")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--items_per_epoch", type=int, default=3200)
+    parser.add_argument("--eval_items", type=int, help="mixtures to validate and to test on; 256 and 500 when absent")
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--num_workers", type=int, default=0)
@@ -117,19 +153,25 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of systems; all when absent")
     parser.add_argument("--runs", default="runs/vad", help="checkpoints and artifacts")
     parser.add_argument("--results", default=str(RESULTS))
-    args = parser.parse_args()
-    quieten()
-    systems = all_systems()
+    args = parser.parse_args(arguments)
+    args.systems = all_systems()
     if args.only:
-        if problem := unknown_names(args.only, [s.name for s in systems]):
+        if problem := unknown_names(args.only, [s.name for s in args.systems]):
             parser.error(problem)
-        systems = [s for s in systems if s.name in args.only]
-    data = VADDataModule(args.data_root)
-    data.setup()
-    done = finished(args.results, settings(args), data_name(data))
-    order = [(s, seed) for control in (False, True) for seed in args.seeds for s in systems if s.control == control]
+        args.systems = [s for s in args.systems if s.name in args.only]
+    return args
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs what is missing, prints what was found, and writes tables and figures."""
+    quieten()
+    args = parse(arguments)
+    done = finished(args.results, settings(args), check_data(args))
+    order = [
+        (s, seed) for control in (False, True) for seed in args.seeds for s in args.systems if s.control == control
+    ]
     jobs: list[Job] = [(s, seed, args) for s, seed in order if (s.name, seed) not in done]
-    print(f"{len(jobs)} runs to do, {len(systems) * len(args.seeds) - len(jobs)} done in {args.results}", flush=True)
+    print(f"{len(jobs)} runs to do, {len(order) - len(jobs)} done in {args.results}", flush=True)
     run_jobs(train, jobs, args.results, summary, args.jobs)
     folder = Path(args.results).parent
     write_speed(args.results, folder)

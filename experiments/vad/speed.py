@@ -17,20 +17,20 @@ from torch import nn
 
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.dynamize import dynamize
-from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.report import read_results
-from experiments.vad.systems import SAMPLE_RATE, all_systems
+from experiments.vad.systems import SAMPLE_RATE, System, all_systems
 
 HERE = Path(__file__).parent
 DURATION_S, REPEATS = 30.0, 7
 
 
-def network_of(record: dict[str, Any], backbone: dict[str, int]) -> nn.Module:
+def network_of(record: dict[str, Any], system: System) -> nn.Module:
     """The plain network that a run ended with, at random weights."""
-    network = CRNNVAD(**backbone)
+    network = system.plain()
     if not record["widths"]:
         return network.eval()
-    dynamic = dynamize(network, torch.zeros(1, SAMPLE_RATE), dynamic=list(record["widths"]))
+    ties = system.options.get("ties", ())
+    dynamic = dynamize(network, torch.zeros(1, SAMPLE_RATE), dynamic=list(record["widths"]), ties=ties)
     for name, (kept, _) in record["widths"].items():
         dynamic.widths[name].freeze(kept)
     small, _ = consolidate(dynamic)
@@ -54,11 +54,11 @@ def real_time_factors(networks: dict[str, nn.Module]) -> dict[str, float]:
 def write_speed(results: str | os.PathLike[str], folder: Path) -> dict[str, float]:
     """Measure every system in the results by its first run, and write ``speed.json``."""
     torch.set_num_threads(1)
-    backbones = {system.name: system.backbone for system in all_systems()}
+    systems = {system.name: system for system in all_systems()}
     first: dict[str, dict[str, Any]] = {}
     for record in read_results(results):
         first.setdefault(record["config"]["system"], record)
-    factors = real_time_factors({n: network_of(r, backbones[n]) for n, r in first.items() if n in backbones})
+    factors = real_time_factors({n: network_of(r, systems[n]) for n, r in first.items() if n in systems})
     temporary = folder / "speed.json.part"
     temporary.write_text(json.dumps(factors, indent=2) + "\n")
     os.replace(temporary, folder / "speed.json")

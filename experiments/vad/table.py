@@ -33,7 +33,7 @@ def ami(record: Record, metrics: str = "metrics") -> float | None:
 
 
 def rows(records: list[Record], speed: dict[str, float]) -> list[dict[str, Any]]:
-    """One row a system, controls last; the full network has one for each choice of checkpoint.
+    """One row a system, by network, controls last; a full network has one for each choice of checkpoint.
 
     Args:
         records: finished runs.
@@ -49,9 +49,16 @@ def rows(records: list[Record], speed: dict[str, float]) -> list[dict[str, Any]]
     return found
 
 
-def _place(record: Record) -> tuple[bool, bool, float]:
+def _place(record: Record) -> tuple[bool, str, bool, float]:
     """Order of rows: the full network, then by cost; the paper's setting and controls behind."""
-    return record["control"], not record["settles"], -round(record["flops_per_second"] / 1e6)
+    network = record.get("network", "CRNNVAD")
+    return record["control"], network, not record["settles"], -round(record["flops_per_second"] / 1e6)
+
+
+def family_of(name: str) -> str:
+    """A system's name without the budget or λ_min at its end: one line of the figure."""
+    network = "TrVAD, " if name.startswith("TrVAD, ") else ""
+    return network + name.removeprefix(network).split(",")[0].rstrip("% ").rstrip("0123456789.").strip()
 
 
 def _row(name: str, runs: list[Record], metrics: str, speed: float | None) -> dict[str, Any]:
@@ -94,7 +101,7 @@ def figure(records: list[Record], path: Path) -> None:
     for name in dict.fromkeys(r["config"]["system"] for r in records):
         runs = [r for r in records if r["config"]["system"] == name]
         points = [(r["flops_per_second"] / 1e6, metric(r, "eer") or 0.0) for r in runs]
-        family = name.split(",")[0].rstrip("% ").rstrip("0123456789.").strip()
+        family = family_of(name)
         families.setdefault(family, []).append(tuple(np.mean(points, axis=0)))
         x, y = zip(*points, strict=True)
         axes.scatter(x, y, s=10, alpha=0.4, color=f"C{list(families).index(family)}")

@@ -12,7 +12,8 @@ import pytest
 
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.report import append_result
-from experiments.antispoofing.run import data_name, is_published, parse, summary, train
+from experiments.antispoofing.data import FewUtterances, data_name, first_of_each, is_published
+from experiments.antispoofing.run import check_data, parse, summary, train
 from experiments.antispoofing.systems import (
     BUDGETS,
     PRESETS,
@@ -36,7 +37,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def job(corpus: Path, runs: Path, system: System, seed: int = 0) -> tuple[System, int, Settings, argparse.Namespace]:
-    return system, seed, TINY, argparse.Namespace(data_root=str(corpus), jobs=2, num_workers=0, runs=str(runs))
+    args = argparse.Namespace(data_root=str(corpus), per_system=None, jobs=2, num_workers=0, runs=str(runs))
+    return system, seed, TINY, args
 
 
 def system_called(name: str, settings: Settings = TINY) -> System:
@@ -130,6 +132,32 @@ def test_data_that_are_not_the_published_corpus_say_so(corpus: Path) -> None:
     assert data_name(str(corpus)) == (
         "Made, which is not ASVspoof2019 LA: train 3 + 4, dev 3 + 4, eval 3 + 6 utterances, bona fide + spoofed"
     )
+
+
+def test_the_first_utterances_of_each_system_are_a_corpus_to_try(corpus: Path) -> None:
+    data = FewUtterances(str(corpus), 1, batch_size=2, n_samples=2000)
+    data.setup()
+    data.setup("fit")
+    assert data.train_set is not None
+    assert [(u.system, u.utterance_id) for u in data.train_set.utterances] == [
+        ("-", "LA_T_0000000"),
+        ("A01", "LA_T_0000003"),
+        ("A02", "LA_T_0000005"),
+    ]
+    assert [len(data.eval_sets[part]) for part in ("dev", "eval")] == [3, 4]
+    (batch, rest) = data.test_dataloader()[0]
+    assert batch["meta"]["system"] + rest["meta"]["system"] == ["-", "A07", "A08", "A09"]
+    assert batch["utterance_id"] == [u.utterance_id for u in data.eval_sets["eval"].utterances[:2]]
+    everyone = FewUtterances(str(corpus), 3)
+    everyone.setup("fit")
+    assert everyone.train_set is not None
+    assert first_of_each(everyone.train_set.utterances, 2) != list(everyone.train_set.utterances)
+    assert len(everyone.train_set) == 7
+
+
+def test_what_is_tried_is_named_apart_from_the_corpus(corpus: Path) -> None:
+    whole, tried = (check_data(parse(["--data_root", str(corpus), *more])) for more in ([], ["--per_system", "2"]))
+    assert tried == f"{whole}; of each system the first 2 alone"
 
 
 def test_the_command_line_changes_the_preset_and_knows_its_systems(capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,6 +112,24 @@ def test_finished_runs_are_not_run_again(tmp_path):
     assert configuration("padded", OURS, SHORT) == done.record["config"]
 
 
+def test_the_command_line_runs_what_it_names_beside_its_results(tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(run, "run_missing", lambda jobs, results, processes: found.append((jobs, processes)))
+    monkeypatch.setattr(run, "write_tables", lambda results, folder: found.append((results, folder)))
+    results = str(tmp_path / "r.jsonl")
+    run.main(["--seeds", "4", "--only", "ours", "paper, β 1", "--results", results, "--jobs", "3"])
+    (jobs, processes), written = found
+    assert {system.name for _, system, _, _ in jobs} == {"ours", "paper, β 1"}
+    assert len(jobs) == 2 * (4 + 3)
+    assert (processes, written) == (3, (results, tmp_path))
+    assert {job[3] for job in jobs} == {Schedule()}
+    run.main(["--steps_per_epoch", "2", "--seeds", "1", "--results", results])
+    assert {job[3].steps_per_epoch for job in found[2][0]} == {2}
+    assert len(found[2][0]) == 2 * 5
+    with pytest.raises(SystemExit):
+        run.parse(["--only", "theirs"])
+
+
 def test_table_rows():
     records = [record(seed=s, kept=32 + (s == 2), error=0.001 * s) for s in range(3)]
     records += [record("fixed 32"), record("paper, β 1", reading="readout", kept=60)]

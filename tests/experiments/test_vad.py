@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from dyn_lightning.data.audio import DatasetError
+from dyn_lightning.dynamize import dynamize
 from dyn_lightning.models.crnn_vad import CRNNVAD
+from dyn_lightning.models.tr_vad import TrVAD
 from experiments.study import slug
-from experiments.vad.systems import BUDGETS, all_systems, full_complexity, uniform_sizes
-from experiments.vad.table import rows, studies, write_tables
+from experiments.vad.run import RESULTS, check_data, data_module, parse, published_flops
+from experiments.vad.speed import network_of
+from experiments.vad.systems import BUDGETS, LAM_MINS, PAPER, all_systems, full_complexity, uniform_sizes
+from experiments.vad.table import family_of, rows, studies, write_tables
 
 
 def record(system: str, seed: int, eer: float, **changes: Any) -> dict[str, Any]:
@@ -32,6 +39,24 @@ def record(system: str, seed: int, eer: float, **changes: Any) -> dict[str, Any]
     } | changes
 
 
+@pytest.fixture
+def vad_root(tmp_path: Path) -> Path:
+    """Empty files: what is found, not what is heard."""
+    for subset, first, n_speakers in (("train-clean-100", 100, 10), ("test-clean", 900, 2)):
+        for speaker in range(first, first + n_speakers):
+            path = tmp_path / f"LibriSpeech/{subset}/{speaker}/7/{speaker}-7-0000.flac"
+            path.parent.mkdir(parents=True)
+            path.touch()
+    names = [f"{fold}-1-{take}-0.wav" for fold in range(1, 6) for take in "AB"]
+    for folder in ("audio", "meta"):
+        (tmp_path / "ESC-50" / folder).mkdir(parents=True)
+    for name in names:
+        (tmp_path / "ESC-50/audio" / name).touch()
+    rows = "".join(f"{name},{name[0]},rain\n" for name in names)
+    (tmp_path / "ESC-50/meta/esc50.csv").write_text(f"filename,fold,category\n{rows}")
+    return tmp_path
+
+
 @pytest.mark.parametrize("share", BUDGETS.values())
 def test_uniform_networks_cost_the_budget_and_keep_proportions(share: float) -> None:
     sizes, cost = uniform_sizes(share), full_complexity()
@@ -41,6 +66,41 @@ def test_uniform_networks_cost_the_budget_and_keep_proportions(share: float) -> 
     assert flops == pytest.approx(budget, rel=0.02)
     assert sizes["n_mels"] == sizes["channels"] == round(80 * sizes["hidden_size"] / 256)
     CRNNVAD(**sizes)
+
+
+@pytest.mark.parametrize("share", BUDGETS.values())
+def test_uniform_transformers_cost_the_budget(share: float) -> None:
+    sizes, cost = uniform_sizes(share, "TrVAD"), full_complexity("TrVAD")
+    plain = dynamize(TrVAD(**sizes), torch.zeros(1, 16000), duration_s=1.0).complexity
+    budget = cost.fixed_flops() + share * cost.learnable_flops()
+    assert plain.flops_full_size() == pytest.approx(budget, rel=0.02)
+
+
+def test_bands_alone_are_learned_as_published_in_both_networks() -> None:
+    # arXiv 2601.13704: parameters and MFLOPs of 80 bands, and of 40 and 20. A learned size of CRNNVAD counts one more
+    # band than is said, and its λ as a parameter.
+    published = {
+        "CRNNVAD": {80: (673_873, 2.249961), 41: (664_513, 1.182921), 21: (659_713, 0.635721)},
+        "TrVAD": {80: (138_082, 19.573904), 40: (35_442, 5.054624), 20: (9_322, 1.344584)},
+    }
+    for network, counts in published.items():
+        systems = [s for s in all_systems() if s.network == network and not s.settles and not s.control]
+        assert [s.lam_min for s in systems] == list(LAM_MINS)
+        assert all(s.options == PAPER[network] and not s.callbacks() for s in systems)
+        module = systems[-1].module(lr=1e-3)
+        assert list(module.widths) == ["mel"]
+        for bands, (parameters, mflops) in counts.items():
+            module.widths["mel"].freeze(bands)
+            assert module.complexity.parameters_now() == parameters
+            assert published_flops(module.complexity) == pytest.approx(1e6 * mflops, abs=0.5)
+
+
+def test_speed_is_measured_on_the_network_that_a_run_ended_with() -> None:
+    systems = {s.name: s for s in all_systems()}
+    for name, bands in (("TrVAD, paper, bands, λ ≥ 0.25", 20), ("paper, bands, β 0.5", 20)):
+        network = network_of({"widths": {"mel": [bands, 80]}}, systems[name])
+        assert network.mel.n_mels == bands
+        assert sum(p.numel() for p in network.parameters()) == {"T": 9_322, "p": 659_473}[name[0]]
 
 
 def test_every_system_can_be_built_and_has_a_folder_of_its_own() -> None:
@@ -59,6 +119,41 @@ def test_rows_hold_means_over_seeds_and_shares_of_what_is_learnable() -> None:
     assert row["learnable %"] == "50.00 ± 0.00"
     assert row["RTF"] == "0.01000"
     assert row["sizes"] == "3; 3"
+
+
+def test_rows_of_the_second_network_follow_the_first() -> None:
+    records = [
+        record("TrVAD, full", 0, 0.1, network="TrVAD", flops_per_second=9e6),
+        record("paper, bands, β 0.5", 0, 0.1, settles=False),
+        record("TrVAD, learned 25 %", 0, 0.1, network="TrVAD"),
+        record("full", 0, 0.1),
+        record("shrink only 25 %", 0, 0.1, control=True),
+    ]
+    names = [row["system"] for row in rows(records, {})]
+    assert names == ["full", "paper, bands, β 0.5", "TrVAD, full", "TrVAD, learned 25 %", "shrink only 25 %"]
+    assert [family_of(name) for name in names] == ["full", "paper", "TrVAD, full", "TrVAD, learned", "shrink only"]
+    assert family_of("TrVAD, paper, bands, λ ≥ 0.5") == "TrVAD, paper"
+
+
+def test_committed_table_is_that_of_the_committed_runs(tmp_path: Path) -> None:
+    shutil.copy(RESULTS.with_name("speed.json"), tmp_path)
+    write_tables(RESULTS, tmp_path)
+    assert (tmp_path / "results.md").read_text() == RESULTS.with_name("results.md").read_text()
+
+
+def test_the_command_line_names_the_data_and_what_is_tried(vad_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = parse(["--data_root", str(vad_root), "--only", "full", "TrVAD, full", "--eval_items", "6"])
+    assert [s.network for s in args.systems] == ["CRNNVAD", "TrVAD"]
+    assert data_module(args).n_items == {"train": 3200, "val": 6, "test": 6}
+    counts = "train 8 utterances 6 clips, val 2 utterances 2 clips, test 2 utterances 2 clips; tests mixed"
+    assert check_data(args) == f"{vad_root.name}: {counts}; 6 and 6 mixtures to validate and to test on"
+    args = parse(["--data_root", str(vad_root)])
+    assert check_data(args) == f"{vad_root.name}: {counts}"
+    with pytest.raises(DatasetError, match=r"VCTK-Corpus-0\.92/wav48_silence_trimmed: no such folder"):
+        check_data(parse(["--data_root", str(vad_root), "--speech", "vctk"]))
+    with pytest.raises(SystemExit):
+        parse(["--only", "nothing"])
+    assert "no system is called nothing" in capsys.readouterr().err
 
 
 def test_runs_on_other_data_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
