@@ -14,6 +14,7 @@ from dyn_lightning.complexity import Complexity
 from dyn_lightning.features.spectral import FixedScaling, LogCompression, MelFilterBank
 from dyn_lightning.gates import GATES
 from dyn_lightning.graph import Axis, Graph, Op, Size, Sum, axis_sizes, normal, substitute
+from dyn_lightning.graph.attention import ATTENTIONS
 from dyn_lightning.layers import DYNAMIC_LAYERS, DynamicLayer
 from dyn_lightning.layout import Concat, Layout
 from dyn_lightning.network import Bare, Number, dynamic_class, replace_module, shallow_copy
@@ -74,7 +75,7 @@ def build(
             refs["quiet"] = True
         elif name in behind.values():
             refs["noisy"] = True
-        elif isinstance(plain, nn.MultiheadAttention):
+        elif isinstance(plain, ATTENTIONS):
             _attention(network, plain, refs)
             continue
         elif getattr(plain, "groups", 1) == getattr(plain, "in_channels", 0) > 1:
@@ -114,13 +115,14 @@ def _layout(axis: Axis, widths: dict[Size, Width]) -> Layout:
 
 def _attention(network: nn.Module, plain: Any, refs: dict[str, Any]) -> None:
     out = refs.pop("out_width")
-    values = Layout(refs["heads"] or plain.num_heads, refs["value_size"] or plain.head_dim)
+    value_size = plain.head_dim if isinstance(plain, nn.MultiheadAttention) else plain.value_size
+    values = Layout(refs["heads"] or plain.num_heads, refs["value_size"] or value_size)
     inner = values if values.widths else None
     if out is not None or inner is not None:
         project = DYNAMIC_LAYERS[nn.Linear].from_plain(plain.out_proj, out_width=out, in_width=inner)
         replace_module(network, plain.out_proj, project)
     if any(ref is not None for ref in (out, *refs.values())):
-        replace_module(network, plain, DYNAMIC_LAYERS[nn.MultiheadAttention].from_plain(plain, **refs))
+        replace_module(network, plain, DYNAMIC_LAYERS[type(plain)].from_plain(plain, **refs))
 
 
 def _bare(graph: Graph, modules: dict[str, nn.Module], layout: Any) -> list[Bare]:

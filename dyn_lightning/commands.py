@@ -10,7 +10,7 @@ from typing import Any, Literal
 from jsonargparse import ArgumentParser
 from rich.console import Console
 
-from dyn_lightning.artifact.folder import ARCHITECTURE, read_architecture
+from dyn_lightning.artifact.files import ARCHITECTURE, read_architecture
 from dyn_lightning.inference import Predictions, UtteranceScores, predict_files, score_utterances
 from dyn_lightning.report.page import TITLE, write_report
 from dyn_lightning.score_files import read_scores

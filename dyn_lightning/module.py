@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
-import lightning
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -14,7 +12,7 @@ from torch.optim import Optimizer
 from dyn_lightning.compiled import CompiledNetwork
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.dynamize import dynamize
-from dyn_lightning.graph import axis_size, read_graph
+from dyn_lightning.evaluation import EvaluatedModule
 from dyn_lightning.network import DynamicNetwork
 from dyn_lightning.objectives import Objective
 from dyn_lightning.optim import (
@@ -26,15 +24,18 @@ from dyn_lightning.optim import (
     make_schedule,
     width_parameters,
 )
+from dyn_lightning.plain import example_input, plain_complexity
 from dyn_lightning.randomness import gather_random_states, set_random_state
-from dyn_lightning.tasks import Task, TaskMetrics
+from dyn_lightning.tasks import Task
 from dyn_lightning.width import Width
+
+__all__ = ["PHASES", "DynamicModule", "Phase", "example_input", "plain_complexity"]
 
 Phase = Literal["warmup", "search", "settle"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
-class DynamicModule(lightning.LightningModule):
+class DynamicModule(EvaluatedModule):
     """Trains a backbone while its layer sizes are learned (arXiv 2601.13704, "Procedure").
 
     Three phases: *warmup* (task loss alone, all sizes full), *search* (the objective's penalty is added
@@ -80,7 +81,6 @@ class DynamicModule(lightning.LightningModule):
             without an objective.
     """
 
-    threshold: Tensor
     _phase: Tensor
     _search_steps: Tensor
 
@@ -144,10 +144,8 @@ class DynamicModule(lightning.LightningModule):
         self.compile_network = compile
         self._compiled: list[Callable[[Any], Any]] = []
         self.save_hyperparameters(ignore=["backbone", "task", "objective", "optimizer"])
-        self._evaluations: dict[str, nn.ModuleList] = {}
         self.register_buffer("_phase", torch.tensor(PHASES.index("search" if self.is_dynamic else "settle")))
         self.register_buffer("_search_steps", torch.tensor([0, 0]))
-        self.register_buffer("threshold", torch.tensor(float("nan")))
         self._mirror: tuple[Phase, int, int] | None = None
         self.register_load_state_dict_post_hook(lambda module, _keys: setattr(module, "_mirror", None))
 
@@ -278,59 +276,6 @@ class DynamicModule(lightning.LightningModule):
         schedule = make_schedule(optimizer, self.lr_schedule, total_steps, self.lr_hold)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _metrics(self, stage: str, index: int) -> TaskMetrics:
-        sets = self._evaluations.setdefault(stage, nn.ModuleList())
-        while len(sets) <= index:
-            sets.append(self.task.new_metrics().to(self.device))
-        metrics: Any = sets[index]
-        return metrics
-
-    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._evaluate("val", batch, dataloader_idx)
-
-    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._evaluate("test", batch, dataloader_idx)
-
-    def _evaluate(self, stage: str, batch: Any, index: int) -> None:
-        output = self(self.task.input_of(batch))
-        self._metrics(stage, index).update(output, batch)
-        self.log(
-            f"{self._prefix(stage, index)}/loss",
-            self.task.loss(output, batch),
-            on_epoch=True,
-            batch_size=len(batch["target"]),
-            sync_dist=True,
-            add_dataloader_idx=False,
-        )
-
-    def _prefix(self, stage: str, index: int) -> str:
-        """``test/<name>`` where the data module names its test sets; ``val``, ``val/1``, … otherwise."""
-        names: Sequence[str] = getattr(getattr(self.trainer, "datamodule", None), f"{stage}_names", ())
-        if len(names) > 1:
-            return f"{stage}/{names[index]}"
-        return stage if index == 0 else f"{stage}/{index}"
-
-    def on_validation_epoch_start(self) -> None:
-        self._evaluations.pop("val", None)
-
-    def on_test_epoch_start(self) -> None:
-        self._evaluations.pop("test", None)
-
-    def on_validation_epoch_end(self) -> None:
-        self._log_metrics("val")
-
-    def on_test_epoch_end(self) -> None:
-        self._log_metrics("test")
-
-    def _log_metrics(self, stage: str) -> None:
-        sets: Any = self._evaluations.get(stage, ())
-        for index, metrics in enumerate(sets):
-            found = metrics.compute()
-            for name, value in found.items():
-                self.log(f"{self._prefix(stage, index)}/{name}", value, prog_bar=name == "eer")
-            if stage == "val" and index == 0 and "threshold" in found:
-                self.threshold.fill_(found["threshold"])
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["random_state"] = gather_random_states()
         checkpoint["widths"] = {n: [w.multiple_of, w.lam_min] for n, w in self.widths.items()}
@@ -346,40 +291,3 @@ class DynamicModule(lightning.LightningModule):
         states, rank = checkpoint["random_state"], self.trainer.global_rank
         if rank < len(states):
             set_random_state(states[rank])
-
-
-def example_input(backbone: nn.Module, duration_s: float | None, shape: Sequence[int] | None) -> Tensor:
-    """Zeros for a backbone to be counted on: of ``shape``, or (1, duration_s · backbone.sample_rate).
-
-    Raises:
-        ValueError: where neither says how large it is.
-    """
-    parameter = next(iter(backbone.parameters()), torch.zeros(0))
-    if shape is not None:
-        return torch.zeros(*shape, device=parameter.device)
-    sample_rate = getattr(backbone, "sample_rate", None)
-    if duration_s is None or sample_rate is None:
-        raise ValueError(
-            f"the example input of {type(backbone).__name__} is unknown: give example_shape (batch dimension "
-            "first), or example_duration_s and a backbone with a sample_rate attribute"
-        )
-    return torch.zeros(1, round(duration_s * sample_rate), device=parameter.device)
-
-
-def plain_complexity(backbone: nn.Module, example: Any, duration_s: float | None) -> Complexity:
-    """What a backbone costs in which nothing is learned."""
-
-    def sizes(axes: Any) -> Any:
-        return tuple((axis_size(axis),) for axis in axes)
-
-    ops = [
-        replace(
-            op,
-            inputs=tuple(map(sizes, op.inputs)),
-            outputs=tuple(map(sizes, op.outputs)),
-            hidden=sizes(op.hidden),
-            shared=tuple(map(sizes, op.shared)),
-        )
-        for op in read_graph(backbone, example).ops
-    ]
-    return Complexity(ops, {}, duration_s, parameters=sum(p.numel() for p in backbone.parameters()))

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -37,6 +38,54 @@ def test_an_artifact_of_voice_activity_gives_segments(capsys):
     assert "1 files done" in capsys.readouterr().out
     with pytest.raises(ValueError, match="artifact of FrameDetection has no use for batch_size"):
         predict(["--artifact", "vad", "--audio", "a.wav", "--batch_size", "3"])
+
+
+class Loudness(nn.Module):
+    """Of a class that no artifact may import: power of frames of 20 ms, every 10 ms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1))
+
+    def forward(self, audio: torch.Tensor) -> torch.Tensor:
+        return self.gain * audio.unfold(1, 320, 160).square().mean(-1)
+
+
+class Difference(nn.Module):
+    """The same for anti-spoofing: logits of spoofed and bona fide."""
+
+    def forward(self, audio: torch.Tensor) -> torch.Tensor:
+        return torch.stack([audio[:, ::2].sum(1), audio[:, 1::2].sum(1)], dim=1)
+
+
+def forbid_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    stub = SimpleNamespace(import_module=lambda name: pytest.fail(f"{name} was imported"))
+    monkeypatch.setattr("dyn_lightning.artifact.architecture.importlib", stub)
+
+
+def test_an_artifact_needs_no_class_to_give_segments(capsys, monkeypatch):
+    times = {"sample_rate": 16000, "hop_length": 160, "n_fft": 320, "first_frame_centre_s": 0.01}
+    metadata = {"task": "FrameDetection", "threshold": 0.01, **times}
+    save_artifact(Loudness(), "own", metadata=metadata, example_input=torch.randn(1, 16000))
+    forbid_imports(monkeypatch)
+    noise = np.random.default_rng(0).normal(0, 0.3, 32000) * np.repeat([0, 1, 0, 0], 8000)
+    soundfile.write("a.wav", noise, 16000)
+    assert predict(["--artifact", "own", "--audio", "a.wav"]) == 0
+    assert "1 files done, 0.5 s of speech; 0 failed" in capsys.readouterr().out
+    (line,) = Path("predictions/a.rttm").read_text().splitlines()
+    assert [float(x) for x in line.split()[3:5]] == pytest.approx([0.5, 0.5], abs=0.02)
+
+
+def test_an_artifact_needs_no_class_to_give_scores_of_utterances(capsys, monkeypatch):
+    metadata = {"task": "SpoofDetection", "loss": "cross_entropy", "sample_rate": 16000, "n_samples": 64}
+    save_artifact(Difference(), "own", metadata=metadata, example_input=torch.randn(2, 64))
+    forbid_imports(monkeypatch)
+    samples = np.random.default_rng(0).normal(0, 0.1, 64).astype(np.float32)
+    soundfile.write("U1.wav", samples, 16000, subtype="FLOAT")
+    assert predict(["--artifact", "own", "--audio", "U1.wav"]) == 0
+    (row,) = Path("predictions/scores.txt").read_text().splitlines()
+    assert float(row.split()[-1]) == pytest.approx(float(samples[1::2].sum() - samples[::2].sum()), abs=1e-5)
+    assert "1 utterances scored" in capsys.readouterr().out
 
 
 def test_an_artifact_of_anti_spoofing_gives_scores(capsys):

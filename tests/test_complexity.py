@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-from dataclasses import replace
 
 import pytest
 import torch
@@ -11,8 +10,9 @@ from torch import nn
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.dynamize import dynamize
-from dyn_lightning.graph import Op, axis_size, read_graph
+from dyn_lightning.graph import Op
 from dyn_lightning.models.crnn_vad import CRNNVAD
+from dyn_lightning.plain import plain_complexity
 from dyn_lightning.width import Width
 
 
@@ -54,10 +54,6 @@ def two_layers(duration_s=None, **options):
         linear_op("second", nn.Linear(8, 4), (w,), (4,)),
     ]
     return Complexity(ops, {"first": w}, duration_s, **options)
-
-
-def sizes_of(tensors):
-    return tuple(tuple((axis_size(axis),) for axis in axes) for axes in tensors)
 
 
 def test_counts_by_hand():
@@ -116,11 +112,7 @@ def test_sizes_below_full_count_the_consolidated_network(tagger):
     for name, width in tagger.widths.items():
         width.freeze(sizes[name])
     small, _ = consolidate(tagger)
-    graph = read_graph(small, torch.randn(2, 5, 16))
-    ops = [
-        replace(op, inputs=sizes_of(op.inputs), outputs=sizes_of(op.outputs), hidden=(), shared=()) for op in graph.ops
-    ]
-    recounted = Complexity(ops, {}, 0.5)
+    recounted = plain_complexity(small, torch.randn(2, 5, 16), 0.5)
     assert tagger.complexity.parameters_now() == sum(p.numel() for p in small.parameters())
     for convention in ("full", "paper"):
         assert tagger.complexity.flops_now(convention) == recounted.flops_full_size(convention)

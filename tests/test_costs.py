@@ -12,6 +12,7 @@ from dyn_lightning.features.spectral import LogCompression, MelFilterBank, Spect
 from dyn_lightning.graph import Op
 from dyn_lightning.models.attention import SlimMultiheadAttention
 from dyn_lightning.models.stacked_rnn import StackedRNN
+from dyn_lightning.plain import plain_complexity
 from dyn_lightning.width import Width
 
 RNNS = (nn.RNN, nn.GRU, nn.LSTM)
@@ -24,6 +25,8 @@ def fixed_op(module, *inputs, output=None, name="layer"):
     y = y[0] if isinstance(y, tuple) else y
     axes = [tuple((n,) for n in x.shape) for x in (*inputs, y)]
     hidden = tuple((module.hidden_size,) for _ in range(module.num_layers)) if isinstance(module, RNNS) else ()
+    if isinstance(module, StackedRNN):
+        hidden = tuple((n,) for n in module.hidden_sizes)
     return Op(name, type(module).__name__, module, tuple(axes[:-1]), (axes[-1],), hidden)
 
 
@@ -176,6 +179,23 @@ def test_scaled_dot_product_attention():
     softmax, scale = 5 * (2 * 3 * 5 * 7), 2 * 3 * 5 * 4
     op = function_op("scaled_dot_product_attention", [query, key, value], (2, 3, 5, 6))
     assert full(op) == products + softmax + scale
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"bias": False, "add_bias_kv": True}, {"kdim": 7, "vdim": 5, "add_zero_attn": True}], ids=str
+)
+def test_attention_costs_the_same_as_a_layer_and_as_a_function(options):
+    class Own(nn.MultiheadAttention):
+        pass
+
+    inputs = (
+        torch.randn(6, 2, 12),
+        torch.randn(4, 2, options.get("kdim", 12)),
+        torch.randn(4, 2, options.get("vdim", 12)),
+    )
+    layer, function = (plain_complexity(kind(12, 3, **options), inputs, None) for kind in (nn.MultiheadAttention, Own))
+    assert function.flops_full_size() == layer.flops_full_size()
+    assert function.parameters_now() == layer.parameters_now()
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,12 @@ import lightning
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from dyn_lightning.callbacks import LambdaClamp, PhaseSwitch
 from dyn_lightning.dynamize import dynamize
-from dyn_lightning.module import DynamicModule, example_input
+from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsBudget, FlopsTerm, Objective
-from dyn_lightning.tasks import FrameDetection, Regression
+from dyn_lightning.tasks import Regression
 
 
 class Scripted(Objective):
@@ -167,66 +166,6 @@ def test_a_backbone_that_is_dynamic_already_keeps_its_widths():
     assert module.complexity.unit == "flops_per_second"
     with pytest.raises(ValueError, match="widths already"):
         DynamicModule(dynamic, Regression(), FlopsTerm(), dynamic=["0"])
-
-
-def test_example_input():
-    class Backbone(nn.Linear):
-        sample_rate = 8000
-
-    assert example_input(Backbone(2, 2), 0.5, None).shape == (1, 4000)
-    assert example_input(Backbone(2, 2), 0.5, [3, 5]).shape == (3, 5)
-    for backbone, duration_s in ((nn.Linear(2, 2), 1.0), (Backbone(2, 2), None)):
-        with pytest.raises(ValueError, match="example_shape"):
-            example_input(backbone, duration_s, None)
-
-
-def test_a_baseline_counts_what_the_dynamic_network_counts_at_full_size(make_module):
-    plain, dynamic = make_module(dynamic=[]), make_module()
-    for convention in ("full", "paper"):
-        assert plain.complexity.flops_now(convention) == dynamic.complexity.flops_full_size(convention)
-    assert plain.complexity.parameters_now() == sum(p.numel() for p in plain.network.parameters())
-
-
-class Detector(nn.Module):
-    sample_rate = 100
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(1, 4, 3)
-        self.out = nn.Conv1d(4, 1, 1)
-
-    def forward(self, audio: torch.Tensor) -> torch.Tensor:
-        return self.out(torch.relu(self.conv(audio[:, None])))[:, 0]
-
-
-class DetectionData(lightning.LightningDataModule):
-    def __init__(self, sets: int) -> None:
-        super().__init__()
-        self.sets = sets
-        self.test_names = ["mixed", "meetings"][:sets]
-
-    def loader(self) -> DataLoader:
-        generator = torch.Generator().manual_seed(0)
-        audio = torch.randn(6, 50, generator=generator)
-        items = [{"audio": a, "target": (a > 0).float(), "length": 50} for a in audio]
-        return DataLoader(items, batch_size=3)
-
-    train_dataloader = val_dataloader = loader
-
-    def test_dataloader(self) -> list[DataLoader]:
-        return [self.loader() for _ in range(self.sets)]
-
-
-def test_metrics_carry_the_names_of_the_test_sets(make_trainer):
-    module = DynamicModule(Detector(), FrameDetection(), dynamic=[])
-    trainer = make_trainer(max_epochs=1)
-    trainer.fit(module, DetectionData(2))
-    assert {"val/loss", "val/eer", "val/threshold"} <= set(trainer.callback_metrics)
-    assert module.threshold.item() == pytest.approx(trainer.callback_metrics["val/threshold"].item())
-    trainer.test(module, DetectionData(2), verbose=False)
-    assert {"test/mixed/eer", "test/meetings/eer"} <= set(trainer.callback_metrics)
-    trainer.test(module, DetectionData(1), verbose=False)
-    assert {"test/eer", "test/loss"} <= set(trainer.callback_metrics)
 
 
 def test_hyperparameters_are_primitives(make_module):

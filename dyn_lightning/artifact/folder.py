@@ -1,4 +1,4 @@
-"""The artifact's folder: written as a whole or not at all, and read back without unpickling."""
+"""The artifact: a network written into a folder, and read back without unpickling."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 import dyn_lightning
@@ -27,19 +25,30 @@ from dyn_lightning.artifact.architecture import (
     rebuild,
     walk,
 )
+from dyn_lightning.artifact.files import (
+    ARCHITECTURE,
+    CARD,
+    CONSTANTS,
+    FORMAT_VERSION,
+    INT8,
+    PROGRAM,
+    REPORT,
+    WEIGHTS,
+    check_replaceable,
+    load_tensors,
+    read_architecture,
+    replace_folder,
+    save_tensors,
+    to_json,
+)
 from dyn_lightning.artifact.kinds import ArtifactError
 from dyn_lightning.artifact.model_card import model_card
 from dyn_lightning.artifact.program import Program, describe_program
-from dyn_lightning.exports.export import ExportError, export_onnx, save_program
+from dyn_lightning.exports.check import ExportError
+from dyn_lightning.exports.export import export_onnx, save_program
 from dyn_lightning.exports.quantize import QuantizationError, from_int8_state, int8_state, quantize
 
-FORMAT_VERSION = 1
-WEIGHTS, ARCHITECTURE, REPORT, CARD = "model.safetensors", "architecture.json", "report.json", "README.md"
-PROGRAM, CONSTANTS, CONFIG = "program.json", "program.safetensors", "config.json"
-FILES = {WEIGHTS, ARCHITECTURE, REPORT, CARD, PROGRAM, CONSTANTS, CONFIG}
-INT8 = "model.int8.safetensors"
 EXPORTS = ("onnx", "pt2", "int8")
-BESIDE = (".onnx", ".pt2", INT8)  # may lie beside them, and are replaced with them
 # Taken from the network where the metadata lacks them.
 FRAME_KEYS = ("sample_rate", "n_fft", "hop_length", "first_frame_centre_s")
 
@@ -83,7 +92,7 @@ def save_artifact(
         ExportError, QuantizationError: if one of ``exports`` cannot be made.
     """
     folder = Path(folder)
-    _check_replaceable(folder)
+    check_replaceable(folder)
     if unknown := set(exports) - set(EXPORTS):
         raise ArtifactError(f"exports: {', '.join(sorted(unknown))} is unknown, use {' or '.join(EXPORTS)}")
     if set(exports) - {"int8"} and example_input is None:
@@ -102,10 +111,10 @@ def save_artifact(
     try:
         temporary.chmod(0o755)
         save_tensors(small.state_dict(), temporary / WEIGHTS)
-        (temporary / ARCHITECTURE).write_text(_json(document))
-        (temporary / REPORT).write_text(_json(results))
+        (temporary / ARCHITECTURE).write_text(to_json(document))
+        (temporary / REPORT).write_text(to_json(results))
         if program is not None:
-            (temporary / PROGRAM).write_text(_json(program[0]))
+            (temporary / PROGRAM).write_text(to_json(program[0]))
             save_tensors(program[1], temporary / CONSTANTS)
         if "onnx" in exports:
             export_onnx(small, example_input, temporary / "model.onnx")
@@ -114,7 +123,7 @@ def save_artifact(
         if "int8" in exports:
             save_tensors(int8_state(quantize(small)), temporary / INT8)
         (temporary / CARD).write_text(model_card(small, document, results, sorted(p.name for p in temporary.iterdir())))
-        _replace(temporary, folder)
+        replace_folder(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
@@ -214,7 +223,7 @@ def _document(
         plain = dict(walk(skeleton))
         for name, learned in learned_sizes(skeleton, small).items():
             document["modules"][name] = {**describe(plain[name]), **learned}
-        rebuild(skeleton, json.loads(_json(document))["modules"])
+        rebuild(skeleton, json.loads(to_json(document))["modules"])
         check_state(skeleton, small.state_dict())
         check_constants(skeleton, small)
         document["backbone"] = given
@@ -227,79 +236,7 @@ def _document(
     return document
 
 
-def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write tensors of any device as safetensors; those that share memory are written each."""
-    copies = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    safetensors.torch.save_file(copies, path)
-    path.chmod(0o644)
-
-
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a file that :func:`save_tensors` wrote. ArtifactError names one that is missing or damaged."""
-    if not path.is_file():
-        raise ArtifactError(f"{path}: no such file. Point to the whole folder that save_artifact wrote.")
-    try:
-        return safetensors.torch.load_file(path)
-    except SafetensorError as error:
-        raise ArtifactError(f"{path}: is truncated or damaged ({error}). Copy the artifact again.") from error
-
-
-def read_architecture(path: Path) -> dict[str, Any]:
-    """Content of ``architecture.json``, checked as far as its version and keys."""
-    if not path.is_file():
-        raise ArtifactError(f"{path}: no such file. Point to the whole folder that save_artifact wrote.")
-    try:
-        document = json.loads(path.read_text())
-    except ValueError as error:
-        raise ArtifactError(f"{path}: is no JSON ({error}). Copy the artifact again.") from error
-    version = document.get("format_version") if isinstance(document, dict) else None
-    if version != FORMAT_VERSION:
-        raise ArtifactError(
-            f"{path}: has format version {version}, this package reads {FORMAT_VERSION}. Load it with the "
-            "version of dyn_lightning that wrote it, and save it again."
-        )
-    missing = {"backbone", "modules", "metadata"} - document.keys()
-    if missing:
-        raise ArtifactError(f"{path}: lacks {', '.join(sorted(missing))}. Copy the artifact again.")
-    return document
-
-
 def _with_defaults(small: nn.Module, metadata: Mapping[str, Any]) -> dict[str, Any]:
     frames = {key: getattr(small, key) for key in FRAME_KEYS if hasattr(small, key)}
     versions = {"dyn_lightning": dyn_lightning.__version__, "torch": str(torch.__version__)}
     return {**frames, "versions": versions, **metadata}
-
-
-def _json(value: Any) -> str:
-    try:
-        return json.dumps(value, indent=1) + "\n"
-    except TypeError as error:
-        raise ArtifactError(f"metadata, report and init_args must be JSON values ({error})") from error
-
-
-def _check_replaceable(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise ArtifactError(f"{folder}: is a file. Choose another folder.")
-    if folder.is_dir():
-        found = sorted(p.name for p in folder.iterdir())
-        other = [name for name in found if name not in FILES and not name.endswith(BESIDE)]
-        if found and ARCHITECTURE not in found:  # a README.md alone is none of ours
-            other = other or found
-        if other:
-            raise ArtifactError(f"{folder}: holds other files ({', '.join(other[:3])}). Choose a new folder.")
-
-
-def _replace(temporary: Path, folder: Path) -> None:
-    """Move a complete folder to its place; what stands there steps aside first, as rename demands."""
-    if not folder.exists():
-        os.rename(temporary, folder)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent)) / folder.name
-    os.rename(folder, aside)
-    try:
-        os.rename(temporary, folder)
-    except OSError:
-        os.rename(aside, folder)
-        aside.parent.rmdir()
-        raise
-    shutil.rmtree(aside.parent, ignore_errors=True)

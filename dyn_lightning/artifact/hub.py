@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from dyn_lightning.artifact import load_artifact
-from dyn_lightning.artifact.folder import ARCHITECTURE, CONFIG, FILES, WEIGHTS, save_tensors
+from dyn_lightning.artifact.files import ARCHITECTURE, CONFIG, FILES, WEIGHTS, save_tensors
 from dyn_lightning.inference import write_atomically
 
 try:

@@ -20,7 +20,8 @@ from torch.utils import _pytree as pytree
 
 from dyn_lightning.artifact.kinds import ArtifactError
 from dyn_lightning.exports.any_length import any_length
-from dyn_lightning.exports.export import ExportError, export_program, quiet_evaluation
+from dyn_lightning.exports.check import ExportError, quiet_evaluation
+from dyn_lightning.exports.export import export_program
 
 PROGRAM_VERSION = 1
 _ARITHMETIC: dict[str, Callable[..., Any]] = {

@@ -114,24 +114,18 @@ def _recurrent_stack(
     return total
 
 
-@prices_modules("RNN", "GRU", "LSTM")
+@prices_modules("RNN", "GRU", "LSTM", "StackedRNN")
 def _recurrent(op: Op) -> OpCost:
     module, x = cast(Any, op.module), op.inputs[0]
-    hidden, projection = op.hidden[: module.num_layers], op.hidden[module.num_layers :]
-    proj_size = getattr(module, "proj_size", 0)
-    if len(hidden) != module.num_layers or (projection and not proj_size):
-        raise ValueError(f"{op.name}: {len(op.hidden)} hidden sizes for {module.num_layers} layers")
+    stacked = op.kind == "StackedRNN"
+    kind, layer = (module.kind, module.layers[0]) if stacked else (op.kind, module)
+    layers = len(module.layers) if stacked else module.num_layers
+    hidden, projection = op.hidden[:layers], op.hidden[layers:]
+    proj_size = getattr(layer, "proj_size", 0)
+    if len(hidden) != layers or (projection and not proj_size):
+        raise ValueError(f"{op.name}: {len(op.hidden)} hidden sizes for {layers} layers")
     projected = size(projection[0]) if projection else Polynomial.constant(proj_size) if proj_size else None
-    hidden_sizes = [size(axis) for axis in hidden]
-    return _recurrent_stack(op.kind, module, size(x[-1]), hidden_sizes, numel(x[:-1]), projected)
-
-
-@prices_modules("StackedRNN")
-def _stacked_rnn(op: Op) -> OpCost:
-    module, x = cast(Any, op.module), op.inputs[0]
-    hidden_sizes = [Polynomial.constant(n) for n in module.hidden_sizes]
-    projected = Polynomial.constant(module.proj_size) if module.proj_size else None
-    return _recurrent_stack(module.kind, module.layers[0], size(x[-1]), hidden_sizes, numel(x[:-1]), projected)
+    return _recurrent_stack(kind, layer, size(x[-1]), [size(axis) for axis in hidden], numel(x[:-1]), projected)
 
 
 @prices_modules("RNNCell", "GRUCell", "LSTMCell")
@@ -215,6 +209,20 @@ def _bilinear(op: Op) -> OpCost:
 def _functional_transposed(op: Op) -> OpCost:
     """Inputs: x, the weight (in, out, …) and, maybe, a bias."""
     return OpCost(2 * numel(op.inputs[0]) * numel(op.inputs[1][1:]) + numel(op.outputs[0]) * (len(op.inputs) > 2))
+
+
+@prices_functions("multiheadattentionforward")
+def _attention_function(op: Op) -> OpCost | None:
+    """Inputs: query (L, B, E) or (L, E), key and value (S, …); an appended key is not projected."""
+    if not op.hidden:
+        return None
+    (heads, _), (query, key, value) = map(size, op.hidden), op.inputs[:3]
+    bias, out_bias, appended = op.detail
+    keys, features = size(key[0]) + appended, size(query[-1])
+    total = sum((_weighted(size(x[-1]), features, numel(x[:-1]), bias) for x in (query, key, value)), start=OpCost())
+    total = total + _weighted(features, size(op.outputs[0][-1]), numel(query[:-1]), out_bias)
+    per_query = keys * (4 * features + SOFTMAX * heads) + features
+    return OpCost(total.flops_full + numel(query[:-1]) * per_query)
 
 
 @prices_functions("linear", "conv1d", "conv2d", "conv3d")

@@ -12,19 +12,11 @@ from typing import Any
 
 from torch import nn
 
-from dyn_lightning.graph.axes import (
-    Axis,
-    Size,
-    Sum,
-    axis_size,
-    axis_sizes,
-    fix_sizes,
-    make_axis,
-    normal,
-    substitute,
-    unify,
-)
-from dyn_lightning.graph.tracer import Event, Graph, Op, Tracer, call_arguments, tensors_in
+from dyn_lightning.graph.axes import Axis, Size, Sum, axis_size, axis_sizes, fix_sizes, make_axis, normal, substitute
+from dyn_lightning.graph.notes import Event, Graph, Op
+from dyn_lightning.graph.runner import call_arguments, tensors_in
+from dyn_lightning.graph.tracer import Tracer
+from dyn_lightning.graph.unification import unify
 
 __all__ = [
     "Axis", "Event", "Graph", "Op", "Size", "Sum", "axis_size", "axis_sizes", "call_arguments", "fix_sizes",

@@ -8,12 +8,17 @@ from typing import Any
 
 from torch import Tensor
 
-from dyn_lightning.graph.tracer import Axes, Tracer
+from dyn_lightning.graph.axes import Axis
+from dyn_lightning.graph.notes import Axes
+from dyn_lightning.graph.tracer import Tracer
 
 
 @dataclass
 class Call:
-    """One call of a function outside the layers that are taken as a whole."""
+    """One call of a function outside the layers that are taken as a whole.
+
+    ``hidden``: sizes inside it that its price hangs on, for a rule to say; see ``Op.hidden``.
+    """
 
     t: Tracer
     name: str
@@ -22,6 +27,7 @@ class Call:
     tensors: list[Tensor]
     inputs: tuple[Axes, ...]
     results: list[Tensor]
+    hidden: tuple[Axis, ...] = ()
 
     def argument(self, position: int, *names: str, default: Any = None) -> Any:
         for name in names:

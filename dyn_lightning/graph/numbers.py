@@ -5,8 +5,9 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from dyn_lightning.graph.axes import Axis, axis_size, count, fix_sizes, is_free, normal, same_count, unify
+from dyn_lightning.graph.axes import Axis, axis_size, count, fix_sizes, is_free, normal, same_count
 from dyn_lightning.graph.ints import Attribute, NotedInt, Result, attributes, source
+from dyn_lightning.graph.unification import unify
 from dyn_lightning.polynomial import Polynomial
 
 

@@ -6,20 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
-from dyn_lightning.graph.axes import (
-    Axis,
-    Size,
-    axis_size,
-    concatenated,
-    fix_sizes,
-    is_free,
-    normal,
-    split_sum,
-    unify,
-    unify_all,
-)
+from dyn_lightning.graph.axes import Axis, Size, axis_size, concatenated, fix_sizes, is_free, normal
 from dyn_lightning.graph.call import Call
-from dyn_lightning.graph.tracer import Axes, Tracer
+from dyn_lightning.graph.notes import Axes
+from dyn_lightning.graph.tracer import Tracer
+from dyn_lightning.graph.unification import split_sum, unify, unify_all
 
 
 def cat(c: Call) -> list[Axes] | None:

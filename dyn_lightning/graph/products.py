@@ -6,9 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
-from dyn_lightning.graph.axes import Axis, axis_size, fix_sizes, make_axis, normal, unify, unify_all
+from dyn_lightning.graph.axes import Axis, axis_size, fix_sizes, make_axis, normal
 from dyn_lightning.graph.call import Call
-from dyn_lightning.graph.tracer import Axes, Tracer
+from dyn_lightning.graph.notes import Axes
+from dyn_lightning.graph.tracer import Tracer
+from dyn_lightning.graph.unification import unify, unify_all
 
 
 def linear_axes(x: Axes, weight: Axes, reason: str) -> Axes:

@@ -7,15 +7,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dyn_lightning.graph.axes import Axis, axis_size, axis_sizes, fix_sizes, is_free, make_axis, unify_all
+from dyn_lightning.graph.attention import attention_detail, attention_function
+from dyn_lightning.graph.axes import Axis, axis_size, axis_sizes, fix_sizes, is_free, make_axis
 from dyn_lightning.graph.call import Call
 from dyn_lightning.graph.ints import NotedInt
 from dyn_lightning.graph.layers import SIZED, is_leaf, on_layer, pooled
+from dyn_lightning.graph.notes import Axes, Op
 from dyn_lightning.graph.numbers import follow
 from dyn_lightning.graph.pieces import set_item
 from dyn_lightning.graph.products import PRODUCT_RULES
+from dyn_lightning.graph.runner import tensors_in
 from dyn_lightning.graph.shapes import FACTORIES, SHAPE_RULES, arange, factory
-from dyn_lightning.graph.tracer import Axes, Op, Tracer, tensors_in
+from dyn_lightning.graph.tracer import Tracer
+from dyn_lightning.graph.unification import unify_all
 
 __all__ = ["function_name", "is_leaf", "on_end", "on_equal", "on_function", "on_layer", "on_modules"]
 
@@ -40,12 +44,14 @@ REDUCTIONS = frozenset({
     "mean", "sum", "amax", "amin", "max", "min", "std", "var", "logsumexp", "norm", "vector_norm", "prod", "any", "all",
     "nanmean", "nansum", "median", "argmax", "argmin", "std_mean", "var_mean", "linalg_vector_norm",
 })  # fmt: skip
+FUNCTION_RULES = {**SHAPE_RULES, **PRODUCT_RULES, "multi_head_attention_forward": attention_function}
 POOLS = frozenset({
     "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
     "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "lp_pool1d",
     "lp_pool2d",
 })  # fmt: skip
-REPEATS = frozenset({"expand", "broadcast_to", "repeat", "tile"})  # a size may come from their numbers alone
+# A size may come from their numbers alone.
+COUNTING = frozenset({"expand", "broadcast_to", "repeat", "tile", "multi_head_attention_forward"})
 
 
 def on_modules(t: Tracer, modules: dict[str, nn.Module]) -> None:
@@ -139,7 +145,7 @@ def on_function(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
         outputs: list[Axes] | None = arange(call)
     elif name in FACTORIES:
         outputs = factory(call)
-    elif name not in REPEATS and not any(is_free(axis) for axes in inputs for axis in axes):
+    elif name not in COUNTING and not any(is_free(axis) for axes in inputs for axis in axes):
         outputs = [t.fixed_axes(x) for x in results]
     else:
         outputs = _follow(call)
@@ -153,7 +159,7 @@ def on_function(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
     before = t.trail(tensors[0]) if len(tensors) == len(results) == 1 and name in ELEMENTWISE - MIXING else None
     t.lead(results[0], None if before is None else before.onward())
     where = f"{t.path[-1]}.{name}" if t.path and t.path[-1] else name
-    t.record(Op(where, name, None, inputs, tuple(outputs), detail=_detail(call)))
+    t.record(Op(where, name, None, inputs, tuple(outputs), call.hidden, _detail(call)))
     return out
 
 
@@ -161,6 +167,8 @@ def _detail(c: Call) -> Any:
     """What a price hangs on besides the dimensions."""
     if c.name == "einsum":
         return c.args[0] if isinstance(c.args[0], str) else None
+    if c.name == "multi_head_attention_forward":
+        return attention_detail(c)
     if c.name in POOLS and not c.name.startswith("adaptive"):
         kernel = c.argument(1, "kernel_size")
         return int(kernel) ** int(c.name[-2]) if isinstance(kernel, int) else math.prod(int(k) for k in kernel)
@@ -175,7 +183,7 @@ def _follow(c: Call) -> list[Axes] | None:
         return None if reduced is None else [reduced] * len(c.results)
     if c.name in POOLS and len(c.tensors) == 1:
         return pooled(c.inputs[0], c.results)
-    rule = PRODUCT_RULES.get(c.name) or SHAPE_RULES.get(c.name)
+    rule = FUNCTION_RULES.get(c.name)
     return None if rule is None else rule(c)
 
 

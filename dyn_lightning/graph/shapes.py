@@ -7,21 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from dyn_lightning.graph.axes import (
-    Axis,
-    axis_size,
-    factor_size,
-    fix_sizes,
-    is_free,
-    make_axis,
-    normal,
-    split_product,
-    unify,
-)
+from dyn_lightning.graph.axes import Axis, axis_size, factor_size, fix_sizes, is_free, make_axis, normal
 from dyn_lightning.graph.call import Call, Rule
 from dyn_lightning.graph.ints import NotedInt
+from dyn_lightning.graph.notes import Axes
 from dyn_lightning.graph.pieces import cat, gather, getitem, glu, index_select, narrow, select, split, stack
-from dyn_lightning.graph.tracer import Axes, Tracer
+from dyn_lightning.graph.tracer import Tracer
+from dyn_lightning.graph.unification import split_product, unify
 
 
 def transpose(c: Call) -> list[Axes]:

@@ -10,7 +10,8 @@ from torch import nn
 
 from dyn_lightning.graph import rules
 from dyn_lightning.graph.axes import Axis, Size, Sum, axis_size, axis_sizes, normal
-from dyn_lightning.graph.tracer import Event, Graph, Runner, call_arguments, tensors_in
+from dyn_lightning.graph.notes import Event, Graph
+from dyn_lightning.graph.runner import Runner, call_arguments, tensors_in
 from dyn_lightning.models.stacked_rnn import StackedRNN
 
 

@@ -1,6 +1,6 @@
 """torch.nn's layers, able to follow Widths."""
 
-from dyn_lightning.layers.attention import MultiheadAttention
+from dyn_lightning.layers.attention import MultiheadAttention, SlimMultiheadAttention
 from dyn_lightning.layers.base import DynamicLayer
 from dyn_lightning.layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from dyn_lightning.layers.filter_bank import FixedScaling, LogCompression, MelFilterBank
@@ -25,7 +25,8 @@ DYNAMIC_LAYERS: dict[type, type[DynamicLayer]] = {
     for layer in (
         Linear, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, BatchNorm1d, BatchNorm2d,
         BatchNorm3d, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, LayerNorm, RMSNorm, GroupNorm, PReLU, GRU, LSTM,
-        RNN, GRUCell, LSTMCell, RNNCell, Embedding, MultiheadAttention, MelFilterBank, LogCompression, FixedScaling,
+        RNN, GRUCell, LSTMCell, RNNCell, Embedding, MultiheadAttention, SlimMultiheadAttention,
+        MelFilterBank, LogCompression, FixedScaling,
     )
 }  # fmt: skip
 """The dynamic class for each plain one."""

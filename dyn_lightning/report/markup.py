@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dyn_lightning.report.charts import Chart
 from dyn_lightning.report.statistics import Summary
 from dyn_lightning.report.svg import svg_of
-from dyn_lightning.report.tables import Cell, Column, Table
+from dyn_lightning.report.table import Cell, Column, Table
 
 
 class Markup(str):

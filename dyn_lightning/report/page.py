@@ -19,7 +19,7 @@ from dyn_lightning.report.sources import Published, Sources, histories_of, read_
 from dyn_lightning.report.statistics import Summary
 from dyn_lightning.report.studies import Run, Study, System, flops_scale, is_test_eer, per_of, studies_of
 from dyn_lightning.report.style import STYLE
-from dyn_lightning.report.tables import Table
+from dyn_lightning.report.table import Table
 
 TITLE = "Error and complexity of the finished runs"
 MOST_OPEN = 6

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dyn_lightning.artifact.folder import ARCHITECTURE, REPORT
+from dyn_lightning.artifact.files import ARCHITECTURE, REPORT
 from dyn_lightning.data.audio import DatasetError
 from dyn_lightning.inference.spoofing import SCORE_FILE
 from dyn_lightning.report.history import History, columns_of, history_of, read_history

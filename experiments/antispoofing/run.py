@@ -20,10 +20,12 @@ from dyn_lightning.metrics.bootstrap import bootstrap_interval
 from dyn_lightning.metrics.eer import eer
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.report import result_record
+from dyn_lightning.score_files import ScoreTable, write_scores
 from dyn_lightning.tasks.spoof_detection import bonafide_scores
 from experiments.antispoofing.data import FewUtterances, is_published
 from experiments.antispoofing.data import data_name as data_name
 from experiments.antispoofing.systems import (
+    LAM_MINS_ALONE,
     PRESETS,
     SEEDS,
     Settings,
@@ -48,6 +50,8 @@ from experiments.study import (
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
+SCORES = "eval_scores.txt"
+"""Name of the file, in a run's folder, that ``dyn-lightning score`` reads."""
 Job = tuple[System, int, Settings, argparse.Namespace]
 
 
@@ -68,10 +72,12 @@ def train(job: Job) -> Record:
         dataset=data_name(args.data_root, args.per_system),
         wall_time_s=fitted.wall_time_s,
     )
+    table = eval_scores(module, data)
+    write_scores(folder / SCORES, table)
     record |= {
         "kind": system.kind,
         "published_corpus": args.per_system is None and is_published(args.data_root),
-        "eer_interval": list(eer_interval(module, data)),
+        "eer_interval": list(eer_interval(table)),
         "resumed": fitted.resumed,
         "threads": torch.get_num_threads(),
         "flops_per_second_full": full_complexity(settings).flops_full_size(),
@@ -106,18 +112,26 @@ def check_data(args: argparse.Namespace) -> str:
 
 
 @torch.no_grad()
-def eer_interval(module: DynamicModule, data: ASVspoof2019DataModule) -> tuple[float, float]:
-    """95 % bootstrap interval of the EER on eval, by utterances."""
+def eval_scores(module: DynamicModule, data: ASVspoof2019DataModule) -> ScoreTable:
+    """What the network says of every utterance of eval, as a score file of the challenge has it."""
     module.eval()
+    names: list[str] = []
+    systems: list[str] = []
     scores: list[Tensor] = []
     targets: list[Tensor] = []
     for batch in data.test_dataloader()[0]:
         audio = batch["audio"].to(module.device)
         scores.append(bonafide_scores(module.network(audio), "cross_entropy").cpu())
         targets.append(batch["target"])
-    return bootstrap_interval(
-        lambda s, t: eer(s, t, convention="asvspoof2019")[0], torch.cat(scores), torch.cat(targets)
-    )
+        names += batch["utterance_id"]
+        systems += batch["meta"]["system"]
+    keys = ["bonafide" if target else "spoof" for target in torch.cat(targets).tolist()]
+    return ScoreTable(names, systems, keys, torch.cat(scores).double())
+
+
+def eer_interval(table: ScoreTable) -> tuple[float, float]:
+    """95 % bootstrap interval of the EER, by utterances."""
+    return bootstrap_interval(lambda s, t: eer(s, t, convention="asvspoof2019")[0], table.scores, table.targets)
 
 
 def summary(record: Record) -> str:
@@ -152,7 +166,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     names = ("epochs", "batch_size", "lr", "normalisation", "freq_mask", "time_mask")
     args.settings = changed(PRESETS[args.preset], **{name: getattr(args, name) for name in names})
     args.seeds = args.seeds or SEEDS[args.preset]
-    args.systems = all_systems(args.settings)
+    args.systems = all_systems(args.settings, LAM_MINS_ALONE[args.preset])
     if args.only:
         if problem := unknown_names(args.only, [s.name for s in args.systems]):
             parser.error(problem)

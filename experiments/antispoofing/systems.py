@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
@@ -25,6 +26,8 @@ BETA = 1.0
 BUDGETS = {"50": 0.5, "25": 0.25, "12.5": 0.125, "6.25": 0.0625}
 """Shares of all FLOPs/s of the network at full size, by the name that tables give them."""
 LAM_MINS = (0.5, 0.25, 0.125, 0.0625)
+LAM_MINS_ALONE = {"full": LAM_MINS, "mini": (0.25, 0.0625)}
+"""Least λ of the paper's setting where one stack alone is dynamic, by preset."""
 STACKS: dict[str, list[str]] = {
     **{f"stack {i}": [f"resnet.stacks.{i}.*"] for i in range(4)},
     "all stacks": ["resnet.stacks.*"],
@@ -166,8 +169,8 @@ def _size_in(width: str, sizes: dict[str, Any]) -> int:
     return int(sizes["channels"][stack])
 
 
-def all_systems(settings: Settings) -> list[System]:
-    """The study's systems, the indispensable ones first."""
+def all_systems(settings: Settings, lam_mins_alone: Sequence[float] = LAM_MINS) -> list[System]:
+    """The study's systems, the indispensable ones first; ``lam_mins_alone``: of the paper's single stacks."""
     rows = [System("full", "full", dynamic=[])]
     for label, share in reversed(BUDGETS.items()):
         rows.append(System(f"learned {label} %", "learned", share=share))
@@ -175,7 +178,7 @@ def all_systems(settings: Settings) -> list[System]:
             System(f"uniform {label} %", "uniform", sizes=uniform_sizes(settings, share), share=share, dynamic=[])
         )
     for stacks, patterns in reversed(STACKS.items()):
-        for lam_min in LAM_MINS:
+        for lam_min in LAM_MINS if stacks == "all stacks" else lam_mins_alone:
             rows.append(System(f"paper, {stacks}, λ ≥ {lam_min}", "paper", dynamic=patterns, lam_min=lam_min))
     return rows
 

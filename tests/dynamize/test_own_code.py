@@ -1,11 +1,13 @@
 """Networks whose own code cuts, joins and multiplies: what it does to a size is followed there as well."""
 
+import copy
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from dyn_lightning.consolidate import consolidate
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.network import run_in_eval
 
@@ -76,6 +78,40 @@ def test_transformer_encoder_layer(check, norm_first: bool) -> None:
     )
     parts = {f"1-self_attn-{part}" for part in ("heads", "head_size", "value_size")}
     check(net, torch.randn(2, 5, 3), {"0", "1-linear1", "2", *parts})
+
+
+@pytest.mark.parametrize("heads", [2, 3])  # of an even number torch makes a fast path in evaluation mode
+@pytest.mark.parametrize("options", [{}, {"kdim": 3, "vdim": 3}, {"bias": False, "add_zero_attn": True}], ids=str)
+def test_attention_by_its_function(check, heads: int, options: dict[str, Any]) -> None:
+    class Own(nn.MultiheadAttention):
+        pass
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.own, self.out = nn.Linear(3, 12), Own(12, heads, batch_first=True, **options), nn.Linear(12, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.a(x)
+            other = x if "kdim" in options else y
+            return self.out(self.own(y, other, other)[0])
+
+    dynamic = check(Net(), torch.randn(2, 5, 3), {"a-blocks", "a-each", "own-out_proj"}).eval()
+    for width in dynamic.widths.values():
+        width.set_lam(1.0)
+    dynamic.widths["a-blocks"].freeze(heads - 1)
+    small, _ = consolidate(dynamic)
+    kept = 12 // heads * (heads - 1)
+    assert (small.own.embed_dim, small.own.num_heads) == (kept, heads - 1)
+    # Heads that are gone are not heard: the whole network, whose others have weights of zero.
+    whole = copy.deepcopy(dynamic)
+    whole.widths["a-blocks"].unfreeze()
+    with torch.no_grad():
+        whole.own.out_proj.weight[:, kept:] = 0.0
+        whole.a.weight[kept:] = 0.0
+        whole.a.bias[kept:] = 0.0
+    x = torch.randn(3, 4, 3)
+    torch.testing.assert_close(small(x), whole(x), rtol=1e-4, atol=1e-5)
 
 
 def test_transformer(check) -> None:

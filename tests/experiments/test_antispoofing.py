@@ -12,8 +12,10 @@ import pytest
 
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.report import append_result
+from dyn_lightning.score_files import read_scores
+from dyn_lightning.scoring import evaluate_scores
 from experiments.antispoofing.data import FewUtterances, data_name, first_of_each, is_published
-from experiments.antispoofing.run import check_data, parse, summary, train
+from experiments.antispoofing.run import SCORES, check_data, parse, summary, train
 from experiments.antispoofing.systems import (
     BUDGETS,
     PRESETS,
@@ -65,6 +67,7 @@ def test_every_system_has_a_folder_of_its_own_and_the_paper_s_grid_is_complete()
     systems = all_systems(PRESETS["mini"])
     assert len({slug(s.name) for s in systems}) == len(systems) == 1 + 4 + 4 + 5 * 4
     assert [s.name for s in systems[:3]] == ["full", "learned 6.25 %", "uniform 6.25 %"]
+    assert len(parse(["--preset", "mini"]).systems) == 1 + 4 + 4 + 4 + 4 * 2
 
 
 def test_a_stack_s_sizes_are_its_residual_width_and_the_inner_widths_of_its_blocks() -> None:
@@ -89,6 +92,10 @@ def test_a_learned_network_ends_within_its_share_of_all_flops(corpus: Path, tmp_
     assert {"val/eer", "test/eer", "test/eer_A07", "test/eer_A09"} <= set(record["metrics"])
     assert not record["published_corpus"]
     assert "50" in summary(record)
+    (scores,) = tmp_path.rglob(SCORES)
+    table = read_scores(scores)
+    assert set(table.systems) == {"-", "A07", "A08", "A09"}
+    assert evaluate_scores(table, n_resamples=2)["eer"] == pytest.approx(record["metrics"]["test/eer"])
 
 
 def test_the_paper_s_setting_searches_to_the_end_and_keeps_to_its_stack(corpus: Path, tmp_path: Path) -> None:

@@ -5,10 +5,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
 
 from dyn_lightning.features.spectral import LogCompression, MelFilterBank
-from dyn_lightning.graph import Graph, axis_size, axis_sizes, normal, read_graph
+from dyn_lightning.graph import Graph, axis_size, read_graph
 from dyn_lightning.graph.layers import is_leaf
 
 
@@ -84,96 +83,11 @@ def test_a_convolution_fixes_what_it_runs_along() -> None:
     assert "convolution along it" in str(graph.sizes[0].root.reason)
 
 
-@pytest.mark.parametrize(("kind", "gates"), [(nn.RNN, 1), (nn.GRU, 3), (nn.LSTM, 4)])
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_recurrent(kind: Any, gates: int, bidirectional: bool) -> None:
-    graph = read(kind(9, 6, 2, bidirectional=bidirectional), First(), nn.Linear(6 * (1 + bidirectional), 4))
-    assert free(graph) == {"0.l0": 6, "0.l1": 6, "2": 4}
-    assert axis_size(graph.ops[0].outputs[0][-1]) == 6 * (1 + bidirectional)
-    assert [axis_size(a) for a in graph.ops[0].hidden] == [6, 6]
-
-    class States(nn.Module):
-        def forward(self, x: Any) -> Tensor:
-            return x[1][0] if isinstance(x[1], tuple) else x[1]
-
-    assert free(read(kind(9, 6, 2, bidirectional=bidirectional), States())) == {"0.l0": 6}
-
-
-def test_packed_sequences_have_no_state() -> None:
-    class Packed(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a, self.rnn = nn.Linear(9, 5), nn.LSTM(5, 6, 2)
-
-        def forward(self, x: Tensor) -> Tensor:
-            packed = pack_padded_sequence(self.a(x), torch.tensor([2, 2, 1]))
-            return self.rnn(packed)[0].data
-
-    graph = read_graph(Packed(), torch.randn(2, 3, 9), free_outputs=True)
-    assert free(graph) == {"a": 5, "rnn.l0": 6, "rnn.l1": 6}
-    assert [axis_size(a) for a in graph.ops[-1].outputs[0]] == [5, 6]
-
-
-@pytest.mark.parametrize(("kind", "gates"), [(nn.RNNCell, 1), (nn.GRUCell, 3), (nn.LSTMCell, 4)])
-def test_cells(kind: Any, gates: int) -> None:
-    class Loop(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.cell, self.out = kind(9, 6), nn.Linear(6, 2)
-
-        def forward(self, x: Tensor) -> Tensor:
-            state = None
-            for step in x:
-                state = self.cell(step, state)
-            return self.out(state[0] if isinstance(state, tuple) else state)
-
-    graph = read_graph(Loop(), torch.randn(4, 3, 9))
-    assert free(graph) == {"cell": 6}
-    assert graph.bindings["cell"]["gates"] == gates
-
-
 def test_embedding() -> None:
     net = nn.Sequential(nn.Embedding(7, 5), nn.Linear(5, 2))
     graph = read_graph(net, torch.zeros(3, 4, dtype=torch.int64))
     assert free(graph) == {"0": 5}
     assert [axis_size(a) for a in graph.ops[0].outputs[0]] == [3, 4, 5]
-
-
-class Attend(nn.Module):
-    def __init__(self, **options: Any) -> None:
-        super().__init__()
-        self.a, self.b = nn.Linear(9, 8), nn.Linear(9, options.get("kdim") or 8)
-        self.mha = nn.MultiheadAttention(8, 2, batch_first=True, **options)
-
-    def forward(self, x: Tensor) -> Tensor:
-        k = self.b(x)
-        return self.mha(self.a(x), k, k, need_weights=False)[0]
-
-
-def test_attention() -> None:
-    own = {"mha.heads": 2, "mha.head_size": 4, "mha.value_size": 4, "mha.out_proj": 8}
-    graph = read_graph(Attend(), torch.randn(2, 3, 9), free_outputs=True)
-    assert free(graph) == {"b": 8, **own}  # one matrix for queries, keys and values
-    graph = read_graph(Attend(kdim=6, vdim=6), torch.randn(2, 3, 9), free_outputs=True)
-    assert free(graph) == {"a": 8, "b": 6, **own}
-    heads, head_size, value_size = ((normal(axis)) for axis in graph.ops[-1].hidden)
-    assert [axis_size(a) for a in (heads, head_size, value_size)] == [2, 4, 4]
-
-
-def test_attention_weights_have_the_heads() -> None:
-    class Weights(nn.Module):
-        def __init__(self, average: bool) -> None:
-            super().__init__()
-            self.average, self.mha = average, nn.MultiheadAttention(8, 2, batch_first=True)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.mha(x, x, x, average_attn_weights=self.average)[1]
-
-    for average in (True, False):
-        graph = read_graph(Weights(average), torch.randn(3, 5, 8), free_outputs=True)
-        weights = graph.ops[0].outputs[1]
-        assert [axis_size(a) for a in weights] == ([3, 5, 5] if average else [3, 2, 5, 5])
-        assert ("mha.heads" in [s.names[0] for a in weights for s in axis_sizes(a)]) == (not average)
 
 
 def test_bands() -> None:
@@ -210,9 +124,3 @@ def test_other_layers_fix_what_they_read_and_say_so() -> None:
     assert "max_pool1d" in str(graph.sizes[0].root.reason)
     graph = read(nn.Linear(9, 8), nn.MaxPool1d(2))
     assert "1 is a MaxPool1d" in str(graph.sizes[0].root.reason)
-
-
-def test_projections() -> None:
-    graph = read(nn.Linear(9, 8), nn.LSTM(8, 6, 2, proj_size=3), First())
-    assert set(free(graph).values()) == {8, 6, 3}
-    assert axis_size(graph.ops[1].outputs[0][-1]) == 3

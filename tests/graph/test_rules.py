@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dyn_lightning.graph.notes import Graph
 from dyn_lightning.graph.rules import function_name, on_modules
-from dyn_lightning.graph.tracer import Graph
 
 
 @pytest.mark.parametrize(

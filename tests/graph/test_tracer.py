@@ -1,33 +1,11 @@
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
 
-from dyn_lightning.graph import axis_size, call_arguments, normal, read_graph, tensors_in
+from dyn_lightning.graph import axis_size, normal, read_graph
 from dyn_lightning.graph.axes import Size
-
-
-def test_the_network_is_left_as_it_was() -> None:
-    network = nn.Sequential(nn.Conv1d(3, 6, 1), nn.ReLU()).train()
-    network[0].eval()
-    network.sizes = [2, 3]
-    state = {k: v.clone() for k, v in network.state_dict().items()}
-    read_graph(network, torch.randn(2, 3, 5))
-    assert network.training
-    assert not network[0].training
-    assert not network[0]._forward_hooks
-    assert type(network[0].out_channels) is int
-    assert [type(n) for n in network.sizes] == [int, int]
-    assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
-    with pytest.raises(RuntimeError):
-        read_graph(network, torch.randn(2, 4, 5))
-    assert not network[0]._forward_hooks
-    assert not network[0]._forward_pre_hooks
-    assert network.training
-    assert type(network[0].out_channels) is int
 
 
 def test_operations_have_names_kinds_and_axes() -> None:
@@ -43,25 +21,6 @@ def test_operations_have_names_kinds_and_axes() -> None:
     assert [axis_size(a) for a in linear.outputs[0]] == [7, 2, 4]
     assert len(rnn.hidden) == 2
     assert [op.module is None for op in graph.ops] == [False, True, False]
-
-
-def test_roots_are_what_can_be_learned_and_layers_that_cannot() -> None:
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a, self.out = nn.Linear(3, 12), nn.Linear(4, 2)
-            self.gain = nn.Parameter(torch.ones(1))
-
-        def forward(self, x: Tensor) -> Tensor:
-            y = self.a(x).view(x.shape[0], 3, -1).sum(1)
-            return self.out(y) * self.gain
-
-    graph = read_graph(Net(), torch.randn(2, 3))
-    (part, out) = graph.roots()
-    assert (part.full_size, part.names, part.reason) == (4, ["a"], None)
-    assert out.names == ["out"]
-    assert "output" in str(out.reason)
-    assert any(size.weak for size in graph.sizes)  # the gain's, which is of no interest
 
 
 def test_free_outputs() -> None:
@@ -117,26 +76,6 @@ def test_nothing_that_is_no_tensor_can_be_answered() -> None:
 
     with pytest.raises(TypeError, match="answers a str in which no tensor"):
         read_graph(Nothing(), torch.randn(1))
-
-
-def test_tensors_in_any_container() -> None:
-    @dataclass
-    class Box:
-        one: Tensor
-        other: Any
-
-    x = [torch.full((1,), float(i)) for i in range(5)]
-    packed = pack_padded_sequence(torch.randn(3, 1, 2), torch.tensor([3]))
-    found = tensors_in({"a": [x[0], (x[1], None)], "b": Box(x[2], {"c": x[3]}), "d": "text"})
-    assert [t.item() for t in found] == [0.0, 1.0, 2.0, 3.0]
-    assert len(tensors_in(packed)) == 2
-
-
-def test_call_arguments() -> None:
-    x = torch.randn(1)
-    assert call_arguments(x) == ((x,), {})
-    assert call_arguments([x, x]) == ((x, x), {})
-    assert call_arguments({"audio": x}) == ((), {"audio": x})
 
 
 def test_shapes_are_noted_only_while_the_network_is_read() -> None:

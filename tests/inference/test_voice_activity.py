@@ -126,6 +126,47 @@ def test_bidirectional_networks_run_in_windows(tmp_path):
     np.testing.assert_allclose(predictor.scores(path), whole, rtol=0, atol=1e-3)
 
 
+class Strange(nn.Module):
+    """A front end, a padded convolution and a recurrent layer of a class that no artifact may import."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.front_end = CRNNVAD(20, 12, 10).spectrogram
+        self.conv, self.gru = nn.Conv1d(513, 6, 3, padding=1), nn.GRU(6, 5, batch_first=True)
+        self.out = nn.Linear(5, 1)
+        self.sample_rate, self.hop_length, self.n_fft, self.first_frame_centre_s = 16000, 256, 1024, 0.032
+
+    def forward(self, audio: Tensor) -> Tensor:
+        x = self.conv(self.front_end(audio).clamp_min(1e-4).log())
+        return self.out(self.gru(x.transpose(1, 2))[0])[..., 0]
+
+
+def test_a_network_without_its_class_gives_the_scores_of_its_class(tmp_path):
+    torch.manual_seed(0)
+    network = Strange().eval()
+    artifact = save_artifact(network, tmp_path / "a", metadata={"threshold": 0.0}, example_input=torch.randn(1, 16000))
+    path = write_bursts(tmp_path / "a.wav", [(2.0, 5.0)], rate=22050, duration_s=9.0)
+    options = {"block_s": 2.0, "overlap_s": 3.0, "frame_scores": "npy"}
+    result = predict_files(artifact, [path], tmp_path / "program", **options)
+    # The states of its recurrent layers cannot be carried on: they are calls, no layers.
+    assert not result.exact
+    assert predict_files(artifact, [path], tmp_path / "class", backbone=Strange(), **options).exact
+    with torch.inference_mode():
+        whole = network(torch.from_numpy(read_audio(path, 16000))[None])[0]
+    np.testing.assert_allclose(np.load(tmp_path / "class" / "a.npy"), whole, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(np.load(tmp_path / "program" / "a.npy"), whole, rtol=0, atol=1e-3)
+
+
+def test_a_network_without_states_streams_exactly_without_its_class(tmp_path):
+    artifact = save_artifact(Energy(), tmp_path / "a", metadata=METADATA, example_input=torch.randn(1, 16000))
+    path = write_bursts(tmp_path / "a.wav", [(0.5, 1.5), (2.0, 2.5)])
+    result = predict_files(artifact, [path], tmp_path / "out", block_s=0.7, frame_scores="npy")
+    assert result.exact
+    np.testing.assert_allclose(result.segments[path], [(0.5, 1.5), (2.0, 2.5)], atol=0.02)
+    power = Energy()(torch.from_numpy(read_audio(path, 16000))[None])[0]
+    np.testing.assert_allclose(np.load(tmp_path / "out" / "a.npy"), power, rtol=1e-4, atol=1e-7)
+
+
 def test_settings_come_from_the_artifact_unless_given(tmp_path):
     path = write_bursts(tmp_path / "a.wav", [(0.5, 1.5), (2.0, 2.2)])
     metadata = {**METADATA, "min_speech_s": 0.5}

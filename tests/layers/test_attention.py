@@ -3,9 +3,11 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from dyn_lightning.layers import Linear, MultiheadAttention
+from dyn_lightning.layers import SlimMultiheadAttention as DynamicSlim
 from dyn_lightning.layout import Layout
 from dyn_lightning.models.attention import SlimMultiheadAttention
 from dyn_lightning.width import Width
@@ -126,6 +128,63 @@ def test_any_size_is_the_consolidated_layer(options: dict[str, Any], inputs: boo
                 if a is not None:
                     assert a.shape == b.shape
                     assert (a - b).abs().max() <= 1e-5 * max(1.0, b.abs().max().item())
+
+
+SLIM: list[dict[str, Any]] = [
+    {"batch_first": True},
+    {"fused": False, "in_sizes": (8, 6, 7), "scale": 0.3},
+    {"bias": False, "zero_attn": True},
+    {"bias_kv": True, "batch_first": True},
+]
+
+
+@pytest.mark.parametrize("options", SLIM, ids=str)
+def test_slim_attention_at_any_size_is_the_slimmer_one(options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    options = {"in_sizes": (8, 8, 8), "heads": 3, "head_size": 4, "value_size": 5, "out_size": 6} | options
+    plain = SlimMultiheadAttention(**options).eval()
+    for parameter in plain.parameters():
+        nn.init.normal_(parameter, std=0.4)
+    widths = {"heads": Width(3), "head_size": Width(4), "value_size": Width(5), "out": Width(6)}
+    names = ("in_width", "key_width", "value_width")
+    inputs = {n: Width(size) for n, size in zip(names, options["in_sizes"], strict=True)}
+    if plain.fused:
+        inputs = dict.fromkeys(names, inputs["in_width"])
+    own = copy.deepcopy(plain)
+    inner = Layout(widths["heads"], widths["value_size"])
+    own.out_proj = Linear.from_plain(own.out_proj, out_width=widths["out"], in_width=inner)
+    parts = {n: widths[n] for n in ("heads", "head_size", "value_size")}
+    layer = DynamicSlim.from_plain(own, **parts, **inputs).eval()
+    assert list(layer.state_dict()) == list(plain.state_dict())
+    full = [torch.randn(2, 5, n) for n in options["in_sizes"]]
+    torch.testing.assert_close(layer(*full)[0], plain(*full)[0], rtol=0, atol=0)
+
+    for name, size in {"heads": 2, "head_size": 3, "value_size": 2, "out": 4}.items():
+        widths[name].freeze(size)
+    for width in inputs.values():
+        width.freeze(5)
+    small = layer.to_plain()
+    assert type(small) is SlimMultiheadAttention
+    assert (small.in_sizes, small.num_heads, small.head_size) == ((5, 5, 5), 2, 3)
+    assert (small.value_size, small.out_size, small.scale) == (2, 4, plain.scale)
+    cut = [x[..., :5] for x in full]
+    for a, b in zip(layer(*cut), small(*cut), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+    # What is gone is not heard: in the full layer, heads and features whose weights are zero; keys of zero too.
+    silent = copy.deepcopy(plain)
+    with torch.no_grad():
+        silent.out_proj.weight.view(6, 3, 5)[:, 2:] = 0.0
+        silent.out_proj.weight.view(6, 3, 5)[..., 2:] = 0.0
+        matrices = plain.in_proj_weight.split([12, 12, 15]) if plain.fused else None
+        for i, name in enumerate("qk"):
+            weight = silent.in_proj_weight[12 * i : 12 * i + 12] if matrices else getattr(silent, f"{name}_proj_weight")
+            weight.view(3, 4, -1)[:, 3:] = 0.0
+            if silent.in_proj_bias is not None:
+                silent.in_proj_bias[12 * i : 12 * i + 12].view(3, 4)[:, 3:] = 0.0
+        if silent.bias_k is not None:
+            silent.bias_k.view(3, 4)[:, 3:] = 0.0
+    padded = [F.pad(x, (0, n - 5)) for x, n in zip(cut, options["in_sizes"], strict=True)]
+    torch.testing.assert_close(small(*cut)[0], silent(*padded)[0][..., :4], rtol=1e-5, atol=1e-5)
 
 
 def test_fewer_heads_are_the_first_ones_of_the_full_layer() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from dyn_lightning.report.markup import Markup, decimals, shown, tag
 from dyn_lightning.report.statistics import Summary
-from dyn_lightning.report.tables import Column
+from dyn_lightning.report.table import Column
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,7 @@ def difference_from_masked(whole: nn.Module, small: nn.Module, example: Any) -> 
 
 # Smaller networks that rightly compute something else than the whole one with zeros in it.
 NOT_COMPARABLE: dict[str, str] = {
+    "attention_by_function": "torch's function divides scores by the root of a smaller head size",
     "perceiver_cross_attention": "a mean over learned latents, of which some are given up",
     "relative_position_attention": "scores of q and of biases are divided by the root of a smaller head size",
     "speechbrain/xvector": "adds noise in evaluation too: other random numbers at other sizes",

@@ -64,6 +64,35 @@ def nn_multihead_attention() -> tuple[nn.Module, tuple[Tensor, Tensor]]:
     return MultiheadNet(), (torch.randn(3, 5, 7), torch.randn(3, 8, 6))
 
 
+class FunctionNet(nn.Module):
+    """F.multi_head_attention_forward called by hand, with weights of its own and those of a subclass of torch's."""
+
+    def __init__(self, size: int = 20, heads: int = 4) -> None:
+        super().__init__()
+        self.size, self.heads = size, heads
+        self.left, self.right = nn.Linear(7, size), nn.Linear(6, 14)
+        self.query, self.key, self.value = nn.Linear(size, size), nn.Linear(14, size), nn.Linear(14, size)
+        self.project = nn.Linear(size, 13)
+        self.itself = type("Own", (nn.MultiheadAttention,), {})(size, heads, add_bias_kv=True)
+        self.norm, self.out = nn.LayerNorm(size), nn.Linear(13, 3)
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        x, y = self.left(left).transpose(0, 1), torch.tanh(self.right(right)).transpose(0, 1)
+        x = self.norm(x + self.itself(x, x, x, need_weights=False)[0])
+        bias = torch.cat([self.query.bias, self.key.bias, self.value.bias])
+        made, _ = F.multi_head_attention_forward(
+            x, y, y, self.size, self.heads, None, bias, None, None, False, 0.0, self.project.weight, self.project.bias,
+            training=self.training, use_separate_proj_weight=True, q_proj_weight=self.query.weight,
+            k_proj_weight=self.key.weight, v_proj_weight=self.value.weight,
+        )  # fmt: skip
+        return self.out(made.transpose(0, 1))
+
+
+@own
+def attention_by_function() -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    return FunctionNet(), (torch.randn(3, 5, 7), torch.randn(3, 8, 6))
+
+
 class ConvolutionModule(nn.Module):
     """Pointwise convolution with GLU, depthwise convolution, batch norm, pointwise convolution."""
 

@@ -16,7 +16,9 @@ from torch import nn
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.graph import call_arguments, tensors_in
-from dyn_lightning.module import plain_complexity
+from dyn_lightning.models.attention import SlimMultiheadAttention
+from dyn_lightning.models.stacked_rnn import StackedRNN
+from dyn_lightning.plain import plain_complexity
 from tests.zoo import LARGE, LIBRARY_OF, NETWORKS, OWN
 from tests.zoo.masking import NOT_COMPARABLE, all_different, difference_from_masked, outputs, relative_difference
 
@@ -117,6 +119,17 @@ def test_removed_means_zero(case: Case) -> None:
     case.set_random_sizes(3)
     small, _ = consolidate(case.dynamic)
     assert difference_from_masked(case.backbone, small, case.example) <= 1e-4
+
+
+def test_consolidated_can_be_made_dynamic_again(case: Case) -> None:
+    """Above all where consolidation puts classes of its own in torch.nn's place."""
+    case.set_random_sizes(4)
+    small, _ = consolidate(case.dynamic)
+    if not ALL and not any(isinstance(m, (StackedRNN, SlimMultiheadAttention)) for m in small.modules()):
+        pytest.skip("runs with ZOO=all: nothing but layers of torch.nn is left")
+    again = Case(case.name, small, case.example, dynamize(small, case.example))
+    test_whole_at_full_size(again)
+    test_consolidated_computes_the_same(again, 5)
 
 
 def test_gradient_reaches_every_width(case: Case) -> None:

@@ -1,0 +1,98 @@
+"""The files of an artifact's folder: their names, their form, and how the folder is replaced as a whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from dyn_lightning.artifact.kinds import ArtifactError
+
+FORMAT_VERSION = 1
+WEIGHTS, ARCHITECTURE, REPORT, CARD = "model.safetensors", "architecture.json", "report.json", "README.md"
+PROGRAM, CONSTANTS, CONFIG = "program.json", "program.safetensors", "config.json"
+FILES = {WEIGHTS, ARCHITECTURE, REPORT, CARD, PROGRAM, CONSTANTS, CONFIG}
+INT8 = "model.int8.safetensors"
+BESIDE = (".onnx", ".pt2", INT8)  # may lie beside them, and are replaced with them
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors of any device as safetensors; those that share memory are written each."""
+    copies = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    safetensors.torch.save_file(copies, path)
+    path.chmod(0o644)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a file that :func:`save_tensors` wrote. ArtifactError names one that is missing or damaged."""
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no such file. Point to the whole folder that save_artifact wrote.")
+    try:
+        return safetensors.torch.load_file(path)
+    except SafetensorError as error:
+        raise ArtifactError(f"{path}: is truncated or damaged ({error}). Copy the artifact again.") from error
+
+
+def read_architecture(path: Path) -> dict[str, Any]:
+    """Content of ``architecture.json``, checked as far as its version and keys."""
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no such file. Point to the whole folder that save_artifact wrote.")
+    try:
+        document = json.loads(path.read_text())
+    except ValueError as error:
+        raise ArtifactError(f"{path}: is no JSON ({error}). Copy the artifact again.") from error
+    version = document.get("format_version") if isinstance(document, dict) else None
+    if version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{path}: has format version {version}, this package reads {FORMAT_VERSION}. Load it with the "
+            "version of dyn_lightning that wrote it, and save it again."
+        )
+    missing = {"backbone", "modules", "metadata"} - document.keys()
+    if missing:
+        raise ArtifactError(f"{path}: lacks {', '.join(sorted(missing))}. Copy the artifact again.")
+    return document
+
+
+def to_json(value: Any) -> str:
+    """JSON for people to read. ArtifactError says that a value is none."""
+    try:
+        return json.dumps(value, indent=1) + "\n"
+    except TypeError as error:
+        raise ArtifactError(f"metadata, report and init_args must be JSON values ({error})") from error
+
+
+def check_replaceable(folder: Path) -> None:
+    """See that a folder is absent, empty or an artifact; ArtifactError names what else lies in it."""
+    if folder.exists() and not folder.is_dir():
+        raise ArtifactError(f"{folder}: is a file. Choose another folder.")
+    if folder.is_dir():
+        found = sorted(p.name for p in folder.iterdir())
+        other = [name for name in found if name not in FILES and not name.endswith(BESIDE)]
+        if found and ARCHITECTURE not in found:  # a README.md alone is none of ours
+            other = other or found
+        if other:
+            raise ArtifactError(f"{folder}: holds other files ({', '.join(other[:3])}). Choose a new folder.")
+
+
+def replace_folder(temporary: Path, folder: Path) -> None:
+    """Move a complete folder to its place; what stands there steps aside first, as rename demands."""
+    if not folder.exists():
+        os.rename(temporary, folder)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent)) / folder.name
+    os.rename(folder, aside)
+    try:
+        os.rename(temporary, folder)
+    except OSError:
+        os.rename(aside, folder)
+        aside.parent.rmdir()
+        raise
+    shutil.rmtree(aside.parent, ignore_errors=True)

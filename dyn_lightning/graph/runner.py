@@ -1,0 +1,101 @@
+"""Runs a network and reports its calls: Python's own control flow needs no tracing then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+
+class Runner(TorchFunctionMode):
+    """Runs a network and reports each call of a layer (as a whole) or a function outside such layers."""
+
+    def __init__(self, network: nn.Module, is_leaf: Callable[[nn.Module], bool]) -> None:
+        super().__init__()
+        self.network = network
+        self.is_leaf = is_leaf
+        self.path: list[str] = []
+        self._leaf_depth = 0
+
+    @property
+    def where(self) -> str:
+        """The module whose code is running."""
+        return self.path[-1] if self.path and self.path[-1] else "the network"
+
+    def on_layer(self, name: str, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+        raise NotImplementedError
+
+    def on_function(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Call the function; the result is what its caller gets."""
+        raise NotImplementedError
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if self._leaf_depth:
+            return func(*args, **(kwargs or {}))
+        return self.on_function(func, args, kwargs or {})
+
+    def _enter(self, name: str, leaf: bool) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any) -> None:
+            self.path.append(name)
+            self._leaf_depth += leaf
+
+        return hook
+
+    def _leave(self, name: str, leaf: bool) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+            if leaf and self._leaf_depth == 1 and out is not None:
+                # Still inside: what the rule itself asks of tensors is none of the network's doing.
+                self.on_layer(name, module, args, kwargs, out)
+            self._leaf_depth -= leaf
+            self.path.pop()
+
+        return hook
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the network in evaluation mode, without gradients; hooks and mode are put back as they were."""
+        modules = dict(self.network.named_modules())
+        modes = {m: m.training for m in modules.values()}
+        handles = []
+        for name, module in modules.items():
+            leaf = self.is_leaf(module)
+            handles.append(module.register_forward_pre_hook(self._enter(name, leaf), prepend=True))
+            # Also after an error: some networks try a call, and make another one where it fails.
+            handles.append(module.register_forward_hook(self._leave(name, leaf), with_kwargs=True, always_call=True))
+        try:
+            self.network.eval()
+            with torch.no_grad(), self:
+                return self.network(*args, **kwargs)
+        finally:
+            for handle in handles:
+                handle.remove()
+            for module, mode in modes.items():
+                module.training = mode
+
+
+def tensors_in(tree: Any) -> list[Tensor]:
+    """Every tensor in nested containers, packed sequences and dataclasses included."""
+    found: list[Tensor] = []
+    for leaf in pytree.tree_leaves(tree):
+        if isinstance(leaf, Tensor):
+            found.append(leaf)
+        elif isinstance(leaf, tuple):
+            found += tensors_in(tuple(leaf[:]))
+        elif isinstance(leaf, dict):
+            found += tensors_in(dict(leaf))
+        elif is_dataclass(leaf) and not isinstance(leaf, type):
+            found += tensors_in([getattr(leaf, f.name) for f in fields(leaf)])
+    return found
+
+
+def call_arguments(example_input: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """An example input as positional and keyword arguments: a dict is keywords, a tuple positions."""
+    if isinstance(example_input, dict):
+        return (), example_input
+    return (tuple(example_input) if isinstance(example_input, (tuple, list)) else (example_input,)), {}

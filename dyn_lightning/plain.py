@@ -1,0 +1,50 @@
+"""A backbone as it is: an input to count it on, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dyn_lightning.complexity import Complexity
+from dyn_lightning.graph import axis_size, read_graph
+
+
+def example_input(backbone: nn.Module, duration_s: float | None, shape: Sequence[int] | None) -> Tensor:
+    """Zeros for a backbone to be counted on: of ``shape``, or (1, duration_s · backbone.sample_rate).
+
+    Raises:
+        ValueError: where neither says how large it is.
+    """
+    parameter = next(iter(backbone.parameters()), torch.zeros(0))
+    if shape is not None:
+        return torch.zeros(*shape, device=parameter.device)
+    sample_rate = getattr(backbone, "sample_rate", None)
+    if duration_s is None or sample_rate is None:
+        raise ValueError(
+            f"the example input of {type(backbone).__name__} is unknown: give example_shape (batch dimension "
+            "first), or example_duration_s and a backbone with a sample_rate attribute"
+        )
+    return torch.zeros(1, round(duration_s * sample_rate), device=parameter.device)
+
+
+def plain_complexity(backbone: nn.Module, example: Any, duration_s: float | None) -> Complexity:
+    """What a backbone costs in which nothing is learned."""
+
+    def sizes(axes: Any) -> Any:
+        return tuple((axis_size(axis),) for axis in axes)
+
+    ops = [
+        replace(
+            op,
+            inputs=tuple(map(sizes, op.inputs)),
+            outputs=tuple(map(sizes, op.outputs)),
+            hidden=sizes(op.hidden),
+            shared=tuple(map(sizes, op.shared)),
+        )
+        for op in read_graph(backbone, example).ops
+    ]
+    return Complexity(ops, {}, duration_s, parameters=sum(p.numel() for p in backbone.parameters()))

@@ -1,0 +1,24 @@
+"""A backbone as it is: its example input and its cost."""
+
+import pytest
+from torch import nn
+
+from dyn_lightning.plain import example_input
+
+
+def test_example_input():
+    class Backbone(nn.Linear):
+        sample_rate = 8000
+
+    assert example_input(Backbone(2, 2), 0.5, None).shape == (1, 4000)
+    assert example_input(Backbone(2, 2), 0.5, [3, 5]).shape == (3, 5)
+    for backbone, duration_s in ((nn.Linear(2, 2), 1.0), (Backbone(2, 2), None)):
+        with pytest.raises(ValueError, match="example_shape"):
+            example_input(backbone, duration_s, None)
+
+
+def test_a_baseline_counts_what_the_dynamic_network_counts_at_full_size(make_module):
+    plain, dynamic = make_module(dynamic=[]), make_module()
+    for convention in ("full", "paper"):
+        assert plain.complexity.flops_now(convention) == dynamic.complexity.flops_full_size(convention)
+    assert plain.complexity.parameters_now() == sum(p.numel() for p in plain.network.parameters())
