@@ -1,0 +1,1 @@
+"""How the paper's two numbers, β and λ_min, decide accuracy and FLOPs."""
