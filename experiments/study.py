@@ -8,7 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -172,11 +172,30 @@ def finished(results: str | os.PathLike[str], settings: Mapping[str, Any], datas
 def run_jobs(
     run: Callable[[Job], Record], jobs: Sequence[Job], results: str, summary: Callable[[Record], str], processes: int
 ) -> None:
-    """Runs each job in one of some processes; its line is appended as soon as it is there, and a summary printed."""
+    """Runs each job in one of some processes; its line is appended as soon as it is there, and a summary printed.
+
+    Raises:
+        RuntimeError: at the end, if runs have failed; the others are run all the same.
+    """
+    failed: list[BaseException] = []
     pool_of = partial(ProcessPoolExecutor, processes, mp_context=get_context("spawn"))
     with pool_of(initializer=_end_with, initargs=(os.getpid(),)) as pool:
-        for record in pool.map(_Keeping(run, results), jobs):
-            print(summary(record), flush=True)
+        try:
+            for future in as_completed([pool.submit(_Keeping(run, results), job) for job in jobs]):
+                error = future.exception()
+                if error is None:
+                    print(summary(future.result()), flush=True)
+                else:
+                    failed.append(error)
+                    print(f"a run has failed, the others go on: {error!r}", flush=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    if failed:
+        raise RuntimeError(
+            f"{len(failed)} of {len(jobs)} runs have failed, the first with {failed[0]!r}. Mend that and give the same "
+            "command again: finished runs are kept"
+        ) from failed[0]
 
 
 def _end_with(parent: int) -> None:

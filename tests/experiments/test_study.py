@@ -55,11 +55,14 @@ def square(number: int) -> dict[str, Any]:
     return {"square": number**2}
 
 
-def test_each_result_is_kept_though_a_later_run_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_result_is_kept_though_another_run_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = str(tmp_path / "results.jsonl")
-    with pytest.raises(ValueError, match="-1 is negative"):
-        run_jobs(square, [2, 3, -1], results, lambda record: f"square {record['square']}", processes=1)
-    assert capsys.readouterr().out == "square 4\nsquare 9\n"
+    with pytest.raises(RuntimeError, match=r"1 of 3 runs have failed, the first with .*-1 is negative"):
+        run_jobs(square, [2, -1, 3], results, lambda record: f"square {record['square']}", processes=1)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "square 4"
+    assert "the others go on" in printed[1]
+    assert printed[2:] == ["square 9"]
     assert [json.loads(line)["square"] for line in Path(results).read_text().splitlines()] == [4, 9]
 
 
