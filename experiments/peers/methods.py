@@ -18,6 +18,7 @@ from experiments.peers.benches import Bench, complexity_of
 from experiments.peers.fresh import fresh_network, random_sizes
 from experiments.peers.linear import make_linear
 from experiments.peers.ranking import OneShot, RankByMagnitude
+from experiments.peers.torch_pruning import pruned_to
 from experiments.shrink_only import ShrinkOnly
 from experiments.study import WARMUP_SHARE
 
@@ -124,6 +125,12 @@ def _distilled(given: Given) -> Plan:
     return given.plan(given.bench.narrower(given.share), task=task)
 
 
+def _torch_pruning(given: Given) -> Plan:
+    full = given.teacher()
+    example = torch.randn(2, round(given.bench.duration_s * full.sample_rate))  # type: ignore[operator,arg-type]
+    return given.plan(pruned_to(full, example, given.budget, given.bench.duration_s))
+
+
 def _linear(given: Given) -> Plan:
     plan = given.ours()
     make_linear(plan.module.widths.values())
@@ -144,6 +151,7 @@ class Method:
         plan: makes a run of it.
         budgeted: whether it is told a budget; otherwise it has one row.
         trials: runs, of which validation chooses one.
+        benches: on which it can meet a budget.
     """
 
     title: str
@@ -151,6 +159,7 @@ class Method:
     plan: Callable[[Given], Plan]
     budgeted: bool = True
     trials: int = 1
+    benches: tuple[str, ...] = ("vad", "antispoofing")
 
 
 METHODS: dict[str, Method] = {
@@ -168,6 +177,12 @@ METHODS: dict[str, Method] = {
     ),
     "magnitude": Method("pruned once by magnitude, then trained on", "peer", _magnitude),
     "distilled": Method("uniformly narrower, taught by full size", "peer", _distilled),
+    "torch-pruning": Method(
+        "full size pruned by Torch-Pruning, then trained as long again",
+        "peer",
+        _torch_pruning,
+        benches=("antispoofing",),
+    ),
     "attenuation": Method("attenuation without noise", "ablation", lambda g: g.ours(boundary="attenuation")),
     "paper noise": Method("the paper's noise", "ablation", lambda g: g.ours(boundary="paper")),
     "linear": Method("λ linear", "ablation", _linear),

@@ -151,7 +151,7 @@ def queue(args: argparse.Namespace) -> Iterator[Job]:
 
     def jobs(method: str, label: str, seeds: list[int]) -> Iterator[Job]:
         for seed in seeds:
-            for bench in args.benches:
+            for bench in (b for b in args.benches if b in METHODS[method].benches):
                 for trial in range(METHODS[method].trials):
                     yield Job(bench, method, label, seed, trial, args)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -9,8 +10,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from dyn_lightning.functional import BOUNDARIES
+from dyn_lightning.gates import GATES
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.report import append_result, read_results
+from dyn_lightning.sweep.file import read_sweep, runs_of
 from dyn_lightning.tasks import FrameDetection
 from experiments.peers import run as peers
 from experiments.peers import table
@@ -77,7 +81,7 @@ def job(method: str, tmp_path: Any, **options: Any) -> peers.Job:
     return peers.Job("vad", method, LABEL, 0, options.get("trial", 0), args)
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m != "distilled"])
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("distilled", "torch-pruning")])
 def test_every_method_comes_to_its_budget(method: str, bench: Bench, tmp_path: Any) -> None:
     record = peers.train(job(method, tmp_path))
     assert record["config"]["system"].startswith(system_name(method, LABEL))
@@ -96,6 +100,12 @@ def test_the_taught_network_wants_its_teacher_first(bench: Bench, tmp_path: Any)
         peers.train(job("distilled", tmp_path))
     peers.train(job("full", tmp_path))
     assert peers.train(job("distilled", tmp_path))["metrics"]["test/eer"] <= 1
+
+
+def test_methods_run_where_they_can_meet_a_budget(bench: Bench) -> None:
+    jobs = list(peers.queue(peers.parse(["--benches", "vad"])))
+    assert "torch-pruning" not in {j.method for j in jobs}
+    assert {j.method for j in jobs} == {m for m in METHODS if "vad" in METHODS[m].benches}
 
 
 def test_the_queue_goes_by_value(bench: Bench) -> None:
@@ -155,3 +165,13 @@ def test_what_is_done_is_not_done_again(
     assert asked == ["linear 25 %"]
     assert capsys.readouterr().out == "1 runs to do, 2 done\n"
     assert len(read_results(bench.shared)) == 1
+
+
+@pytest.mark.parametrize("path", sorted(Path(peers.__file__).parent.glob("sweep_*.yaml")), ids=lambda p: p.stem)
+def test_sweep_files_have_every_way_for_a_unit_to_pass_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(peers.__file__).parents[2])
+    runs = runs_of(read_sweep(path))
+    ways = {str(run.parameters["model.boundary"]) for run in runs}
+    assert ways >= {"taper", "paper", "attenuation", *GATES}
+    assert ways <= {*BOUNDARIES, *GATES}
+    assert len(runs) == 3 * len(ways)
