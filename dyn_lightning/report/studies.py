@@ -79,8 +79,10 @@ class Study:
     runs: Sequence[Run] = field(default=())
 
     def share(self, run: Run) -> float:
-        """FLOPs in percent of the network at full size."""
-        return 100 * float(run.record[self.unit]) / self.full_flops
+        """FLOPs in percent of the network at full size: the run's own, where the study has several networks."""
+        named = run.record.get(f"{self.unit}_full")
+        full = self.full_flops if named is None else _full_flops(run.record, self.unit)
+        return 100 * float(run.record[self.unit]) / full
 
 
 def studies_of(runs: Sequence[Run], metrics: Sequence[str] = ()) -> list[Study]:

@@ -48,6 +48,21 @@ def test_seeds_of_a_system_belong_together_and_the_costly_come_first(record, run
     assert found[0].share(found[0].systems[1].runs[0]) == 25.0
 
 
+def test_shares_are_of_the_network_that_a_run_is_of(record, runs):
+    (study,) = studies_of(
+        runs(
+            record("full", 0, flops=8e6, widths={}),
+            record("other, full", 0, flops=4e6, widths={}, flops_per_second_full=[1e6, 4e6]),
+            record("other, learned", 0, flops=2e6, flops_per_second_full=[1e6, 4e6]),
+        )
+    )
+    assert {s.name: study.share(s.runs[0]) for s in study.systems} == {
+        "full": 100.0,
+        "other, full": 100.0,
+        "other, learned": 50.0,
+    }
+
+
 def test_a_setting_of_which_one_system_has_several_values_makes_studies(record, runs):
     given = [record(name, seed, config={"epochs": e}) for name in "ab" for seed in (0, 1) for e in (8, 16)]
     # of the system alone: no study of its own
