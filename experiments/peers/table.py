@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from dyn_lightning.figures import PALETTE, save_figure
 from dyn_lightning.files import write_atomically
@@ -23,8 +23,8 @@ from experiments.study import Record, is_of, markdown
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
 TITLES = {"vad": "Voice activity", "antispoofing": "Anti-spoofing"}
-MARKERS = "so^vDPX*<>"
-COLOURS = ("black", *PALETTE)
+MARKERS = "so^vDPX*<>hp"
+COLOURS = ("black", *PALETTE, "#5a9bd4", "#8c564b", "#9a9a00")
 EXPLAINED = (
     "Means over seeds, in brackets Student's 95 % interval; differences from ours are paired by seed. Training time is "
     "of all runs that a result took, on cores that other runs shared."
@@ -153,7 +153,10 @@ def _beside_ours(chosen: Sequence[Point]) -> list[Point]:
 
 
 def fronts_figure(done: Sequence[tuple[Bench, list[Point]]]) -> Figure:
-    """Test EER over FLOPs/s of all methods but the ablations, mean and 95 % interval; a panel for each bench."""
+    """Test EER over FLOPs/s of all methods but the ablations, mean and 95 % interval; a panel for each bench.
+
+    Methods of one budget are drawn a little apart.
+    """
     figure = Figure(figsize=(5.2 * len(done), 4.6), layout="constrained")
     for axes, (bench, chosen) in zip(figure.subplots(1, len(done), squeeze=False)[0], done, strict=True):
         for i, (name, method) in enumerate((n, m) for n, m in METHODS.items() if m.kind != "ablation"):
@@ -161,7 +164,7 @@ def fronts_figure(done: Sequence[tuple[Bench, list[Point]]]) -> Figure:
             if not mine:
                 continue
             found = [p.over(percent(bench.test)) for p in mine]
-            x = np.array([p.flops_per_second / 1e6 for p in mine]) * (1 + 0.012 * (i - 4))  # apart, to be told apart
+            x = np.array([p.flops_per_second / 1e6 for p in mine]) * (1 + 0.025 * (i - 4))  # apart, to be told apart
             y = np.array([s.mean for s in found if s is not None])
             low, high = ([getattr(s, end) for s in found if s is not None] for end in ("low", "high"))
             bars = [
@@ -183,6 +186,8 @@ def fronts_figure(done: Sequence[tuple[Bench, list[Point]]]) -> Figure:
                 elinewidth=0.8,
             )
         axes.set(xscale="log", xlabel="MFLOPs per second of audio", ylabel="test EER in %", title=TITLES[bench.name])
+        axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3)

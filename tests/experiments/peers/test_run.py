@@ -152,6 +152,27 @@ def test_runs_of_the_study_are_taken_over_into_the_tables(bench: Bench, tmp_path
     assert (tmp_path / "ablations.png").stat().st_size > 1000
 
 
+def test_every_method_has_a_place_in_the_figures(bench: Bench, tmp_path: Path) -> None:
+    for i, (name, method) in enumerate(METHODS.items()):
+        for seed in (0, 1):
+            for trial in range(method.trials):
+                end = f", trial {trial + 1}" if method.trials > 1 else ""
+                found = {
+                    "config": {"system": system_name(name, LABEL) + end, "epochs": 8},
+                    "bench": "vad",
+                    "seed": seed,
+                    "dataset": "tones",
+                    "metrics": {"val/eer": 0.1, "test/eer": 0.1 + 0.01 * i},
+                    "flops_per_second": complexity_of(bench).flops_full_size(),
+                    "wall_time_s": 1.0,
+                }
+                append_result(tmp_path / "results.jsonl", found)
+    table.write_tables(tmp_path / "results.jsonl", tmp_path)
+    text = (tmp_path / "results.md").read_text()
+    assert all(f"| {method.title} |" in text for method in METHODS.values())
+    assert (tmp_path / "front.png").stat().st_size > 1000
+
+
 def test_what_is_done_is_not_done_again(
     bench: Bench, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
