@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning
@@ -27,6 +26,7 @@ from experiments.digits.data import DigitsDataModule
 from experiments.digits.run import DATASET as DIGITS
 from experiments.digits.systems import IMAGE_SHAPE, ConvNet
 from experiments.filter_bank.study import N_BANDS, N_FREQS, N_OUTPUTS
+from experiments.vad.run import data_name as vad_data_name
 
 
 @dataclass(frozen=True)
@@ -212,9 +212,7 @@ class VoiceActivity(Case):
     def dataset(self, data_root: str) -> str:
         data = self.data(data_root, 0, 0)
         data.setup()
-        stores = {split: (len(m.speech), len(m.noise)) for split, m in data.mixtures.items()}
-        counts = ", ".join(f"{split} {speech} utterances {noise} clips" for split, (speech, noise) in stores.items())
-        return f"{Path(data_root).name}: {counts}; tests {' '.join(data.test_names)}"
+        return vad_data_name(data)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,14 @@ import torch
 from torch import nn
 
 from dyn_lightning.complexity import Complexity
-from dyn_lightning.data.asvspoof2019 import ASVspoof2019DataModule
-from dyn_lightning.data.vad import VADDataModule
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.models.crnn_vad import CRNNVAD
-from dyn_lightning.tasks import FrameDetection, SpoofDetection, Task
+from dyn_lightning.tasks import Task
 from experiments.antispoofing import run as spoofing_run
 from experiments.antispoofing import systems as spoofing
+from experiments.cases import AntiSpoofing, Case, VoiceActivity
 from experiments.vad import run as vad_run
 from experiments.vad import systems as vad
-
-EXPERIMENTS = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -87,66 +84,51 @@ def complexity_of(bench: Bench) -> Complexity:
     return _complexity(bench.backbone, bench.duration_s)
 
 
-def vad_bench(epochs: int = 8, items_per_epoch: int = 1600, batch_size: int = 32, lr: float = 3e-3) -> Bench:
-    """CRNNVAD on mixtures of speech and noise."""
-    options: dict[str, Any] = {"batch_size": batch_size, "items_per_epoch": items_per_epoch}
-
-    def data(root: str, seed: int, num_workers: int) -> VADDataModule:
-        return VADDataModule(root, train_seed=seed, num_workers=num_workers, **options)
-
-    def data_name(root: str) -> str:
-        found = data(root, 0, 0)
-        found.setup()
-        return vad_run.data_name(found)
-
+def _of_case(case: Case, **more: Any) -> Bench:
+    """A case with what a comparison has beside it."""
+    assert case.duration_s is not None
     return Bench(
-        name="vad",
-        config={"epochs": epochs, "lr": lr, **options},
-        epochs=epochs,
-        lr=lr,
-        search_share=0.125,
-        beta=0.5,
-        backbone=CRNNVAD,
-        narrower=lambda share: CRNNVAD(**vad.uniform_sizes(share)),
-        task=FrameDetection,
-        data=data,
-        data_name=data_name,
-        test="test/mixed/eer",
-        all_flops=False,
-        shared=vad_run.RESULTS,
-        runs="runs/vad",
+        name=case.name,
+        epochs=case.epochs,
+        lr=case.lr,
+        search_share=case.search_share,
+        backbone=case.backbone,
+        task=case.task,
+        data=case.data,
+        data_name=case.dataset,
+        test=case.tests[0],
+        duration_s=case.duration_s,
+        lr_lam=case.lr_lam,
+        lr_hold=case.lr_hold,
+        runs=f"runs/{case.name}",
+        **more,
     )
 
 
-def spoofing_bench(settings: spoofing.Settings = spoofing.PRESETS["mini"]) -> Bench:
-    """The residual network of the anti-spoofing study."""
+def vad_bench(epochs: int = 8) -> Bench:
+    """CRNNVAD on mixtures of speech and noise, half as many an epoch as in its study."""
+    case = VoiceActivity(epochs=epochs, items_per_epoch=1600)
+    return _of_case(
+        case,
+        config={name: getattr(case, name) for name in ("epochs", "lr", "batch_size", "items_per_epoch")},
+        beta=0.5,
+        narrower=lambda share: CRNNVAD(**vad.uniform_sizes(share)),
+        all_flops=False,
+        shared=vad_run.RESULTS,
+    )
 
-    def data(root: str, seed: int, num_workers: int) -> ASVspoof2019DataModule:
-        return ASVspoof2019DataModule(
-            root,
-            batch_size=settings.batch_size,
-            n_samples=settings.n_samples,
-            train_seed=seed,
-            num_workers=num_workers,
-        )
 
-    return Bench(
-        name="antispoofing",
+def spoofing_bench() -> Bench:
+    """The residual network of the anti-spoofing study, in its small preset."""
+    case = AntiSpoofing()
+    settings = spoofing.PRESETS[case.preset]
+    return _of_case(
+        case,
         config=settings.as_json(),
-        epochs=settings.epochs,
-        lr=settings.lr,
-        search_share=settings.search_share,
         beta=spoofing.BETA,
-        backbone=settings.backbone,
         narrower=lambda share: settings.backbone(**spoofing.uniform_sizes(settings, share)),
-        task=partial(SpoofDetection, spoof_weight=settings.spoof_weight, bonafide_weight=settings.bonafide_weight),
-        data=data,
-        data_name=spoofing_run.data_name,
-        test="test/eer",
         all_flops=True,
         shared=spoofing_run.RESULTS,
-        runs="runs/antispoofing",
-        duration_s=settings.n_samples / spoofing.SAMPLE_RATE,
     )
 
 
