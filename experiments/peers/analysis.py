@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,17 +20,19 @@ OURS = "learned"
 
 @dataclass(frozen=True)
 class Point:
-    """A method at a budget.
+    """A method at a budget, trained at one learning rate.
 
     Attributes:
         method: a name in ``METHODS``.
         label: the budget in percent; "" for a method without one.
+        lr: of the weights.
         runs: by seed; the best of its trials by validation where a method has several.
         spent_s: time of all its training by seed, the trials' too.
     """
 
     method: str
     label: str
+    lr: float
     runs: Mapping[int, Record]
     spent_s: Mapping[int, float]
 
@@ -49,20 +52,68 @@ class Point:
 
 
 def points(records: Iterable[Record]) -> list[Point]:
-    """Finished runs of one bench as points, in the order of ``METHODS`` and by falling budget."""
-    found: dict[tuple[str, str], dict[int, list[Record]]] = {}
+    """Finished runs of one bench as points, in the order of ``METHODS``, by falling budget and rising learning rate."""
+    found: dict[tuple[str, str, float], dict[int, list[Record]]] = {}
     for record in records:
         parsed = parse_name(record["config"]["system"])
         if parsed is not None:
-            found.setdefault(parsed, {}).setdefault(int(record["seed"]), []).append(record)
+            key = (*parsed, float(record["config"]["lr"]))
+            found.setdefault(key, {}).setdefault(int(record["seed"]), []).append(record)
     made = []
-    for (method, label), by_seed in found.items():
+    for (method, label, lr), by_seed in found.items():
         complete = {s: runs for s, runs in by_seed.items() if len(runs) >= METHODS[method].trials}
         if complete:
-            best = {s: min(runs, key=lambda r: r["metrics"]["val/eer"]) for s, runs in sorted(complete.items())}
-            made.append(Point(method, label, best, {s: sum(r["wall_time_s"] for r in complete[s]) for s in best}))
+            best = {s: min(runs, key=validation_eer) for s, runs in sorted(complete.items())}
+            made.append(Point(method, label, lr, best, {s: sum(r["wall_time_s"] for r in complete[s]) for s in best}))
     order = list(METHODS)
-    return sorted(made, key=lambda p: (order.index(p.method), -float(p.label or 100)))
+    return sorted(made, key=lambda p: (order.index(p.method), -float(p.label or 100), p.lr))
+
+
+def validation_eer(record: Record) -> float:
+    """What chooses checkpoints, trials and learning rates."""
+    return float(record["metrics"]["val/eer"])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that was run on one bench.
+
+    Attributes:
+        tried: every method at every budget and learning rate.
+    """
+
+    tried: Sequence[Point]
+
+    @cached_property
+    def chosen(self) -> list[Point]:
+        """Each method at each budget, at its learning rate: see ``rate``."""
+        keys = dict.fromkeys((p.method, p.label) for p in self.tried)
+        return [p for method, label in keys for p in self._at(method, label) if p.lr == self.rate(method, label)]
+
+    def rate(self, method: str, label: str) -> float | None:
+        """The learning rate with the least validation EER, over the seeds that all rates tried have.
+
+        Some methods take that of another, where they have been run at it. None where nothing has been run.
+        """
+        here = self._at(method, label)
+        followed = METHODS[method].lr_of
+        if followed is not None and (lr := self.rate(followed, label)) is not None and lr in [p.lr for p in here]:
+            return lr
+        if not here:
+            return None
+        common = set.intersection(*(set(p.runs) for p in here))
+        if not common:
+            return max(here, key=lambda p: len(p.runs)).lr
+        return min(here, key=lambda p: sum(validation_eer(p.runs[s]) for s in common)).lr
+
+    def beside(self, point: Point) -> Point | None:
+        """Ours at a method's budget; with its learning rate where that is meant to be ours."""
+        ours = self._at(OURS, point.label)
+        lr = point.lr if METHODS[point.method].lr_of == OURS else self.rate(OURS, point.label)
+        return next((p for p in ours if p.lr == lr), None)
+
+    def _at(self, method: str, label: str) -> list[Point]:
+        return [p for p in self.tried if (p.method, p.label) == (method, label)]
 
 
 def parse_name(system: str) -> tuple[str, str] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,10 @@ class Bench:
     duration_s: float = 1.0
     lr_lam: float = 0.03
     lr_hold: float = 0.5
+
+    def at(self, lr: float) -> Bench:
+        """The same with another learning rate of the weights."""
+        return replace(self, lr=lr, config={**self.config, "lr": lr})
 
     def budget(self, share: float) -> float:
         """FLOPs/s, all included, that a share stands for."""

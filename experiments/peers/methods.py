@@ -152,6 +152,7 @@ class Method:
         budgeted: whether it is told a budget; otherwise it has one row.
         trials: runs, of which validation chooses one.
         benches: on which it can meet a budget.
+        lr_of: the method whose learning rate it is trained with; its own, tuned as all are, when absent.
     """
 
     title: str
@@ -160,15 +161,23 @@ class Method:
     budgeted: bool = True
     trials: int = 1
     benches: tuple[str, ...] = ("vad", "antispoofing")
+    lr_of: str | None = None
+
+
+def _changed(title: str, plan: Callable[[Given], Plan]) -> Method:
+    """Ours with one thing changed, and so with our learning rate."""
+    return Method(title, "ablation", plan, lr_of="learned")
 
 
 METHODS: dict[str, Method] = {
     "full": Method("full size", "core", lambda g: g.plan(), budgeted=False),
     "learned": Method("learned sizes (ours)", "core", lambda g: g.ours()),
     "uniform": Method("uniformly narrower", "core", lambda g: g.plan(g.bench.narrower(g.share))),
-    "shrink only": Method("same schedule, λ's task gradient cut", "core", lambda g: g.ours(kind=ShrinkOnly)),
+    "shrink only": Method(
+        "same schedule, λ's task gradient cut", "core", lambda g: g.ours(kind=ShrinkOnly), lr_of="learned"
+    ),
     "paper": Method("paper: fixed β, its noise, linear λ, no settling", "core", _paper, budgeted=False),
-    "random": Method(f"random sizes, best of {TRIALS}", "peer", _random, trials=TRIALS),
+    "random": Method(f"random sizes, best of {TRIALS}", "peer", _random, trials=TRIALS, lr_of="uniform"),
     "hard concrete": Method(
         "hard concrete gates (L0)", "peer", lambda g: g.ours(boundary="hard_concrete", callbacks=[])
     ),
@@ -176,25 +185,24 @@ METHODS: dict[str, Method] = {
         "stochastic Gaussian gates", "peer", lambda g: g.ours(boundary="gaussian_gates", callbacks=[])
     ),
     "magnitude": Method("pruned once by magnitude, then trained on", "peer", _magnitude),
-    "distilled": Method("uniformly narrower, taught by full size", "peer", _distilled),
+    "distilled": Method("uniformly narrower, taught by full size", "peer", _distilled, lr_of="uniform"),
     "torch-pruning": Method(
         "full size pruned by Torch-Pruning, then trained as long again",
         "peer",
         _torch_pruning,
         benches=("antispoofing",),
     ),
-    "attenuation": Method("attenuation without noise", "ablation", lambda g: g.ours(boundary="attenuation")),
-    "paper noise": Method("the paper's noise", "ablation", lambda g: g.ours(boundary="paper")),
-    "linear": Method("λ linear", "ablation", _linear),
-    "no settling": Method("search to the end", "ablation", lambda g: g.ours(search_share=1 - WARMUP_SHARE)),
-    "wide boundary": Method("boundary of four elements", "ablation", lambda g: g.ours(multiple_of=4)),
-    "not ranked": Method("elements not ranked", "ablation", lambda g: g.ours(callbacks=[])),
-    "no cohesion": Method(
+    "attenuation": _changed("attenuation without noise", lambda g: g.ours(boundary="attenuation")),
+    "paper noise": _changed("the paper's noise", lambda g: g.ours(boundary="paper")),
+    "linear": _changed("λ linear", _linear),
+    "no settling": _changed("search to the end", lambda g: g.ours(search_share=1 - WARMUP_SHARE)),
+    "wide boundary": _changed("boundary of four elements", lambda g: g.ours(multiple_of=4)),
+    "not ranked": _changed("elements not ranked", lambda g: g.ours(callbacks=[])),
+    "no cohesion": _changed(
         "sizes not held together",
-        "ablation",
         lambda g: g.ours(objective=FlopsBudget(flops_per_second=g.budget, cohesion=0.0)),
     ),
-    "taught": Method("taught by the warm-up's own network", "ablation", _taught),
+    "taught": _changed("taught by the warm-up's own network", _taught),
 }
 
 

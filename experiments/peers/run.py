@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from torch import nn
 
 from dyn_lightning.callbacks.consolidate import load_checkpoint
 from dyn_lightning.report import result_record
+from experiments.peers.analysis import Comparison, points
 from experiments.peers.benches import BENCHES, Bench, complexity_of
 from experiments.peers.methods import METHODS, Given, system_name
-from experiments.peers.table import write_tables
+from experiments.peers.table import records_of, write_tables
 from experiments.study import (
     Record,
     begin_run,
@@ -43,7 +44,10 @@ CORE_BUDGETS = BUDGETS[:2]
 
 @dataclass(frozen=True)
 class Job:
-    """One run: a method on a bench at a budget with a seed; which of its trials, where it has several."""
+    """One run: a method on a bench at a budget with a seed; which of its trials, where it has several.
+
+    Its learning rate is the bench's times ``lr_factor``.
+    """
 
     bench: str
     method: str
@@ -51,12 +55,18 @@ class Job:
     seed: int
     trial: int
     args: argparse.Namespace
+    lr_factor: float = 1.0
 
     @property
     def system(self) -> str:
         """As records name it."""
         name = system_name(self.method, self.label)
         return f"{name}, trial {self.trial + 1}" if METHODS[self.method].trials > 1 else name
+
+    @property
+    def made_bench(self) -> Bench:
+        """The bench at this run's learning rate."""
+        return bench_at(self.bench, self.lr_factor, self.args)
 
 
 @dataclass(frozen=True)
@@ -78,12 +88,19 @@ def bench_of(name: str, args: argparse.Namespace) -> Bench:
     return BENCHES[name](**({"epochs": args.vad_epochs} if name == "vad" and args.vad_epochs else {}))
 
 
+def bench_at(name: str, lr_factor: float, args: argparse.Namespace) -> Bench:
+    """The bench with its learning rate times a factor."""
+    bench = bench_of(name, args)
+    return bench.at(float(f"{lr_factor * bench.lr:.6g}"))
+
+
 def train(job: Job) -> Record:
     """Train, choose the checkpoint on validation, test, and write the artifact."""
-    args, bench = job.args, bench_of(job.bench, job.args)
+    args, bench = job.args, job.made_bench
     method = METHODS[job.method]
     begin_run(job.seed * method.trials + job.trial, args.jobs)
-    folder = Path(args.runs) / bench.name / f"{slug(job.system)}-{job.seed}"
+    end = "" if job.lr_factor == 1 else f"-lr{bench.lr:g}"
+    folder = Path(args.runs) / bench.name / f"{slug(job.system)}-{job.seed}{end}"
     root = roots(args)[bench.name]
     given = Given(
         bench,
@@ -123,7 +140,7 @@ def train(job: Job) -> Record:
 
 
 def teacher(bench: Bench, args: argparse.Namespace, seed: int) -> nn.Module:
-    """The full network of a seed, from its run. FileNotFoundError where that has not been trained."""
+    """The full network of a seed at the bench's learning rate. FileNotFoundError where that has not been trained."""
     places = [Path(args.runs) / bench.name, Path(bench.runs)]
     found = [p for p in (place / f"full-{seed}" / "best.ckpt" for place in places) if p.is_file()]
     if not found:
@@ -170,10 +187,47 @@ def queue(args: argparse.Namespace) -> Iterator[Job]:
                     yield from jobs(method, label, few)
 
 
+def tuning(args: argparse.Namespace) -> list[Job]:
+    """The runs by which each method finds its learning rate at each budget, with the first seeds."""
+    few = argparse.Namespace(**{**vars(args), "seeds": args.seeds[: args.tune_seeds]})
+    jobs = [replace(job, args=args) for job in queue(few) if METHODS[job.method].lr_of is None]
+    return [replace(job, lr_factor=factor) for job in jobs for factor in args.lr_factors]
+
+
+def at_their_rates(jobs: Iterable[Job], args: argparse.Namespace) -> list[Job]:
+    """The runs, each at the learning rate that validation has chosen for its method and budget."""
+    tried: dict[str, Comparison] = {}
+    for name in args.benches:
+        lrs = {bench_at(name, factor, args).lr for factor in args.lr_factors}
+        records = records_of(bench_of(name, args), Path(args.results))
+        tried[name] = Comparison(points(r for r in records if r["config"]["lr"] in lrs))
+
+    def factor(job: Job) -> float:
+        method = METHODS[job.method].lr_of or job.method
+        lr = tried[job.bench].rate(method, job.label if METHODS[method].budgeted else "")
+        return next((f for f in args.lr_factors if bench_at(job.bench, f, args).lr == lr), args.lr_factors[0])
+
+    return [replace(job, lr_factor=factor(job)) for job in jobs]
+
+
+def run_missing(jobs: Sequence[Job], args: argparse.Namespace, what: str) -> None:
+    """Runs those that are not yet in the results."""
+    done: set[tuple[str, float, str, int]] = set()
+    for name, factor in {(job.bench, job.lr_factor) for job in jobs}:
+        bench = bench_at(name, factor, args)
+        for results in (args.results, bench.shared):
+            known = finished(results, bench.config, bench.data_name(roots(args)[name]))
+            done |= {(name, factor, system, seed) for system, seed in known}
+    missing = [job for job in jobs if (job.bench, job.lr_factor, job.system, job.seed) not in done]
+    print(f"{what}: {len(missing)} runs to do, {len(jobs) - len(missing)} done", flush=True)
+    run_jobs(train, missing, args.results, summary, args.jobs)
+
+
 def summary(record: Record) -> str:
     """A finished run in one line; no result on test, by which nothing may be chosen."""
     return (
-        f"{record['bench']:12s} {record['config']['system']:24s} seed {record['seed']}: validation EER "
+        f"{record['bench']:12s} {record['config']['system']:24s} lr {record['config']['lr']:g} seed {record['seed']}: "
+        f"validation EER "
         f"{100 * record['metrics']['val/eer']:.2f} %, "
         f"{100 * record['flops_per_second'] / record['flops_per_second_full']:.1f} % of the FLOPs, "
         f"{record['wall_time_s']:.0f} s"
@@ -191,6 +245,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--budgets", nargs="+", choices=BUDGETS, default=list(CORE_BUDGETS), help="in percent")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--peer_seeds", type=int, default=3, help="how many of the seeds all but the core are run with")
+    parser.add_argument("--lr_factors", type=float, nargs="+", default=[1.0, 3.0], help="of the bench's learning rate")
+    parser.add_argument("--tune_seeds", type=int, default=2, help="how many of the seeds choose among learning rates")
     parser.add_argument("--vad_epochs", type=int, help="in place of the bench's")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time")
     parser.add_argument("--num_workers", type=int, default=0, help="loader processes of each run")
@@ -208,16 +264,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs what is missing, prints what was found, and writes tables and figures."""
     quieten()
     args = parse(arguments)
-    done: set[tuple[str, str, int]] = set()
-    for name in args.benches:
-        bench = bench_of(name, args)
-        data_name = bench.data_name(roots(args)[name])
-        for results in (args.results, bench.shared):
-            done |= {(name, system, seed) for system, seed in finished(results, bench.config, data_name)}
-    wanted = list(queue(args))
-    jobs = [job for job in wanted if (job.bench, job.system, job.seed) not in done]
-    print(f"{len(jobs)} runs to do, {len(wanted) - len(jobs)} done", flush=True)
-    run_jobs(train, jobs, args.results, summary, args.jobs)
+    if len(args.lr_factors) > 1:
+        run_missing(tuning(args), args, "learning rates")
+    run_missing(at_their_rates(queue(args), args), args, "comparison")
     write_tables(args.results, Path(args.results).parent)
 
 

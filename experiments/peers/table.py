@@ -14,8 +14,18 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from dyn_lightning.figures import PALETTE, save_figure
 from dyn_lightning.files import write_atomically
 from dyn_lightning.report import read_results
-from dyn_lightning.report.statistics import Summary
-from experiments.peers.analysis import OURS, Point, flops_to_reach, front, mean_gap, paired, points
+from dyn_lightning.report.statistics import Summary, summarise
+from experiments.peers.analysis import (
+    OURS,
+    Comparison,
+    Point,
+    flops_to_reach,
+    front,
+    mean_gap,
+    paired,
+    points,
+    validation_eer,
+)
 from experiments.peers.benches import BENCHES, Bench, complexity_of
 from experiments.peers.methods import METHODS
 from experiments.study import Record, is_of, markdown
@@ -44,19 +54,19 @@ def interval(found: Summary | None, digits: int = 2) -> str:
     return f"{found.mean:.{digits}f}{spread}"
 
 
-def rows(chosen: Sequence[Point], bench: Bench) -> list[dict[str, Any]]:
-    """One row for each method and budget, beside ours at the same budget."""
-    ours = {p.label: p for p in chosen if p.method == OURS}
+def rows(shown: Sequence[Point], comparison: Comparison, bench: Bench) -> list[dict[str, Any]]:
+    """One row for each of some points, with the difference from ours at the same budget."""
     test, validation = percent(bench.test), percent("val/eer")
     table = []
-    for p in chosen:
-        beside = ours.get(p.label)
+    for p in shown:
+        beside = comparison.beside(p)
         difference = paired(p, beside, test) if beside is not None and p.method != OURS else None
         costs = [learnable_share(r, bench) for r in p.runs.values()]
         table.append(
             {
                 "method": METHODS[p.method].title,
                 "budget %": p.label or "–",
+                "lr": f"{p.lr:g}",
                 "seeds": len(p.runs),
                 "learnable FLOPs/s kept %": f"{100 * np.mean(costs):.1f}",
                 "validation EER %": interval(p.over(validation)),
@@ -68,16 +78,37 @@ def rows(chosen: Sequence[Point], bench: Bench) -> list[dict[str, Any]]:
     return table
 
 
-def findings(chosen: Sequence[Point], bench: Bench) -> list[str]:
+def rates(comparison: Comparison) -> list[dict[str, Any]]:
+    """What each learning rate gave on validation, where more than one was tried."""
+    groups: dict[tuple[str, str], list[Point]] = {}
+    for p in comparison.tried:
+        groups.setdefault((p.method, p.label), []).append(p)
+    table = []
+    for (method, label), tried in groups.items():
+        if len(tried) > 1:
+            common = sorted(set.intersection(*(set(p.runs) for p in tried)))
+            row = {"method": METHODS[method].title, "budget %": label or "–", "seeds": len(common)}
+            for p in tried:
+                found = summarise(100 * validation_eer(p.runs[s]) for s in common)
+                row[f"lr {p.lr:g}"] = "–" if found is None else f"{found.mean:.2f}"
+            table.append(row | {"taken": f"{comparison.rate(method, label):g}"})
+    return table
+
+
+def findings(comparison: Comparison, bench: Bench) -> list[str]:
     """Wins by budget, the mean gap between the fronts, and what the uniform network's error costs us."""
-    test = percent(bench.test)
+    test, chosen = percent(bench.test), comparison.chosen
     by = {(p.method, p.label): p for p in chosen}
     labels = [p.label for p in chosen if p.method == OURS]
     lines = []
     for label in labels:
         ours, others = by[OURS, label], [p for p in chosen if p.label == label and p.method != OURS]
         rivals = [p for p in others if METHODS[p.method].kind != "ablation"]
-        behind = [p for p in rivals if (d := paired(p, ours, test)) is not None and d.mean < 0]
+        behind = [
+            p
+            for p in rivals
+            if (beside := comparison.beside(p) or ours) and (d := paired(p, beside, test)) is not None and d.mean < 0
+        ]
         if rivals:
             lines.append(
                 f"- At {label} %: ours ahead of {len(rivals) - len(behind)} of {len(rivals)} others"
@@ -104,9 +135,12 @@ def records_of(bench: Bench, results: Path) -> list[Record]:
     own = [r for r in read_results(results) if r.get("bench") == bench.name] if results.is_file() else []
     if not own:
         return []
-    settings, dataset = {k: v for k, v in own[-1]["config"].items() if k != "system"}, own[-1]["dataset"]
+    settings = {k: v for k, v in own[-1]["config"].items() if k not in ("system", "lr")}
+    dataset = own[-1]["dataset"]
     shared = read_results(bench.shared) if bench.shared.is_file() else []
-    found = {(r["config"]["system"], r["seed"]): r for r in (*shared, *own) if is_of(r, settings, dataset)}
+    found = {
+        (r["config"]["system"], r["config"]["lr"], r["seed"]): r for r in (*shared, *own) if is_of(r, settings, dataset)
+    }
     return list(found.values())
 
 
@@ -118,49 +152,49 @@ def learnable_share(record: Record, bench: Bench) -> float:
 
 def write_tables(results: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None:
     """``results.md``, ``front.png`` and ``ablations.png`` of all finished runs."""
-    done: list[tuple[Bench, list[Point]]] = []
+    done: list[tuple[Bench, Comparison]] = []
     text = ["# Results\n"]
     for make in BENCHES.values():
         bench = make()
         records = records_of(bench, Path(results))
-        chosen = points(records)
-        if not chosen:
+        comparison = Comparison(points(records))
+        if not comparison.tried:
             continue
-        done.append((bench, chosen))
-        trained = {
-            k: v for k, v in records[-1]["config"].items() if k in ("epochs", "items_per_epoch", "lr", "channels")
-        }
+        done.append((bench, comparison))
+        trained = {k: v for k, v in records[-1]["config"].items() if k in ("epochs", "items_per_epoch", "channels")}
         text.append(f"## {TITLES[bench.name]}\n\n{records[-1]['dataset']}. Trained with {trained}. {EXPLAINED}\n")
-        core = [p for p in chosen if METHODS[p.method].kind != "ablation"]
-        text.append(f"### Methods\n\n{markdown(rows(core, bench))}")
-        if ablated := _beside_ours(chosen):
-            text.append(f"### Ours with one thing changed\n\n{markdown(rows(ablated, bench))}")
-        text.append("### What it comes to\n\n" + "\n".join(findings(chosen, bench)) + "\n")
+        core = [p for p in comparison.chosen if METHODS[p.method].kind != "ablation"]
+        text.append(f"### Methods\n\n{markdown(rows(core, comparison, bench))}")
+        if ablated := _beside_ours(comparison):
+            text.append(f"### Ours with one thing changed\n\n{markdown(rows(ablated, comparison, bench))}")
+        text.append("### What it comes to\n\n" + "\n".join(findings(comparison, bench)) + "\n")
+        if compared := rates(comparison):
+            text.append(f"### Learning rates, EER in % on validation\n\n{markdown(compared)}")
     if not done:
         return
     folder = Path(folder)
     write_atomically(folder / "results.md", "\n".join(text).encode())
     save_figure(fronts_figure(done), folder / "front.png")
-    if any(_beside_ours(chosen) for _, chosen in done):
+    if any(_beside_ours(comparison) for _, comparison in done):
         save_figure(ablations_figure(done), folder / "ablations.png")
 
 
-def _beside_ours(chosen: Sequence[Point]) -> list[Point]:
-    """The ablations, and ours at their budgets first; nothing where there are none."""
-    found = [p for p in chosen if METHODS[p.method].kind == "ablation"]
-    labels = {p.label for p in found}
-    return [p for p in chosen if p.method == OURS and p.label in labels] + found if found else []
+def _beside_ours(comparison: Comparison) -> list[Point]:
+    """The ablations, and before them what they are compared with; nothing where there are none."""
+    found = [p for p in comparison.chosen if METHODS[p.method].kind == "ablation"]
+    beside = {(ours.label, ours.lr): ours for p in found if (ours := comparison.beside(p)) is not None}
+    return [*beside.values(), *found]
 
 
-def fronts_figure(done: Sequence[tuple[Bench, list[Point]]]) -> Figure:
+def fronts_figure(done: Sequence[tuple[Bench, Comparison]]) -> Figure:
     """Test EER over FLOPs/s of all methods but the ablations, mean and 95 % interval; a panel for each bench.
 
     Methods of one budget are drawn a little apart.
     """
     figure = Figure(figsize=(5.2 * len(done), 4.6), layout="constrained")
-    for axes, (bench, chosen) in zip(figure.subplots(1, len(done), squeeze=False)[0], done, strict=True):
+    for axes, (bench, comparison) in zip(figure.subplots(1, len(done), squeeze=False)[0], done, strict=True):
         for i, (name, method) in enumerate((n, m) for n, m in METHODS.items() if m.kind != "ablation"):
-            mine = [p for p in chosen if p.method == name]
+            mine = [p for p in comparison.chosen if p.method == name]
             if not mine:
                 continue
             found = [p.over(percent(bench.test)) for p in mine]
@@ -196,15 +230,15 @@ def fronts_figure(done: Sequence[tuple[Bench, list[Point]]]) -> Figure:
     return figure
 
 
-def ablations_figure(done: Sequence[tuple[Bench, list[Point]]]) -> Figure:
+def ablations_figure(done: Sequence[tuple[Bench, Comparison]]) -> Figure:
     """What each change to ours does to the test EER, paired by seed: mean and 95 % interval."""
-    shown = [(bench, chosen) for bench, chosen in done if _beside_ours(chosen)]
+    shown = [(bench, comparison) for bench, comparison in done if _beside_ours(comparison)]
     figure = Figure(figsize=(5.6 * len(shown), 3.6), layout="constrained")
-    for axes, (bench, chosen) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-        ours = {p.label: p for p in chosen if p.method == OURS}
-        changed = [p for p in _beside_ours(chosen) if p.method != OURS and p.label in ours]
+    for axes, (bench, comparison) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        changed = [p for p in _beside_ours(comparison) if p.method != OURS]
         for y, p in enumerate(changed):
-            found = paired(p, ours[p.label], percent(bench.test))
+            beside = comparison.beside(p)
+            found = paired(p, beside, percent(bench.test)) if beside is not None else None
             if found is None:
                 continue
             if found.low is not None and found.high is not None:

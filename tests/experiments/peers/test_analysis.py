@@ -4,12 +4,12 @@ import math
 
 import pytest
 
-from experiments.peers.analysis import flops_to_reach, front, mean_gap, paired, parse_name, points
+from experiments.peers.analysis import Comparison, flops_to_reach, front, mean_gap, paired, parse_name, points
 
 
-def record(system, seed, test, validation=0.1, flops=1e6, wall_time_s=10.0):
+def record(system, seed, test, validation=0.1, flops=1e6, wall_time_s=10.0, lr=1e-3):
     return {
-        "config": {"system": system},
+        "config": {"system": system, "lr": lr},
         "seed": seed,
         "metrics": {"test/eer": test, "val/eer": validation},
         "flops_per_second": flops,
@@ -71,3 +71,33 @@ def test_where_a_front_reaches_a_value():
     assert flops_to_reach(9.0, down) == 1.0
     assert flops_to_reach(4.0, down) == pytest.approx(100.0)
     assert flops_to_reach(3.0, down) is None
+
+
+def test_validation_chooses_the_learning_rate_over_the_seeds_that_all_have():
+    slow = [record("uniform 25 %", s, 0.1, v) for s, v in ((0, 0.30), (1, 0.20), (2, 0.01))]
+    fast = [record("uniform 25 %", s, 0.9, v, lr=3e-3) for s, v in ((0, 0.19), (1, 0.29))]
+    comparison = Comparison(points(slow + fast))
+    assert [p.lr for p in comparison.tried] == [1e-3, 3e-3]
+    (chosen,) = comparison.chosen
+    assert chosen.lr == 3e-3  # 0.24 against 0.25; seed 2 has no say, nor has test
+    assert sorted(chosen.runs) == [0, 1]
+
+
+def test_rates_without_a_seed_in_common_go_by_the_number_of_runs():
+    runs = [record("full", 0, 0.1, 0.1), *(record("full", s, 0.1, 0.9, lr=3e-3) for s in (1, 2))]
+    assert Comparison(points(runs)).rate("full", "") == 3e-3
+    assert Comparison([]).rate("full", "") is None
+
+
+def test_what_differs_from_ours_in_one_thing_has_our_learning_rate():
+    ours = [record("learned 25 %", 0, 0.5, 0.2), record("learned 25 %", 0, 0.6, 0.1, lr=3e-3)]
+    changed = [record("linear 25 %", 0, 0.7, 0.1), record("linear 25 %", 0, 0.8, 0.4, lr=3e-3)]
+    late = [record("wide boundary 25 %", 0, 0.7)]  # not yet run at the rate that ours has now
+    comparison = Comparison(points(ours + changed + late + [record("uniform 25 %", 0, 0.3)]))
+    beside = {p.method: (p.lr, comparison.beside(p).lr) for p in comparison.chosen}
+    assert beside == {
+        "learned": (3e-3, 3e-3),
+        "uniform": (1e-3, 3e-3),
+        "linear": (3e-3, 3e-3),
+        "wide boundary": (1e-3, 1e-3),
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Tones(lightning.LightningDataModule):
 def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Bench:
     made = Bench(
         name="vad",
-        config={"epochs": 8},
+        config={"epochs": 8, "lr": 1e-3},
         epochs=8,
         lr=1e-3,
         search_share=0.25,
@@ -79,6 +80,18 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Bench:
 def job(method: str, tmp_path: Any, **options: Any) -> peers.Job:
     args = peers.parse(["--runs", str(tmp_path / "runs"), "--benches", "vad", "--jobs", "2"])
     return peers.Job("vad", method, LABEL, 0, options.get("trial", 0), args)
+
+
+def finished_run(system: str, seed: int, lr: float, eer: float) -> dict[str, Any]:
+    return {
+        "config": {"system": system, "epochs": 8, "lr": lr},
+        "bench": "vad",
+        "seed": seed,
+        "dataset": "tones",
+        "metrics": {"val/eer": eer, "test/eer": eer},
+        "flops_per_second": 1e6,
+        "wall_time_s": 1.0,
+    }
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in ("distilled", "torch-pruning")])
@@ -126,15 +139,8 @@ def test_the_queue_goes_by_value(bench: Bench) -> None:
 
 def test_runs_of_the_study_are_taken_over_into_the_tables(bench: Bench, tmp_path: Any) -> None:
     def record(system: str, seed: int, eer: float, **more: Any) -> dict[str, Any]:
-        return {
-            "config": {"system": system, "epochs": 8},
-            "seed": seed,
-            "dataset": "tones",
-            "metrics": {"val/eer": eer, "test/eer": eer},
-            "flops_per_second": complexity_of(bench).flops_at({"mel": 4, "conv": 4, "gru-l0": 8, "gru-l1": 8}),
-            "wall_time_s": 1.0,
-            **more,
-        }
+        flops = complexity_of(bench).flops_at({"mel": 4, "conv": 4, "gru-l0": 8, "gru-l1": 8})
+        return finished_run(system, seed, 1e-3, eer) | {"flops_per_second": flops, **more}
 
     for seed in (0, 1):
         append_result(bench.shared, record("learned 25 %", seed, 0.1 + 0.1 * seed))
@@ -143,7 +149,7 @@ def test_runs_of_the_study_are_taken_over_into_the_tables(bench: Bench, tmp_path
     append_result(bench.shared, record("learned 25 %", 0, 0.9) | {"dataset": "others"})
     table.write_tables(tmp_path / "results.jsonl", tmp_path)
     text = (tmp_path / "results.md").read_text()
-    assert "| learned sizes (ours) | 25 | 2 |" in text
+    assert "| learned sizes (ours) | 25 | 0.001 | 2 |" in text
     assert "15.00 [" in text
     assert "20.00 [20.00, 20.00]" in text  # uniform minus ours
     assert "ours ahead of 1 of 1 others" in text
@@ -157,15 +163,8 @@ def test_every_method_has_a_place_in_the_figures(bench: Bench, tmp_path: Path) -
         for seed in (0, 1):
             for trial in range(method.trials):
                 end = f", trial {trial + 1}" if method.trials > 1 else ""
-                found = {
-                    "config": {"system": system_name(name, LABEL) + end, "epochs": 8},
-                    "bench": "vad",
-                    "seed": seed,
-                    "dataset": "tones",
-                    "metrics": {"val/eer": 0.1, "test/eer": 0.1 + 0.01 * i},
-                    "flops_per_second": complexity_of(bench).flops_full_size(),
-                    "wall_time_s": 1.0,
-                }
+                found = finished_run(system_name(name, LABEL) + end, seed, 1e-3, 0.1 + 0.01 * i)
+                found["flops_per_second"] = complexity_of(bench).flops_full_size()
                 append_result(tmp_path / "results.jsonl", found)
     table.write_tables(tmp_path / "results.jsonl", tmp_path)
     text = (tmp_path / "results.md").read_text()
@@ -177,15 +176,55 @@ def test_what_is_done_is_not_done_again(
     bench: Bench, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for path, system in ((bench.shared, "learned 25 %"), (tmp_path / "results.jsonl", "uniform 25 %")):
-        append_result(path, {"config": {"system": system, "epochs": 8}, "seed": 0, "dataset": "tones", "bench": "vad"})
+        append_result(path, finished_run(system, 0, 1e-3, 0.1))
     asked: list[str] = []
     monkeypatch.setattr(peers, "run_jobs", lambda run, jobs, *_: asked.extend(j.system for j in jobs))
     monkeypatch.setattr(peers, "write_tables", lambda *_: None)
     wanted = ["--methods", "learned", "uniform", "linear", "--budgets", "25", "--seeds", "0", "--benches", "vad"]
-    peers.main([*wanted, "--results", str(tmp_path / "results.jsonl")])
+    peers.main([*wanted, "--results", str(tmp_path / "results.jsonl"), "--lr_factors", "1"])
     assert asked == ["linear 25 %"]
-    assert capsys.readouterr().out == "1 runs to do, 2 done\n"
+    assert capsys.readouterr().out == "comparison: 1 runs to do, 2 done\n"
     assert len(read_results(bench.shared)) == 1
+
+
+def test_each_method_is_run_on_at_the_rate_that_validation_prefers(
+    bench: Bench, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int, float]] = []
+    better = {"full": 1e-3, "learned 25 %": 3e-3, "uniform 25 %": 1e-3}
+
+    def run_jobs(run: Any, jobs: list[peers.Job], results: str, *_: Any) -> None:
+        for j in jobs:
+            asked.append((j.system, j.seed, j.made_bench.lr))
+            lr = j.made_bench.lr
+            append_result(results, finished_run(j.system, j.seed, lr, 0.1 if better.get(j.system) == lr else 0.2))
+
+    monkeypatch.setattr(peers, "run_jobs", run_jobs)
+    monkeypatch.setattr(peers, "write_tables", lambda *_: None)
+    methods = ["full", "learned", "uniform", "linear", "random"]
+    wanted = ["--methods", *methods, "--budgets", "25", "--seeds", "0", "1", "--tune_seeds", "1", "--benches", "vad"]
+    peers.main([*wanted, "--results", str(tmp_path / "results.jsonl")])
+    tuned = [("full", 0), ("learned 25 %", 0), ("uniform 25 %", 0)]
+    assert asked[:6] == [(*job, lr) for job in tuned for lr in (1e-3, 3e-3)]
+    assert asked[6:9] == [("full", 1, 1e-3), ("learned 25 %", 1, 3e-3), ("uniform 25 %", 1, 1e-3)]
+    rates = {(system, lr) for system, _, lr in asked[9:]}
+    trials = {(f"random 25 %, trial {i}", 1e-3) for i in (1, 2, 3)}  # as uniform
+    assert rates == {("linear 25 %", 3e-3), *trials}  # as ours
+    count = len(asked)
+    peers.main([*wanted, "--results", str(tmp_path / "results.jsonl")])
+    assert len(asked) == count
+
+
+def test_another_learning_rate_is_another_run(bench: Bench, tmp_path: Any) -> None:
+    one, other = (replace(job("uniform", tmp_path), lr_factor=factor) for factor in (1.0, 3.0))
+    first, second = peers.train(one), peers.train(other)
+    assert [r["config"]["lr"] for r in (first, second)] == [1e-3, 3e-3]
+    assert not first["resumed"]
+    assert not second["resumed"]
+    for record in (first, second):
+        append_result(tmp_path / "results.jsonl", record)
+    table.write_tables(tmp_path / "results.jsonl", tmp_path)
+    assert "### Learning rates" in (tmp_path / "results.md").read_text()
 
 
 @pytest.mark.parametrize("path", sorted(Path(peers.__file__).parent.glob("sweep_*.yaml")), ids=lambda p: p.stem)
