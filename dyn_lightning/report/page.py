@@ -207,7 +207,8 @@ def _settings(study: Study) -> str:
     scale, flops = flops_scale(study.full_flops)
     text = f"{study.dataset}. {_count(len(study.runs), 'run')} of {_count(len(study.systems), 'system')}"
     text += f", {of_seeds} of each. " if len(study.runs) > 1 else ". "
-    text += f"The network at full size takes {study.full_flops / scale:,.4g} {flops} per {per_of(study.unit)}"
+    which = "largest network" if study.has_several_networks else "network"
+    text += f"The {which} at full size takes {study.full_flops / scale:,.4g} {flops} per {per_of(study.unit)}"
     if study.fixed_flops and study.fixed_flops > 1e-3 * study.full_flops:
         text += f", of which {study.fixed_flops / scale:,.3g} are governed by no size"
     return f"{text}."

@@ -65,7 +65,7 @@ class Study:
         unit: "flops_per_second" or "flops_per_call".
         systems: those that cost most first.
         metrics: those that figures and tables are of.
-        full_flops: FLOPs of the network at full size; of the largest where the records do not say.
+        full_flops: FLOPs of the network at full size; of the largest where there are several or records do not say.
         fixed_flops: FLOPs that no size governs; None where that is not known.
     """
 
@@ -78,11 +78,28 @@ class Study:
     fixed_flops: float | None = None
     runs: Sequence[Run] = field(default=())
 
+    @property
+    def has_several_networks(self) -> bool:
+        """Whether the runs' networks differ at full size, as far as their records say."""
+        full = f"{self.unit}_full"
+        return len({_full_flops(run.record, self.unit) for run in self.runs if run.record.get(full)}) > 1
+
     def share(self, run: Run) -> float:
         """FLOPs in percent of the network at full size: the run's own, where the study has several networks."""
+        return 100 * float(run.record[self.unit]) / self._fixed_and_full(run)[1]
+
+    def learnable_share(self, run: Run) -> float | None:
+        """The same of the FLOPs that sizes govern; None where those are not known, or there are none."""
+        fixed, full = self._fixed_and_full(run)
+        if fixed is None or not fixed < full:
+            return None
+        return 100 * (float(run.record[self.unit]) - fixed) / (full - fixed)
+
+    def _fixed_and_full(self, run: Run) -> tuple[float | None, float]:
         named = run.record.get(f"{self.unit}_full")
-        full = self.full_flops if named is None else _full_flops(run.record, self.unit)
-        return 100 * float(run.record[self.unit]) / full
+        if isinstance(named, list):
+            return float(named[0]), float(named[-1])
+        return self.fixed_flops, self.full_flops if named is None else float(named)
 
 
 def studies_of(runs: Sequence[Run], metrics: Sequence[str] = ()) -> list[Study]:

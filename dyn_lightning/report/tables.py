@@ -53,7 +53,7 @@ def systems_table(study: Study) -> Table:
 
 
 def _system_row(study: Study, system: System, metrics: str) -> dict[str, Cell]:
-    unit, fixed = study.unit, study.fixed_flops
+    unit = study.unit
     row: dict[str, Cell] = {"system": system.name, "seeds": len(system.runs)}
     for metric in study.metrics:
         row[_key(metric)] = summarise(run.metric(metric, metrics) for run in system.runs)
@@ -67,13 +67,11 @@ def _system_row(study: Study, system: System, metrics: str) -> dict[str, Cell]:
         "min_tdcf": system.over(lambda run: run.metric("test/min_tdcf", metrics)),
         unit: system.over(lambda run: run.record[unit]),
         "percent_of_full": system.over(study.share),
+        "percent_of_learnable": system.over(study.learnable_share),
         f"{unit}_paper": system.over(lambda run: run.record.get(f"{unit}_paper")),
         "parameters": system.over(lambda run: run.record.get("parameters")),
         "wall_time_s": system.over(lambda run: None if run.record.get("resumed") else run.record.get("wall_time_s")),
     }
-    if fixed is not None and fixed < study.full_flops:
-        learnable = study.full_flops - fixed
-        row["percent_of_learnable"] = system.over(lambda run: 100 * (run.record[unit] - fixed) / learnable)
     return row
 
 

@@ -63,6 +63,25 @@ def test_shares_are_of_the_network_that_a_run_is_of(record, runs):
     }
 
 
+def test_shares_are_of_what_a_runs_own_sizes_govern(record, runs):
+    given = runs(
+        record("full", flops=8e6, flops_per_second_full=[1e6, 8e6]),
+        record("other, learned", flops=2e6, flops_per_second_full=[1.5e6, 3.5e6]),
+        record("others, one number", flops=4e6, flops_per_second_full=7e6),
+        record("says nothing", flops=4.5e6),
+    )
+    (study,) = studies_of(given)
+    assert study.has_several_networks
+    assert [study.learnable_share(run) for run in given] == pytest.approx([100.0, 25.0, 50.0, 50.0])
+    (alone,) = studies_of(given[:1])
+    assert not alone.has_several_networks
+
+
+def test_no_share_where_it_is_not_known_what_sizes_govern(record, runs):
+    given = runs(record(flops_per_second_fixed=None))
+    assert studies_of(given)[0].learnable_share(given[0]) is None
+
+
 def test_a_setting_of_which_one_system_has_several_values_makes_studies(record, runs):
     given = [record(name, seed, config={"epochs": e}) for name in "ab" for seed in (0, 1) for e in (8, 16)]
     # of the system alone: no study of its own
