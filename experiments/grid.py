@@ -16,7 +16,7 @@ from dyn_lightning.callbacks import Reorder
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsBudget, LambdaSquared, Objective
-from dyn_lightning.report import config_hash, result_record
+from dyn_lightning.report import result_record
 from dyn_lightning.report.studies import unit_of
 from experiments.cases import CASES, Case, full_flops
 from experiments.study import (
@@ -26,8 +26,8 @@ from experiments.study import (
     finished,
     fit,
     quieten,
+    run_folder,
     run_jobs,
-    slug,
     unknown_names,
 )
 
@@ -139,7 +139,8 @@ def train(job: Job) -> Record:
     system, seed, case, args = job
     begin_run(seed, os.cpu_count() or 1)  # one thread
     config = {"system": system.name, **case.settings()}
-    folder = Path(args.runs) / case.name / f"{slug(system.name)}-{seed}-{config_hash(config)}"
+    dataset = case.dataset(args.data_root)
+    folder = run_folder(Path(args.runs) / case.name, config, seed, dataset)
     data = case.data(args.data_root, seed, args.num_workers)
     module = system.module(case)
     fitted = fit(
@@ -150,7 +151,7 @@ def train(job: Job) -> Record:
         metrics=evaluate(fitted.trainer, module, data, fitted.best),
         config=config,
         seed=seed,
-        dataset=case.dataset(args.data_root),
+        dataset=dataset,
         wall_time_s=fitted.wall_time_s,
     )
     record |= {name: value for name, value in asdict(system).items() if name != "name"} | {"resumed": fitted.resumed}

@@ -23,7 +23,7 @@ import torch
 from dyn_lightning.callbacks import ComplexityLogger, LambdaClamp, PhaseSwitch, WidthsCheckpoint
 from dyn_lightning.callbacks.consolidate import load_checkpoint, write_artifact
 from dyn_lightning.module import DynamicModule
-from dyn_lightning.report import append_result, plot_history, read_results
+from dyn_lightning.report import append_result, config_hash, plot_history, read_results
 
 WARMUP_SHARE, SEARCH_SHARE = 0.125, 0.125
 Record = dict[str, Any]
@@ -226,6 +226,15 @@ def unknown_names(wanted: Iterable[str], known: Collection[str]) -> str | None:
     """What to say of names that no system has; None where all have one."""
     unknown = [name for name in wanted if name not in known]
     return f"no system is called {', '.join(unknown)}; there are: {', '.join(known)}" if unknown else None
+
+
+def run_folder(runs: str | os.PathLike[str], config: Mapping[str, Any], seed: int, dataset: str) -> Path:
+    """Where a run keeps checkpoints and artifact.
+
+    A folder for each system, seed, settings and data: no run goes on from one that was trained otherwise.
+    """
+    made_of = config_hash({"config": dict(config), "dataset": dataset})
+    return Path(runs) / f"{slug(config['system'])}-{seed}-{made_of}"
 
 
 def slug(name: str) -> str:

@@ -43,8 +43,8 @@ from experiments.study import (
     fit,
     keep_artifact,
     quieten,
+    run_folder,
     run_jobs,
-    slug,
     unknown_names,
 )
 
@@ -59,7 +59,9 @@ def train(job: Job) -> Record:
     """Train, choose the checkpoint on dev, test on eval, and write the artifact of one system with one seed."""
     system, seed, settings, args = job
     begin_run(seed, args.jobs)
-    folder = Path(args.runs) / f"{slug(system.name)}-{seed}"
+    config = {"system": system.name, **settings.as_json()}
+    dataset = data_name(args.data_root, args.per_system)
+    folder = run_folder(args.runs, config, seed, dataset)
     data = data_module(args, settings, seed)
     module = system.module(settings)
     fitted = fit(system, module, data, folder, settings.epochs, search_share=settings.search_share)
@@ -67,9 +69,9 @@ def train(job: Job) -> Record:
     record = result_record(
         module,
         metrics=evaluate(fitted.trainer, module, data, fitted.best),
-        config={"system": system.name, **settings.as_json()},
+        config=config,
         seed=seed,
-        dataset=data_name(args.data_root, args.per_system),
+        dataset=dataset,
         wall_time_s=fitted.wall_time_s,
     )
     table = eval_scores(module, data)

@@ -21,8 +21,8 @@ from experiments.study import (
     finished,
     fit,
     quieten,
+    run_folder,
     run_jobs,
-    slug,
     unknown_names,
 )
 
@@ -38,12 +38,13 @@ def train(job: Job) -> Record:
     begin_run(seed, os.cpu_count() or 1)  # one thread: more gain nothing on so small a network
     data = DigitsDataModule(args.batch_size)
     module = system.module(args.lr)
-    folder = Path(args.runs) / f"{slug(system.name)}-{seed}"
+    config = {"system": system.name, **settings(args)}
+    folder = run_folder(args.runs, config, seed, DATASET)
     fitted = fit(system, module, data, folder, args.epochs, search_share=SEARCH_SHARE, monitor="val/error_rate")
     record = result_record(
         module,
         metrics=evaluate(fitted.trainer, module, data, fitted.best),
-        config={"system": system.name, **settings(args)},
+        config=config,
         seed=seed,
         dataset=DATASET,
         wall_time_s=fitted.wall_time_s,

@@ -80,9 +80,11 @@ class Comparison:
 
     Attributes:
         tried: every method at every budget and learning rate.
+        n_tuning_seeds: how many seeds choose among learning rates.
     """
 
     tried: Sequence[Point]
+    n_tuning_seeds: int = 2
 
     @cached_property
     def chosen(self) -> list[Point]:
@@ -91,7 +93,7 @@ class Comparison:
         return [p for method, label in keys for p in self._at(method, label) if p.lr == self.rate(method, label)]
 
     def rate(self, method: str, label: str) -> float | None:
-        """The learning rate with the least validation EER, over the seeds that all rates tried have.
+        """The learning rate with the least validation EER, over the first seeds that all rates tried have.
 
         Some methods take that of another, where they have been run at it. None where nothing has been run.
         """
@@ -101,10 +103,14 @@ class Comparison:
             return lr
         if not here:
             return None
-        common = set.intersection(*(set(p.runs) for p in here))
-        if not common:
+        seeds = self.tuning_seeds(here)
+        if not seeds:
             return max(here, key=lambda p: len(p.runs)).lr
-        return min(here, key=lambda p: sum(validation_eer(p.runs[s]) for s in common)).lr
+        return min(here, key=lambda p: sum(validation_eer(p.runs[s]) for s in seeds)).lr
+
+    def tuning_seeds(self, points: Sequence[Point]) -> list[int]:
+        """The first seeds that all of some points have."""
+        return sorted(set.intersection(*(set(p.runs) for p in points)))[: self.n_tuning_seeds]
 
     def beside(self, point: Point) -> Point | None:
         """Ours at a method's budget; with its learning rate where that is meant to be ours."""

@@ -152,6 +152,7 @@ class Method:
         budgeted: whether it is told a budget; otherwise it has one row.
         trials: runs, of which validation chooses one.
         benches: on which it can meet a budget.
+        has_teacher: whether it begins with the trained full network of its seed.
         lr_of: the method whose learning rate it is trained with; its own, tuned as all are, when absent.
     """
 
@@ -161,6 +162,7 @@ class Method:
     budgeted: bool = True
     trials: int = 1
     benches: tuple[str, ...] = ("vad", "antispoofing")
+    has_teacher: bool = False
     lr_of: str | None = None
 
 
@@ -185,12 +187,15 @@ METHODS: dict[str, Method] = {
         "stochastic Gaussian gates", "peer", lambda g: g.ours(boundary="gaussian_gates", callbacks=[])
     ),
     "magnitude": Method("pruned once by magnitude, then trained on", "peer", _magnitude),
-    "distilled": Method("uniformly narrower, taught by full size", "peer", _distilled, lr_of="uniform"),
+    "distilled": Method(
+        "uniformly narrower, taught by full size", "peer", _distilled, has_teacher=True, lr_of="uniform"
+    ),
     "torch-pruning": Method(
         "full size pruned by Torch-Pruning, then trained as long again",
         "peer",
         _torch_pruning,
         benches=("antispoofing",),
+        has_teacher=True,
     ),
     "attenuation": _changed("attenuation without noise", lambda g: g.ours(boundary="attenuation")),
     "paper noise": _changed("the paper's noise", lambda g: g.ours(boundary="paper")),

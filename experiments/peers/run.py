@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,20 @@ from torch import nn
 
 from dyn_lightning.callbacks.consolidate import load_checkpoint
 from dyn_lightning.report import result_record
-from experiments.peers.analysis import Comparison, points
-from experiments.peers.benches import BENCHES, Bench, complexity_of
-from experiments.peers.methods import METHODS, Given, system_name
-from experiments.peers.table import records_of, write_tables
+from experiments.peers.benches import BENCHES, complexity_of
+from experiments.peers.jobs import (
+    BUDGETS,
+    CORE_BUDGETS,
+    Job,
+    at_their_rates,
+    bench_at,
+    bench_of,
+    queue,
+    roots,
+    tuning,
+)
+from experiments.peers.methods import METHODS, Given
+from experiments.peers.table import write_tables
 from experiments.study import (
     Record,
     begin_run,
@@ -32,41 +42,10 @@ from experiments.study import (
     keep_artifact,
     quieten,
     run_jobs,
-    slug,
     unknown_names,
 )
 
 RESULTS = Path(__file__).parent / "results.jsonl"
-BUDGETS = ("6.25", "25", "50", "12.5", "2")
-"""Shares in percent, in the order of their value."""
-CORE_BUDGETS = BUDGETS[:2]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run: a method on a bench at a budget with a seed; which of its trials, where it has several.
-
-    Its learning rate is the bench's times ``lr_factor``.
-    """
-
-    bench: str
-    method: str
-    label: str
-    seed: int
-    trial: int
-    args: argparse.Namespace
-    lr_factor: float = 1.0
-
-    @property
-    def system(self) -> str:
-        """As records name it."""
-        name = system_name(self.method, self.label)
-        return f"{name}, trial {self.trial + 1}" if METHODS[self.method].trials > 1 else name
-
-    @property
-    def made_bench(self) -> Bench:
-        """The bench at this run's learning rate."""
-        return bench_at(self.bench, self.lr_factor, self.args)
 
 
 @dataclass(frozen=True)
@@ -83,30 +62,18 @@ class _System:
         return list(self.extra)
 
 
-def bench_of(name: str, args: argparse.Namespace) -> Bench:
-    """The bench, trained as long as the command line says."""
-    return BENCHES[name](**({"epochs": args.vad_epochs} if name == "vad" and args.vad_epochs else {}))
-
-
-def bench_at(name: str, lr_factor: float, args: argparse.Namespace) -> Bench:
-    """The bench with its learning rate times a factor."""
-    bench = bench_of(name, args)
-    return bench.at(float(f"{lr_factor * bench.lr:.6g}"))
-
-
 def train(job: Job) -> Record:
     """Train, choose the checkpoint on validation, test, and write the artifact."""
     args, bench = job.args, job.made_bench
     method = METHODS[job.method]
     begin_run(job.seed * method.trials + job.trial, args.jobs)
-    end = "" if job.lr_factor == 1 else f"-lr{bench.lr:g}"
-    folder = Path(args.runs) / bench.name / f"{slug(job.system)}-{job.seed}{end}"
+    folder = job.folder()
     root = roots(args)[bench.name]
     given = Given(
         bench,
         share_of(job.label) if method.budgeted else 1.0,
         job.seed * method.trials + job.trial,
-        lambda: teacher(bench, args, job.seed),
+        lambda: teacher(job.teacher),
     )
     plan = method.plan(given)
     data = bench.data(root, job.seed, args.num_workers)
@@ -139,18 +106,25 @@ def train(job: Job) -> Record:
     return record | keep_artifact(plan.module, data, fitted.history, folder)
 
 
-def teacher(bench: Bench, args: argparse.Namespace, seed: int) -> nn.Module:
-    """The full network of a seed at the bench's learning rate. FileNotFoundError where that has not been trained."""
-    places = [Path(args.runs) / bench.name, Path(bench.runs)]
-    found = [p for p in (place / f"full-{seed}" / "best.ckpt" for place in places) if p.is_file()]
-    if not found:
-        raise FileNotFoundError(
-            f"no full network of seed {seed} under {places[0]} or {places[1]} to learn from: run --methods full first"
-        )
-    module = Given(bench, 1.0, seed, nn.Module).plan().module
-    load_checkpoint(module, str(found[0]))
+def teacher(full: Job) -> nn.Module:
+    """The trained network of a run at full size. FileNotFoundError where that has not been trained to its end."""
+    folder = finished_folder(full)
+    if folder is None:
+        raise FileNotFoundError(f"{full.folder()}: no full network of seed {full.seed} to learn from: run it first")
+    module = Given(full.made_bench, 1.0, full.seed, nn.Module).plan().module
+    load_checkpoint(module, str(folder / "best.ckpt"))
     network: nn.Module = module.network
     return network
+
+
+def finished_folder(job: Job) -> Path | None:
+    """Where a run that was trained to its end has its checkpoints: here, or where the bench's study keeps its own."""
+    bench = job.made_bench
+    for folder in (job.folder(), job.folder(Path(bench.runs))):
+        last = folder / "last.ckpt"
+        if last.is_file() and torch.load(last, map_location="cpu", weights_only=True)["epoch"] + 1 >= bench.epochs:
+            return folder
+    return None
 
 
 def share_of(label: str) -> float:
@@ -158,60 +132,8 @@ def share_of(label: str) -> float:
     return float(label) / 100
 
 
-def roots(args: argparse.Namespace) -> dict[str, str]:
-    """The data of each bench."""
-    return {"vad": args.vad_root, "antispoofing": args.antispoofing_root}
-
-
-def queue(args: argparse.Namespace) -> Iterator[Job]:
-    """All runs asked for, in the order of their value: core, then peers, then ablations, and further budgets last."""
-
-    def jobs(method: str, label: str, seeds: list[int]) -> Iterator[Job]:
-        for seed in seeds:
-            for bench in (b for b in args.benches if b in METHODS[method].benches):
-                for trial in range(METHODS[method].trials):
-                    yield Job(bench, method, label, seed, trial, args)
-
-    chosen = {kind: [m for m in args.methods if METHODS[m].kind == kind] for kind in ("core", "peer", "ablation")}
-    few = args.seeds[: args.peer_seeds]
-    near = [b for b in args.budgets if b in CORE_BUDGETS]
-    for method in chosen["core"]:
-        for label in near if METHODS[method].budgeted else near[:1]:
-            yield from jobs(method, label, args.seeds)
-    for label in args.budgets:
-        for method in (*chosen["peer"], *(chosen["ablation"] if label == near[0] else ())):
-            yield from jobs(method, label, few)
-        if label not in near:
-            for method in chosen["core"]:
-                if METHODS[method].budgeted:
-                    yield from jobs(method, label, few)
-
-
-def tuning(args: argparse.Namespace) -> list[Job]:
-    """The runs by which each method finds its learning rate at each budget, with the first seeds."""
-    few = argparse.Namespace(**{**vars(args), "seeds": args.seeds[: args.tune_seeds]})
-    jobs = [replace(job, args=args) for job in queue(few) if METHODS[job.method].lr_of is None]
-    return [replace(job, lr_factor=factor) for job in jobs for factor in args.lr_factors]
-
-
-def at_their_rates(jobs: Iterable[Job], args: argparse.Namespace) -> list[Job]:
-    """The runs, each at the learning rate that validation has chosen for its method and budget."""
-    tried: dict[str, Comparison] = {}
-    for name in args.benches:
-        lrs = {bench_at(name, factor, args).lr for factor in args.lr_factors}
-        records = records_of(bench_of(name, args), Path(args.results))
-        tried[name] = Comparison(points(r for r in records if r["config"]["lr"] in lrs))
-
-    def factor(job: Job) -> float:
-        method = METHODS[job.method].lr_of or job.method
-        lr = tried[job.bench].rate(method, job.label if METHODS[method].budgeted else "")
-        return next((f for f in args.lr_factors if bench_at(job.bench, f, args).lr == lr), args.lr_factors[0])
-
-    return [replace(job, lr_factor=factor(job)) for job in jobs]
-
-
-def run_missing(jobs: Sequence[Job], args: argparse.Namespace, what: str) -> None:
-    """Runs those that are not yet in the results."""
+def run_missing(jobs: Sequence[Job], args: argparse.Namespace, what: str) -> str | None:
+    """Runs those that are not yet in the results, teachers first; what to say where some have failed."""
     done: set[tuple[str, float, str, int]] = set()
     for name, factor in {(job.bench, job.lr_factor) for job in jobs}:
         bench = bench_at(name, factor, args)
@@ -220,7 +142,19 @@ def run_missing(jobs: Sequence[Job], args: argparse.Namespace, what: str) -> Non
             done |= {(name, factor, system, seed) for system, seed in known}
     missing = [job for job in jobs if (job.bench, job.lr_factor, job.system, job.seed) not in done]
     print(f"{what}: {len(missing)} runs to do, {len(jobs) - len(missing)} done", flush=True)
-    run_jobs(train, missing, args.results, summary, args.jobs)
+    taught = [job for job in missing if METHODS[job.method].has_teacher]
+    # The results may have a teacher's record where its checkpoint is not on this machine.
+    teachers = {(t.bench, t.lr_factor, t.seed): t for t in (job.teacher for job in taught) if not finished_folder(t)}
+    first = [job for job in missing if not METHODS[job.method].has_teacher]
+    asked = {(job.bench, job.lr_factor, job.seed) for job in first if job.method == "full"}
+    first = [t for key, t in teachers.items() if key not in asked] + first
+    problems = []
+    for stage in (first, taught):
+        try:
+            run_jobs(train, stage, args.results, summary, args.jobs)
+        except RuntimeError as error:  # the runs that have not failed are still worth a table
+            problems.append(str(error))
+    return "; ".join(problems) or None
 
 
 def summary(record: Record) -> str:
@@ -261,13 +195,20 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs what is missing, prints what was found, and writes tables and figures."""
+    """Runs what is missing, prints what was found, and writes tables and figures.
+
+    Raises:
+        RuntimeError: at the end, if runs have failed.
+    """
     quieten()
     args = parse(arguments)
+    problems = []
     if len(args.lr_factors) > 1:
-        run_missing(tuning(args), args, "learning rates")
-    run_missing(at_their_rates(queue(args), args), args, "comparison")
-    write_tables(args.results, Path(args.results).parent)
+        problems.append(run_missing(tuning(args), args, "learning rates"))
+    problems.append(run_missing(at_their_rates(queue(args), args), args, "comparison"))
+    write_tables(args.results, Path(args.results).parent, [bench_of(name, args) for name in BENCHES])
+    if any(problems):
+        raise RuntimeError("; ".join(problem for problem in problems if problem))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from experiments.peers.analysis import (
 )
 from experiments.peers.benches import BENCHES, Bench, complexity_of
 from experiments.peers.methods import METHODS
-from experiments.study import Record, is_of, markdown
+from experiments.study import Record, markdown
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
@@ -36,8 +37,9 @@ TITLES = {"vad": "Voice activity", "antispoofing": "Anti-spoofing"}
 MARKERS = "so^vDPX*<>hp"
 COLOURS = ("black", *PALETTE, "#5a9bd4", "#8c564b", "#9a9a00")
 EXPLAINED = (
-    "Means over seeds, in brackets Student's 95 % interval; differences from ours are paired by seed. Training time is "
-    "of all runs that a result took, on cores that other runs shared."
+    "Means over seeds, in brackets Student's 95 % interval: of other trainings on the same data, not of other data. "
+    "Differences from ours are paired by seed. Training time is of a method's runs at the rate taken, the three of "
+    "`random` together, without a teacher's; on cores that other runs shared."
 )
 
 
@@ -83,15 +85,16 @@ def rates(comparison: Comparison) -> list[dict[str, Any]]:
     groups: dict[tuple[str, str], list[Point]] = {}
     for p in comparison.tried:
         groups.setdefault((p.method, p.label), []).append(p)
+    groups = {key: tried for key, tried in groups.items() if len(tried) > 1}
+    lrs = sorted({p.lr for tried in groups.values() for p in tried})
     table = []
     for (method, label), tried in groups.items():
-        if len(tried) > 1:
-            common = sorted(set.intersection(*(set(p.runs) for p in tried)))
-            row = {"method": METHODS[method].title, "budget %": label or "–", "seeds": len(common)}
-            for p in tried:
-                found = summarise(100 * validation_eer(p.runs[s]) for s in common)
-                row[f"lr {p.lr:g}"] = "–" if found is None else f"{found.mean:.2f}"
-            table.append(row | {"taken": f"{comparison.rate(method, label):g}"})
+        seeds = comparison.tuning_seeds(tried)
+        row = {"method": METHODS[method].title, "budget %": label or "–", "seeds": len(seeds)}
+        for lr in lrs:
+            runs = next((p.runs for p in tried if p.lr == lr), {})
+            row[f"lr {lr:g}"] = interval(summarise(100 * validation_eer(runs[s]) for s in seeds if s in runs))
+        table.append(row | {"taken": f"{comparison.rate(method, label):g}"})
     return table
 
 
@@ -102,46 +105,66 @@ def findings(comparison: Comparison, bench: Bench) -> list[str]:
     labels = [p.label for p in chosen if p.method == OURS]
     lines = []
     for label in labels:
-        ours, others = by[OURS, label], [p for p in chosen if p.label == label and p.method != OURS]
-        rivals = [p for p in others if METHODS[p.method].kind != "ablation"]
-        behind = [
-            p
-            for p in rivals
-            if (beside := comparison.beside(p) or ours) and (d := paired(p, beside, test)) is not None and d.mean < 0
+        differences = [
+            (METHODS[p.method].title, paired(p, comparison.beside(p) or by[OURS, label], test))
+            for p in chosen
+            if p.label == label and METHODS[p.method].kind != "ablation" and p.method != OURS
         ]
-        if rivals:
+        ahead = [title for title, d in differences if d is not None and d.mean > 0]
+        behind = [title for title, d in differences if d is not None and d.mean <= 0]
+        unknown = [title for title, d in differences if d is None]
+        if differences:
             lines.append(
-                f"- At {label} %: ours ahead of {len(rivals) - len(behind)} of {len(rivals)} others"
-                + (f"; behind {', '.join(METHODS[p.method].title for p in behind)}." if behind else ".")
+                f"- At {label} %: ours ahead of {len(ahead)} of {len(differences)} others in the mean"
+                + (f"; not ahead of {', '.join(behind)}" if behind else "")
+                + (f"; no seed in common with {', '.join(unknown)}" if unknown else "")
+                + "."
             )
-    fronts = {m: front([p for p in chosen if p.method in (m, "full")], test) for m in (OURS, "uniform", "shrink only")}
+    fronts = {m: front([p for p in chosen if p.method == m], test) for m in (OURS, "uniform", "shrink only")}
     for rival in ("uniform", "shrink only"):
         gap = mean_gap(fronts[OURS], fronts[rival]) if fronts[OURS] and fronts[rival] else None
         if gap is not None:
             title = METHODS[rival].title
             lines.append(f"- {title}: {gap:+.2f} points of EER above our front on average over log FLOPs.")
+    ours_and_full = front([p for p in chosen if p.method in (OURS, "full")], test)
     for label in labels:
         uniform = by.get(("uniform", label))
         if uniform is not None:
             (flops, value) = front([uniform], test)[0]
-            needed = flops_to_reach(value, fronts[OURS])
-            said = "does not reach it" if needed is None else f"reaches it at {needed / flops:.2f} times its FLOPs"
+            needed = flops_to_reach(value, ours_and_full)
+            least = bool(ours_and_full) and needed == ours_and_full[0][0]
+            said = (
+                "does not reach it"
+                if needed is None
+                else f"reaches it at {needed / flops:.2f} times its FLOPs{', the least that was run' if least else ''}"
+            )
             lines.append(f"- Uniformly narrower at {label} %: {value:.2f} %. Our front {said}.")
     return lines
 
 
-def records_of(bench: Bench, results: Path) -> list[Record]:
-    """The bench's runs: its own, and those that its study has trained in the same way on the same data."""
+def records_of(bench: Bench, results: Path, dataset: str | None = None) -> list[Record]:
+    """The bench's runs at any learning rate: its own, and those that its study has trained in the same way.
+
+    Args:
+        bench: whose settings the runs have.
+        results: of this comparison.
+        dataset: what they were trained on; where absent, that with most runs.
+    """
+    settings = {k: v for k, v in bench.config.items() if k != "lr"}
+
+    def of_bench(records: list[Record]) -> list[Record]:
+        return [r for r in records if all(r["config"].get(k) == v for k, v in settings.items())]
+
     own = [r for r in read_results(results) if r.get("bench") == bench.name] if results.is_file() else []
-    if not own:
-        return []
-    settings = {k: v for k, v in own[-1]["config"].items() if k not in ("system", "lr")}
-    dataset = own[-1]["dataset"]
-    shared = read_results(bench.shared) if bench.shared.is_file() else []
-    found = {
-        (r["config"]["system"], r["config"]["lr"], r["seed"]): r for r in (*shared, *own) if is_of(r, settings, dataset)
-    }
-    return list(found.values())
+    own = of_bench(own)
+    if dataset is None:
+        counts = Counter(r["dataset"] for r in own)
+        if not counts:
+            return []
+        dataset = counts.most_common(1)[0][0]
+    shared = of_bench(read_results(bench.shared)) if bench.shared.is_file() else []
+    here = (r for r in (*shared, *own) if r["dataset"] == dataset)
+    return list({(r["config"]["system"], r["config"]["lr"], r["seed"]): r for r in here}.values())
 
 
 def learnable_share(record: Record, bench: Bench) -> float:
@@ -150,12 +173,13 @@ def learnable_share(record: Record, bench: Bench) -> float:
     return (float(record["flops_per_second"]) - cost.fixed_flops()) / cost.learnable_flops()
 
 
-def write_tables(results: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None:
-    """``results.md``, ``front.png`` and ``ablations.png`` of all finished runs."""
+def write_tables(
+    results: str | os.PathLike[str], folder: str | os.PathLike[str], benches: Iterable[Bench] | None = None
+) -> None:
+    """``results.md``, ``front.png`` and ``ablations.png`` of all finished runs of some benches, of all when absent."""
     done: list[tuple[Bench, Comparison]] = []
     text = ["# Results\n"]
-    for make in BENCHES.values():
-        bench = make()
+    for bench in (make() for make in BENCHES.values()) if benches is None else benches:
         records = records_of(bench, Path(results))
         comparison = Comparison(points(records))
         if not comparison.tried:
@@ -189,7 +213,7 @@ def _beside_ours(comparison: Comparison) -> list[Point]:
 def fronts_figure(done: Sequence[tuple[Bench, Comparison]]) -> Figure:
     """Test EER over FLOPs/s of all methods but the ablations, mean and 95 % interval; a panel for each bench.
 
-    Methods of one budget are drawn a little apart.
+    Methods of one budget are drawn up to 4 % apart.
     """
     figure = Figure(figsize=(5.2 * len(done), 4.6), layout="constrained")
     for axes, (bench, comparison) in zip(figure.subplots(1, len(done), squeeze=False)[0], done, strict=True):
@@ -198,7 +222,7 @@ def fronts_figure(done: Sequence[tuple[Bench, Comparison]]) -> Figure:
             if not mine:
                 continue
             found = [p.over(percent(bench.test)) for p in mine]
-            x = np.array([p.flops_per_second / 1e6 for p in mine]) * (1 + 0.025 * (i - 4))  # apart, to be told apart
+            x = np.array([p.flops_per_second / 1e6 for p in mine]) * (1 + 0.006 * (i - 5))  # to be told apart
             y = np.array([s.mean for s in found if s is not None])
             low, high = ([getattr(s, end) for s in found if s is not None] for end in ("low", "high"))
             bars = [
@@ -225,8 +249,10 @@ def fronts_figure(done: Sequence[tuple[Bench, Comparison]]) -> Figure:
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
+    shown = {
+        label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 

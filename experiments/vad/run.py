@@ -24,8 +24,8 @@ from experiments.study import (
     fit,
     keep_artifact,
     quieten,
+    run_folder,
     run_jobs,
-    slug,
     unknown_names,
 )
 from experiments.vad.speed import write_speed
@@ -43,16 +43,18 @@ def train(job: Job) -> dict[str, Any]:
     """Train, choose the checkpoint, test, and write the artifact of one system with one seed."""
     system, seed, args = job
     begin_run(seed, args.jobs)
-    folder = Path(args.runs) / f"{slug(system.name)}-{seed}"
     data = data_module(args, seed)
     module = system.module(args.lr)
+    data.setup()
+    config, dataset = {"system": system.name, **settings(args)}, data_name(data)
+    folder = run_folder(args.runs, config, seed, dataset)
     fitted = fit(system, module, data, folder, args.epochs)
     record = result_record(
         module,
         metrics=evaluate(fitted.trainer, module, data, fitted.best),
-        config={"system": system.name, **settings(args)},
+        config=config,
         seed=seed,
-        dataset=data_name(data),
+        dataset=dataset,
         wall_time_s=fitted.wall_time_s,
     )
     record |= {

@@ -73,9 +73,12 @@ def test_where_a_front_reaches_a_value():
     assert flops_to_reach(3.0, down) is None
 
 
-def test_validation_chooses_the_learning_rate_over_the_seeds_that_all_have():
+def test_validation_chooses_the_learning_rate_over_the_first_seeds_that_all_have():
     slow = [record("uniform 25 %", s, 0.1, v) for s, v in ((0, 0.30), (1, 0.20), (2, 0.01))]
     fast = [record("uniform 25 %", s, 0.9, v, lr=3e-3) for s, v in ((0, 0.19), (1, 0.29))]
+    late = record("uniform 25 %", 2, 0.9, 0.99, lr=3e-3)
+    assert Comparison(points([*slow, *fast, late])).rate("uniform", "25") == 3e-3  # the third seed has no say
+    assert Comparison(points([*slow, *fast, late]), 3).rate("uniform", "25") == 1e-3
     comparison = Comparison(points(slow + fast))
     assert [p.lr for p in comparison.tried] == [1e-3, 3e-3]
     (chosen,) = comparison.chosen

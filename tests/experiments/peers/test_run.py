@@ -109,10 +109,61 @@ def test_every_method_comes_to_its_budget(method: str, bench: Bench, tmp_path: A
 
 
 def test_the_taught_network_wants_its_teacher_first(bench: Bench, tmp_path: Any) -> None:
-    with pytest.raises(FileNotFoundError, match="run --methods full first"):
-        peers.train(job("distilled", tmp_path))
+    taught = job("distilled", tmp_path)
+    with pytest.raises(FileNotFoundError, match="no full network of seed 0 to learn from: run it first"):
+        peers.train(taught)
     peers.train(job("full", tmp_path))
-    assert peers.train(job("distilled", tmp_path))["metrics"]["test/eer"] <= 1
+    assert peers.train(taught)["metrics"]["test/eer"] <= 1
+    last = taught.teacher.folder() / "last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    torch.save({**checkpoint, "epoch": checkpoint["epoch"] - 1}, last)  # as if it were still being trained
+    assert peers.finished_folder(taught.teacher) is None
+
+
+def test_a_teacher_that_is_not_on_this_machine_is_trained_first(
+    bench: Bench, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = tmp_path / "results.jsonl"
+    append_result(results, finished_run("full", 0, 1e-3, 0.2))
+    append_result(results, finished_run("full", 0, 3e-3, 0.1))
+    stages: list[list[tuple[str, float]]] = []
+
+    def run_jobs(run: Any, jobs: list[peers.Job], *_: Any) -> None:
+        stages.append([(j.system, j.made_bench.lr) for j in jobs])
+
+    monkeypatch.setattr(peers, "run_jobs", run_jobs)
+    monkeypatch.setattr(peers, "write_tables", lambda *_: None)
+    runs = ["--runs", str(tmp_path / "runs"), "--results", str(results), "--benches", "vad"]
+    peers.main(["--methods", "full", "distilled", "--budgets", "25", "--seeds", "0", *runs])
+    assert [("full", 3e-3)] in stages  # at the rate that validation prefers
+    assert stages[-1] == [("distilled 25 %", 1e-3)]
+
+
+def test_tables_are_written_though_runs_have_failed(
+    bench: Bench, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_jobs(run: Any, jobs: list[peers.Job], *_: Any) -> None:
+        if jobs:
+            raise RuntimeError(f"{len(jobs)} runs have failed")
+
+    written: list[str] = []
+    monkeypatch.setattr(peers, "run_jobs", run_jobs)
+    monkeypatch.setattr(peers, "write_tables", lambda results, *_: written.append(str(results)))
+    results = tmp_path / "results.jsonl"
+    with pytest.raises(RuntimeError, match="2 runs have failed; 1 runs have failed"):
+        peers.main(["--methods", "full", "--seeds", "0", "--benches", "vad", "--results", str(results)])
+    assert written == [str(results)]
+
+
+def test_runs_of_other_settings_and_data_keep_out_of_the_table(bench: Bench, tmp_path: Any) -> None:
+    results = tmp_path / "results.jsonl"
+    for seed in (0, 1):
+        append_result(results, finished_run("full", seed, 1e-3, 0.2))
+    longer = finished_run("full", 2, 1e-3, 0.1)
+    append_result(results, longer | {"config": {**longer["config"], "epochs": 99}})
+    append_result(results, finished_run("full", 3, 1e-3, 0.1) | {"dataset": "others"})
+    assert [r["seed"] for r in table.records_of(bench, results)] == [0, 1]
+    assert [r["seed"] for r in table.records_of(bench, results, "others")] == [3]
 
 
 def test_methods_run_where_they_can_meet_a_budget(bench: Bench) -> None:
@@ -152,7 +203,7 @@ def test_runs_of_the_study_are_taken_over_into_the_tables(bench: Bench, tmp_path
     assert "| learned sizes (ours) | 25 | 0.001 | 2 |" in text
     assert "15.00 [" in text
     assert "20.00 [20.00, 20.00]" in text  # uniform minus ours
-    assert "ours ahead of 1 of 1 others" in text
+    assert "ours ahead of 1 of 1 others in the mean." in text
     assert "10.00 [10.00, 10.00]" in text  # λ linear minus ours
     assert (tmp_path / "front.png").stat().st_size > 1000
     assert (tmp_path / "ablations.png").stat().st_size > 1000
