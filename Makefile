@@ -38,7 +38,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 setup: $(STAMP) ## make .venv with everything pinned (uv where present, else venv + pip)
 
-demo: $(STAMP) ## learn the size of a mel filter bank in about a minute, on the CPU
+demo: $(STAMP) ## learn the size of a mel filter bank in a minute and a half on two cores
 	$(BIN)/python -m experiments.filter_bank.demo $(ARGS)
 
 test: $(STAMP) ## run the tests (those on real audio need DATA_ROOT)
@@ -85,6 +85,6 @@ tables: $(STAMP) ## rebuild tables and figures of every study from the committed
 	  $(BIN)/python -m experiments.$$study.table || exit 1; \
 	done
 
-clean: ## remove caches and what runs left behind (keeps .venv)
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis lightning_logs runs wandb build dist *.egg-info
+clean: ## remove caches and builds (keeps .venv and runs/)
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
