@@ -48,8 +48,8 @@ class GatedWidth(Width):
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_draw": None}
 
-    def _state(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.open_probability().detach().mean().log(), self._frozen_size, self._learning
+    def _state(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.open_probability().detach().mean().log(), self._frozen_size, self._learning, self._samples
 
     def _let_go(self) -> None:
         super()._let_go()

@@ -134,21 +134,25 @@ class Layout:
         return x.index_select(dim, self.indices(kept=kept, device=x.device))
 
     def _resample(self, x: Tensor, dim: int, *, kept: bool) -> Tensor:
-        """Weights for fewer samples of a continuum: as if these were interpolated back to full size first."""
+        """Weights for fewer samples of a continuum: as if these were interpolated back to those stored first."""
         (width,) = self.widths
         moving = width.noisy and not kept
-        size = width.size if kept else width.current
-        if size == width.full_size and not moving:
+        size, stored = width.size if kept else width.current, width.samples
+        if stored < width.full_size:
+            x = x.narrow(dim, 0, stored)
+        if size == stored and not moving:
             return x
         k = width.k if moving else torch.tensor(float(size), device=x.device)
-        matrix = interpolation(width.full_size, size, k).to(x.dtype)
+        matrix = interpolation(stored, size, k).to(x.dtype)
         return (x.movedim(dim, -1) @ matrix).movedim(-1, dim)
 
     def in_use(self) -> Tensor | None:
         """Positions of the full dimension that current weights are made of; None for all of them."""
-        if self.current == self.full_size or any(w.resampled for w in self.widths):
-            return None
-        return self.indices()
+        resampled = [w for w in self.widths if w.resampled]
+        if resampled:
+            samples = resampled[0].samples  # a layout with such a width is nothing else
+            return None if samples == self.full_size else torch.arange(samples)
+        return None if self.current == self.full_size else self.indices()
 
     def noise(self, x: Tensor, dim: int, *, batch_dim: int | None = 0) -> Tensor:
         """Put the boundary noise of every Width on its own last units; x unchanged where none is due.

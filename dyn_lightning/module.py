@@ -26,6 +26,7 @@ from dyn_lightning.optim import (
 )
 from dyn_lightning.plain import example_input, plain_complexity
 from dyn_lightning.randomness import gather_random_states, set_random_state
+from dyn_lightning.resampling import settle_samples
 from dyn_lightning.tasks import Task
 from dyn_lightning.width import Width
 
@@ -65,6 +66,8 @@ class DynamicModule(EvaluatedModule):
         lr_lam: learning rate of log λ.
         lr_schedule: "cosine" (to 0 at the end of the run) or "constant"; λ's learning rate is constant.
         lr_hold: share of the run before the cosine begins.
+        lr_growth: how the learning rate of the weights grows while the sizes shrink: exponent of the geometric mean of
+            full over kept sizes. 1 is what narrow networks want with Adam (arXiv 2203.03466), 0 leaves it as it is.
         compile: call the network through ``torch.compile`` while its sizes stand still: in the warm-up, when settled,
             and in evaluation then. The search runs uncompiled, because its sizes change from step to step.
         gradient_clip_lam: largest gradient norm of all λ together. The weights' is the trainer's
@@ -103,6 +106,7 @@ class DynamicModule(EvaluatedModule):
         lr_lam: float = 5e-3,
         lr_schedule: Schedule = "cosine",
         lr_hold: float = 0.0,
+        lr_growth: float = 0.0,
         gradient_clip_lam: float | None = 1.0,
         compile: bool = False,
     ) -> None:
@@ -139,7 +143,7 @@ class DynamicModule(EvaluatedModule):
         self.optimizer = optimizer
         self.lr, self.weight_decay, self.lr_lam = lr, weight_decay, lr_lam
         self.lr_schedule: Schedule = lr_schedule
-        self.lr_hold = lr_hold
+        self.lr_hold, self.lr_growth = lr_hold, lr_growth
         self.gradient_clip_lam = gradient_clip_lam
         self.compile_network = compile
         self._compiled: list[Callable[[Any], Any]] = []
@@ -200,17 +204,19 @@ class DynamicModule(EvaluatedModule):
             return
         if self.phase == "settle" and phase != "settle":
             raise ValueError(f"the widths are frozen: {phase} cannot follow settle. Start another run")
+        stored: list[nn.Parameter] = []
         if phase == "settle" and self.phase != "settle":
             sizes = self.objective.final_sizes(self.network)
             for name, width in self.widths.items():
                 width.freeze(sizes[name])
+            stored = settle_samples(self.network)
         for width in self.widths.values():
             width.set_learning(phase == "search")
         self._phase.fill_(PHASES.index(phase))
         self._mirror = None
         if phase != "search" and self._trainer is not None:
             for optimizer in self.trainer.optimizers:
-                forget(optimizer, width_parameters(self.network))
+                forget(optimizer, [*width_parameters(self.network), *stored])
 
     def on_fit_start(self) -> None:
         if self._read()[2] == 0:
@@ -273,7 +279,8 @@ class DynamicModule(EvaluatedModule):
             self.network, self.optimizer, lr=self.lr, weight_decay=self.weight_decay, lr_lam=self.lr_lam
         )
         total_steps = int(self.trainer.estimated_stepping_batches)
-        schedule = make_schedule(optimizer, self.lr_schedule, total_steps, self.lr_hold)
+        widths = list(self.widths.values())
+        schedule = make_schedule(optimizer, self.lr_schedule, total_steps, self.lr_hold, widths, self.lr_growth)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -39,6 +39,7 @@ class Width(nn.Module):
 
     _frozen_size: Tensor
     _learning: Tensor
+    _samples: Tensor
 
     def __init__(
         self,
@@ -62,8 +63,9 @@ class Width(nn.Module):
         self.theta = nn.Parameter(torch.zeros(()))
         self.register_buffer("_frozen_size", torch.tensor(-1))
         self.register_buffer("_learning", torch.tensor(True))
+        self.register_buffer("_samples", torch.tensor(full_size))
         self.gates: list[Tensor] | None = None  # ones on the features of each producer, while somebody asks for them
-        self._held: tuple[float, int, bool] | None = None  # what _read answers while `held`
+        self._held: tuple[float, int, bool, int] | None = None  # what _read answers while `held`
         self._amplitudes: tuple[Any, tuple[Amplitude, Amplitude]] | None = None
         self.lam_min = 0.0 if lam_min is None else lam_min
         self.set_multiple_of(multiple_of)
@@ -79,21 +81,25 @@ class Width(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_held": None, "_amplitudes": None}
 
-    def _read(self) -> tuple[float, int, bool]:
-        """(K in units, frozen size or −1, learning) in Python."""
+    def _read(self) -> tuple[float, int, bool, int]:
+        """(K in units, frozen size or −1, learning, samples) in Python."""
         if self._held is not None:
             return self._held
         return self._parse([x.item() for x in self._state()])
 
-    def _state(self) -> tuple[Tensor, Tensor, Tensor]:
-        """What :meth:`_parse` takes: log λ, the frozen size or −1, whether λ learns; each 0-d."""
-        return self.theta, self._frozen_size, self._learning
+    def _state(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What :meth:`_parse` takes: log λ, the frozen size or −1, whether λ learns, samples; each 0-d."""
+        return self.theta, self._frozen_size, self._learning, self._samples
 
     def _let_go(self) -> None:
         self._held = None
 
-    def _parse(self, values: Sequence[float]) -> tuple[float, int, bool]:
-        return math.exp(values[0]) * self.units, int(values[1]), bool(values[2])
+    def _parse(self, values: Sequence[float]) -> tuple[float, int, bool, int]:
+        return math.exp(values[0]) * self.units, int(values[1]), bool(values[2]), int(values[3])
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        state_dict.setdefault(f"{prefix}_samples", torch.tensor(self.full_size))  # older checkpoints have none
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @property
     def lam(self) -> Tensor:
@@ -124,13 +130,13 @@ class Width(nn.Module):
     @property
     def size(self) -> int:
         """Elements that evaluation uses and consolidation keeps: ⌊K⌋, or the frozen size."""
-        k, frozen, _ = self._read()
+        k, frozen, *_ = self._read()
         return self._elements(kept_size(k)) if frozen < 0 else frozen
 
     @property
     def active(self) -> int:
         """Elements computed while learning: ⌈K⌉, or the frozen size."""
-        k, frozen, _ = self._read()
+        k, frozen, *_ = self._read()
         return self._elements(active_size(k)) if frozen < 0 else frozen
 
     @property
@@ -141,7 +147,7 @@ class Width(nn.Module):
     @property
     def noisy(self) -> bool:
         """Whether the boundary unit is noisy now: training, learning and not frozen."""
-        _, frozen, learning = self._read()
+        _, frozen, learning, _ = self._read()
         return self.training and learning and frozen < 0
 
     @property
@@ -169,6 +175,18 @@ class Width(nn.Module):
         if size < self.full_size:
             size = self._elements(max(1, size // self.multiple_of))
         self._frozen_size.fill_(size)
+
+    @property
+    def samples(self) -> int:
+        """Of a resampled width: at how many samples the layers behind it have their weights, in the first places.
+
+        That is the full size until :func:`dyn_lightning.resampling.settle_samples` has set it.
+        """
+        return self._read()[3]
+
+    def set_samples(self, samples: int) -> None:
+        """Say at how many samples weights are stored."""
+        self._samples.fill_(samples)
 
     def unfreeze(self) -> None:
         """Let λ rule again, from the value it had."""
@@ -253,7 +271,7 @@ def held(widths: Iterable[Width]) -> Iterator[None]:
             values = [t.item() for t in tensors]
     try:
         for i, width in enumerate(widths):
-            width._held = width._parse(values[3 * i : 3 * i + 3])
+            width._held = width._parse(values[4 * i : 4 * i + 4])
         yield
     finally:
         for width in widths:

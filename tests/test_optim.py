@@ -14,10 +14,12 @@ from dyn_lightning.optim import (
     forget,
     make_optimizer,
     make_schedule,
+    narrowing,
     parameter_groups,
     unused_blocks,
     width_parameters,
 )
+from dyn_lightning.width import Width
 
 
 def network(seed: int = 0) -> nn.Module:
@@ -151,6 +153,25 @@ def test_cosine_reaches_zero_for_weights_and_leaves_lam_alone():
         weights, lam = (g["lr"] for g in optimizer.param_groups)
         assert weights == pytest.approx(0.5 * 0.5 * (1 + math.cos(math.pi * step / 10)), abs=1e-12)
         assert lam == 0.25
+
+
+@pytest.mark.parametrize(("growth", "factor"), [(0.0, 1.0), (1.0, 4.0), (0.5, 2.0)])
+def test_the_rate_of_the_weights_grows_as_the_sizes_shrink(growth, factor):
+    net = network()
+    optimizer = make_optimizer(net, torch.optim.SGD, lr=0.5, weight_decay=0.0, lr_lam=0.25)
+    widths = [Width(16), Width(64)]
+    schedule = make_schedule(optimizer, "constant", 10, widths=widths, growth=growth)
+    assert optimizer.param_groups[0]["lr"] == 0.5
+    widths[0].freeze(2)
+    widths[1].freeze(32)
+    assert narrowing(widths) == pytest.approx(4.0)  # of 8 and 2 the geometric mean
+    optimizer.step()
+    schedule.step()
+    assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.5 * factor, 0.25])
+
+
+def test_a_network_without_widths_is_not_narrower():
+    assert narrowing([]) == 1.0
 
 
 def test_unknown_schedule_is_named():

@@ -15,7 +15,9 @@ from dyn_lightning.report.statistics import Summary, summarise
 from experiments.peers.methods import METHODS
 from experiments.study import Record
 
-OURS = "learned"
+OURS = "growing"
+CHANGED = "learned"
+"""Of which ablations and controls change one thing."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +115,10 @@ class Comparison:
         return sorted(set.intersection(*(set(p.runs) for p in points)))[: self.n_tuning_seeds]
 
     def beside(self, point: Point) -> Point | None:
-        """Ours at a method's budget; with its learning rate where that is meant to be ours."""
-        ours = self._at(OURS, point.label)
-        lr = point.lr if METHODS[point.method].lr_of == OURS else self.rate(OURS, point.label)
-        return next((p for p in ours if p.lr == lr), None)
+        """Ours at a method's budget; for what changes one thing of ``learned``, that with the same learning rate."""
+        changes = METHODS[point.method].lr_of == CHANGED
+        lr = point.lr if changes else self.rate(OURS, point.label)
+        return next((p for p in self._at(CHANGED if changes else OURS, point.label) if p.lr == lr), None)
 
     def _at(self, method: str, label: str) -> list[Point]:
         return [p for p in self.tried if (p.method, p.label) == (method, label)]

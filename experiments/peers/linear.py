@@ -14,8 +14,8 @@ from dyn_lightning.width import Width
 class LinearWidth(Width):
     """A width whose parameter is λ."""
 
-    def _parse(self, values: Sequence[float]) -> tuple[float, int, bool]:
-        return values[0] * self.units, int(values[1]), bool(values[2])
+    def _parse(self, values: Sequence[float]) -> tuple[float, int, bool, int]:
+        return values[0] * self.units, int(values[1]), bool(values[2]), int(values[3])
 
     @property
     def lam(self) -> Tensor:

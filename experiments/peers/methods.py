@@ -25,6 +25,8 @@ from experiments.study import WARMUP_SHARE
 Kind = Literal["core", "peer", "ablation"]
 TRIALS = 3
 """Networks of random sizes that are trained for one of ours: its search costs about as much."""
+LR_GROWTH = 0.8
+"""Exponent by which our learning rate grows: threefold at a quarter of the width, as suits uniform networks there."""
 
 
 @dataclass
@@ -77,6 +79,7 @@ class Given:
         kind: type[DynamicModule] = DynamicModule,
         task: Task | None = None,
         boundary: str = "taper",
+        lr_growth: float = 0.0,
         **options: Any,
     ) -> Plan:
         """A run of the bench's; of a network as it is where nothing pulls its sizes down."""
@@ -91,6 +94,7 @@ class Given:
             lr=bench.lr,
             lr_lam=bench.lr_lam,
             lr_hold=bench.lr_hold,
+            lr_growth=lr_growth,
         )
         return Plan(module, **{"search_share": bench.search_share, **options})
 
@@ -147,7 +151,7 @@ class Method:
 
     Attributes:
         title: its name in tables.
-        kind: "core", "peer" (what else a user might do) or "ablation" (ours with one thing changed).
+        kind: "core", "peer" (what else a user might do) or "ablation" (``learned`` with one thing changed).
         plan: makes a run of it.
         budgeted: whether it is told a budget; otherwise it has one row.
         trials: runs, of which validation chooses one.
@@ -167,13 +171,14 @@ class Method:
 
 
 def _changed(title: str, plan: Callable[[Given], Plan]) -> Method:
-    """Ours with one thing changed, and so with our learning rate."""
+    """``learned`` with one thing changed, and so with its learning rate."""
     return Method(title, "ablation", plan, lr_of="learned")
 
 
 METHODS: dict[str, Method] = {
     "full": Method("full size", "core", lambda g: g.plan(), budgeted=False),
-    "learned": Method("learned sizes (ours)", "core", lambda g: g.ours()),
+    "growing": Method("learned sizes, learning rate grows (ours)", "core", lambda g: g.ours(lr_growth=LR_GROWTH)),
+    "learned": Method("learned sizes, learning rate as at full size", "core", lambda g: g.ours()),
     "uniform": Method("uniformly narrower", "core", lambda g: g.plan(g.bench.narrower(g.share))),
     "shrink only": Method(
         "same schedule, λ's task gradient cut", "core", lambda g: g.ours(kind=ShrinkOnly), lr_of="learned"

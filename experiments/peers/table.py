@@ -17,6 +17,7 @@ from dyn_lightning.files import write_atomically
 from dyn_lightning.report import read_results
 from dyn_lightning.report.statistics import Summary, summarise
 from experiments.peers.analysis import (
+    CHANGED,
     OURS,
     Comparison,
     Point,
@@ -73,7 +74,7 @@ def rows(shown: Sequence[Point], comparison: Comparison, bench: Bench) -> list[d
                 "learnable FLOPs/s kept %": f"{100 * np.mean(costs):.1f}",
                 "validation EER %": interval(p.over(validation)),
                 "test EER %": interval(p.over(test)),
-                "minus ours, by seed": interval(difference),
+                "minus ours, or what it changes": interval(difference),
                 "training s": f"{np.mean(list(p.spent_s.values())):.0f}",
             }
         )
@@ -106,9 +107,9 @@ def findings(comparison: Comparison, bench: Bench) -> list[str]:
     lines = []
     for label in labels:
         differences = [
-            (METHODS[p.method].title, paired(p, comparison.beside(p) or by[OURS, label], test))
+            (METHODS[p.method].title, paired(p, by[OURS, label], test))
             for p in chosen
-            if p.label == label and METHODS[p.method].kind != "ablation" and p.method != OURS
+            if p.label == label and p.method not in (OURS, CHANGED) and METHODS[p.method].lr_of != CHANGED
         ]
         ahead = [title for title, d in differences if d is not None and d.mean > 0]
         behind = [title for title, d in differences if d is not None and d.mean <= 0]
@@ -120,12 +121,10 @@ def findings(comparison: Comparison, bench: Bench) -> list[str]:
                 + (f"; no seed in common with {', '.join(unknown)}" if unknown else "")
                 + "."
             )
-    fronts = {m: front([p for p in chosen if p.method == m], test) for m in (OURS, "uniform", "shrink only")}
-    for rival in ("uniform", "shrink only"):
-        gap = mean_gap(fronts[OURS], fronts[rival]) if fronts[OURS] and fronts[rival] else None
-        if gap is not None:
-            title = METHODS[rival].title
-            lines.append(f"- {title}: {gap:+.2f} points of EER above our front on average over log FLOPs.")
+    fronts = {m: front([p for p in chosen if p.method == m], test) for m in (OURS, "uniform")}
+    gap = mean_gap(fronts[OURS], fronts["uniform"]) if all(fronts.values()) else None
+    if gap is not None:
+        lines.append(f"- Uniformly narrower: {gap:+.2f} points of EER above our front on average over log FLOPs.")
     ours_and_full = front([p for p in chosen if p.method in (OURS, "full")], test)
     for label in labels:
         uniform = by.get(("uniform", label))
@@ -189,8 +188,8 @@ def write_tables(
         text.append(f"## {TITLES[bench.name]}\n\n{records[-1]['dataset']}. Trained with {trained}. {EXPLAINED}\n")
         core = [p for p in comparison.chosen if METHODS[p.method].kind != "ablation"]
         text.append(f"### Methods\n\n{markdown(rows(core, comparison, bench))}")
-        if ablated := _beside_ours(comparison):
-            text.append(f"### Ours with one thing changed\n\n{markdown(rows(ablated, comparison, bench))}")
+        if ablated := _ablations(comparison):
+            text.append(f"### One thing changed\n\n{markdown(rows(ablated, comparison, bench))}")
         text.append("### What it comes to\n\n" + "\n".join(findings(comparison, bench)) + "\n")
         if compared := rates(comparison):
             text.append(f"### Learning rates, EER in % on validation\n\n{markdown(compared)}")
@@ -199,11 +198,11 @@ def write_tables(
     folder = Path(folder)
     write_atomically(folder / "results.md", "\n".join(text).encode())
     save_figure(fronts_figure(done), folder / "front.png")
-    if any(_beside_ours(comparison) for _, comparison in done):
+    if any(_ablations(comparison) for _, comparison in done):
         save_figure(ablations_figure(done), folder / "ablations.png")
 
 
-def _beside_ours(comparison: Comparison) -> list[Point]:
+def _ablations(comparison: Comparison) -> list[Point]:
     """The ablations, and before them what they are compared with; nothing where there are none."""
     found = [p for p in comparison.chosen if METHODS[p.method].kind == "ablation"]
     beside = {(ours.label, ours.lr): ours for p in found if (ours := comparison.beside(p)) is not None}
@@ -229,7 +228,7 @@ def fronts_figure(done: Sequence[tuple[Bench, Comparison]]) -> Figure:
                 [m - (e if e is not None else m) for m, e in zip(y, low, strict=True)],
                 [(e if e is not None else m) - m for m, e in zip(y, high, strict=True)],
             ]
-            line = "-" if name in ("learned", "uniform", "shrink only") else ""
+            line = "-" if name in (OURS, CHANGED, "uniform") else ""
             axes.errorbar(
                 x,
                 y,
@@ -257,11 +256,11 @@ def fronts_figure(done: Sequence[tuple[Bench, Comparison]]) -> Figure:
 
 
 def ablations_figure(done: Sequence[tuple[Bench, Comparison]]) -> Figure:
-    """What each change to ours does to the test EER, paired by seed: mean and 95 % interval."""
-    shown = [(bench, comparison) for bench, comparison in done if _beside_ours(comparison)]
+    """What each change of ``learned`` does to the test EER, paired by seed: mean and 95 % interval."""
+    shown = [(bench, comparison) for bench, comparison in done if _ablations(comparison)]
     figure = Figure(figsize=(5.6 * len(shown), 3.6), layout="constrained")
     for axes, (bench, comparison) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-        changed = [p for p in _beside_ours(comparison) if p.method != OURS]
+        changed = [p for p in _ablations(comparison) if p.method != CHANGED]
         for y, p in enumerate(changed):
             beside = comparison.beside(p)
             found = paired(p, beside, percent(bench.test)) if beside is not None else None
@@ -273,7 +272,7 @@ def ablations_figure(done: Sequence[tuple[Bench, Comparison]]) -> Figure:
         axes.axvline(0.0, color="0.5", linewidth=0.8)
         axes.set_yticks(range(len(changed)), [f"{METHODS[p.method].title}, {p.label} %" for p in changed], fontsize=8)
         axes.invert_yaxis()
-        axes.set(xlabel="test EER minus ours, points (right: worse)", title=TITLES[bench.name])
+        axes.set(xlabel="test EER minus that without the change, points (right: worse)", title=TITLES[bench.name])
         axes.grid(axis="x", alpha=0.3)
     return figure
 

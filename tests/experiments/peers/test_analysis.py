@@ -92,15 +92,17 @@ def test_rates_without_a_seed_in_common_go_by_the_number_of_runs():
     assert Comparison([]).rate("full", "") is None
 
 
-def test_what_differs_from_ours_in_one_thing_has_our_learning_rate():
+def test_what_changes_one_thing_is_compared_at_the_same_learning_rate():
     ours = [record("learned 25 %", 0, 0.5, 0.2), record("learned 25 %", 0, 0.6, 0.1, lr=3e-3)]
+    ours.append(record("growing 25 %", 0, 0.4))
     changed = [record("linear 25 %", 0, 0.7, 0.1), record("linear 25 %", 0, 0.8, 0.4, lr=3e-3)]
     late = [record("wide boundary 25 %", 0, 0.7)]  # not yet run at the rate that ours has now
     comparison = Comparison(points(ours + changed + late + [record("uniform 25 %", 0, 0.3)]))
-    beside = {p.method: (p.lr, comparison.beside(p).lr) for p in comparison.chosen}
+    beside = {p.method: (p.lr, (o := comparison.beside(p)).method, o.lr) for p in comparison.chosen}
     assert beside == {
-        "learned": (3e-3, 3e-3),
-        "uniform": (1e-3, 3e-3),
-        "linear": (3e-3, 3e-3),
-        "wide boundary": (1e-3, 1e-3),
+        "growing": (1e-3, "growing", 1e-3),
+        "learned": (3e-3, "growing", 1e-3),
+        "uniform": (1e-3, "growing", 1e-3),
+        "linear": (3e-3, "learned", 3e-3),
+        "wide boundary": (1e-3, "learned", 1e-3),
     }

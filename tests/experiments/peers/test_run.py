@@ -179,7 +179,7 @@ def test_the_queue_goes_by_value(bench: Bench) -> None:
     jobs = list(peers.queue(args))
     names = [(j.system, j.seed) for j in jobs]
     assert len(set(names)) == len(names)
-    assert names[:4] == [("full", 0), ("full", 1), ("learned 6.25 %", 0), ("learned 6.25 %", 1)]
+    assert names[:4] == [("full", 0), ("full", 1), ("growing 6.25 %", 0), ("growing 6.25 %", 1)]
     kinds = [METHODS[j.method].kind for j in jobs if j.label == "6.25"]
     assert kinds == sorted(kinds, key=["core", "peer", "ablation"].index)
     assert all(j.label == "6.25" for j in jobs if METHODS[j.method].kind == "ablation")
@@ -195,12 +195,13 @@ def test_runs_of_the_study_are_taken_over_into_the_tables(bench: Bench, tmp_path
 
     for seed in (0, 1):
         append_result(bench.shared, record("learned 25 %", seed, 0.1 + 0.1 * seed))
+        append_result(tmp_path / "results.jsonl", record("growing 25 %", seed, 0.1 + 0.1 * seed, bench="vad"))
         append_result(tmp_path / "results.jsonl", record("uniform 25 %", seed, 0.3 + 0.1 * seed, bench="vad"))
         append_result(tmp_path / "results.jsonl", record("linear 25 %", seed, 0.2 + 0.1 * seed, bench="vad"))
     append_result(bench.shared, record("learned 25 %", 0, 0.9) | {"dataset": "others"})
     table.write_tables(tmp_path / "results.jsonl", tmp_path)
     text = (tmp_path / "results.md").read_text()
-    assert "| learned sizes (ours) | 25 | 0.001 | 2 |" in text
+    assert "| learned sizes, learning rate as at full size | 25 | 0.001 | 2 |" in text
     assert "15.00 [" in text
     assert "20.00 [20.00, 20.00]" in text  # uniform minus ours
     assert "ours ahead of 1 of 1 others in the mean." in text
