@@ -207,6 +207,12 @@ METHODS: dict[str, Method] = {
     "linear": _changed("λ linear", _linear),
     "no settling": _changed("search to the end", lambda g: g.ours(search_share=1 - WARMUP_SHARE)),
     "wide boundary": _changed("boundary of four elements", lambda g: g.ours(multiple_of=4)),
+    "growing wide": Method(
+        "ours with a boundary of four elements",
+        "ablation",
+        lambda g: g.ours(lr_growth=LR_GROWTH, multiple_of=4),
+        lr_of="growing",
+    ),
     "not ranked": _changed("elements not ranked", lambda g: g.ours(callbacks=[])),
     "no cohesion": _changed(
         "sizes not held together",

@@ -260,7 +260,7 @@ def ablations_figure(done: Sequence[tuple[Bench, Comparison]]) -> Figure:
     shown = [(bench, comparison) for bench, comparison in done if _ablations(comparison)]
     figure = Figure(figsize=(5.6 * len(shown), 3.6), layout="constrained")
     for axes, (bench, comparison) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-        changed = [p for p in _ablations(comparison) if p.method != CHANGED]
+        changed = [p for p in _ablations(comparison) if p.method not in (OURS, CHANGED)]
         for y, p in enumerate(changed):
             beside = comparison.beside(p)
             found = paired(p, beside, percent(bench.test)) if beside is not None else None
