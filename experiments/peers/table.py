@@ -109,7 +109,7 @@ def findings(comparison: Comparison, bench: Bench) -> list[str]:
         differences = [
             (METHODS[p.method].title, paired(p, by[OURS, label], test))
             for p in chosen
-            if p.label == label and p.method not in (OURS, CHANGED) and METHODS[p.method].lr_of != CHANGED
+            if p.label == label and not {p.method, METHODS[p.method].lr_of} & {OURS, CHANGED}
         ]
         ahead = [title for title, d in differences if d is not None and d.mean > 0]
         behind = [title for title, d in differences if d is not None and d.mean <= 0]
