@@ -272,7 +272,7 @@ def ablations_figure(done: Sequence[tuple[Bench, Comparison]]) -> Figure:
         axes.axvline(0.0, color="0.5", linewidth=0.8)
         axes.set_yticks(range(len(changed)), [f"{METHODS[p.method].title}, {p.label} %" for p in changed], fontsize=8)
         axes.invert_yaxis()
-        axes.set(xlabel="change of the test EER, points (right: worse)", title=TITLES[bench.name])
+        axes.set(xlabel="change of test EER, points", title=TITLES[bench.name])
         axes.grid(axis="x", alpha=0.3)
     return figure
 
