@@ -38,7 +38,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 setup: $(STAMP) ## make .venv with everything pinned (uv where present, else venv + pip)
 
-demo: $(STAMP) ## learn the size of a mel filter bank in a minute and a half on two cores
+demo: $(STAMP) ## learn the size of a mel filter bank in two minutes on two cores
 	$(BIN)/python -m experiments.filter_bank.demo $(ARGS)
 
 test: $(STAMP) ## run the tests (those on real audio need DATA_ROOT)

@@ -1,6 +1,6 @@
 """The demo: how many of 64 outputs does a learned mel filter bank of 32 bands need?
 
-``make demo``: a minute and a half on two CPU cores. Prints a table, and draws ``runs/demo/demo.png``.
+``make demo``: two minutes on two CPU cores. Prints a table, and draws ``runs/demo/demo.png``.
 """
 
 from __future__ import annotations
