@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from dyn_lightning.layers.base import used_positions
 from dyn_lightning.network import learned_tensors
-from dyn_lightning.width import Width
+from dyn_lightning.width import Width, held
 
 Schedule = Literal["cosine", "constant"]
 Block = tuple[slice, ...]
@@ -113,9 +113,10 @@ def unused_blocks(used: Sequence[Tensor], shape: Sequence[int]) -> list[Block]:
     return blocks
 
 
-def narrowing(widths: Iterable[Width]) -> float:
+def narrowing(widths: Sequence[Width]) -> float:
     """How many times narrower a network is than at full size: geometric mean of full over kept sizes; 1 without any."""
-    logs = [math.log(width.full_size / width.current) for width in widths]
+    with held(widths):  # one transfer from a GPU, not one for each width
+        logs = [math.log(width.full_size / width.current) for width in widths]
     return math.exp(sum(logs) / len(logs)) if logs else 1.0
 
 

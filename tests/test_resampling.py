@@ -15,6 +15,7 @@ from dyn_lightning.consolidate import consolidate
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.objectives import FlopsBudget
+from dyn_lightning.optim import narrowing
 from dyn_lightning.resampling import settle_samples
 from dyn_lightning.tasks import FrameDetection
 
@@ -92,9 +93,11 @@ def test_nothing_is_done_before_the_size_is_final() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_settling_stores_and_forgets_what_the_optimiser_knew() -> None:
+def test_settling_stores_forgets_what_the_optimiser_knew_and_the_rate_grows() -> None:
     backbone = CRNNVAD(12, 8, 16, sample_rate=8000, n_fft=256, hop_length=64)
-    module = DynamicModule(backbone, FrameDetection(), FlopsBudget(share=0.5))
+    module = DynamicModule(
+        backbone, FrameDetection(), FlopsBudget(share=0.5), lr=1e-3, lr_schedule="constant", lr_growth=1.0
+    )
     data = [{"audio": a, "target": torch.ones(1 + (4000 - 256) // 64)} for a in audio(4)]
     trainer = lightning.Trainer(
         max_epochs=1,
@@ -109,3 +112,7 @@ def test_settling_stores_and_forgets_what_the_optimiser_knew() -> None:
     assert module.phase == "settle"
     assert mel.samples == mel.size < 12
     assert module.network.conv.weight not in trainer.optimizers[0].state
+    factor = narrowing(list(module.widths.values()))
+    assert factor > 1.1
+    trainer.lr_scheduler_configs[0].scheduler.step()  # the run's last step was before the sizes were final
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-3 * factor)

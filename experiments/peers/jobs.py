@@ -98,15 +98,21 @@ def queue(args: argparse.Namespace) -> Iterator[Job]:
                     yield from jobs(method, label, few)
 
 
-def tuning(args: argparse.Namespace) -> list[Job]:
-    """The runs by which each method finds its learning rate at each budget, with the first seeds."""
+def tuning(args: argparse.Namespace, *, taught: bool) -> list[Job]:
+    """The runs by which each method finds its learning rate at each budget, with the first seeds.
+
+    Args:
+        args: the command line.
+        taught: those of methods with a teacher, whose rate must be known by then, or those of all others.
+    """
     few = argparse.Namespace(**{**vars(args), "seeds": args.seeds[: args.tune_seeds]})
-    jobs = [replace(job, args=args) for job in queue(few) if METHODS[job.method].lr_of is None]
-    return [replace(job, lr_factor=factor) for job in jobs for factor in args.lr_factors]
+    own = [j for j in queue(few) if METHODS[j.method].lr_of is None and METHODS[j.method].has_teacher == taught]
+    jobs = at_their_rates(own, args) if own and taught else own
+    return [replace(job, args=args, lr_factor=factor) for job in jobs for factor in args.lr_factors]
 
 
 def at_their_rates(jobs: Iterable[Job], args: argparse.Namespace) -> list[Job]:
-    """The runs, each at the learning rate that validation has chosen for its method and budget."""
+    """The runs, each at the learning rate that validation has chosen for its method and budget, as is its teacher."""
     tried: dict[str, Comparison] = {}
     for name in args.benches:
         bench = bench_of(name, args)

@@ -204,7 +204,9 @@ def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
     problems = []
     if len(args.lr_factors) > 1:
-        problems.append(run_missing(tuning(args), args, "learning rates"))
+        for taught in (False, True):
+            if jobs := tuning(args, taught=taught):
+                problems.append(run_missing(jobs, args, "learning rates"))
     problems.append(run_missing(at_their_rates(queue(args), args), args, "comparison"))
     write_tables(args.results, Path(args.results).parent, [bench_of(name, args) for name in BENCHES])
     if any(problems):

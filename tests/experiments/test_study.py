@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from experiments.study import finished, is_of, markdown, mean_spread, run_jobs, slug, unknown_names
+from experiments.study import finished, is_of, markdown, mean_spread, run_folder, run_jobs, slug, unknown_names
 
 
 def test_spread_is_the_sample_standard_deviation() -> None:
@@ -21,6 +21,15 @@ def test_spread_is_the_sample_standard_deviation() -> None:
     assert mean_spread([5.0]) == "5.00"
     assert mean_spread([None, 4.0], digits=0) == "4"
     assert mean_spread([None]) == "–"
+
+
+def test_a_run_of_other_settings_or_data_has_another_folder() -> None:
+    config = {"system": "learned 25 %", "lr": 1e-3}
+    folder = run_folder("runs", config, 0, "data")
+    assert folder == run_folder("runs", dict(reversed(config.items())), 0, "data")
+    assert str(folder).startswith("runs/learned-25-0-")
+    others = [({**config, "lr": 3e-3}, 0, "data"), (config, 1, "data"), (config, 0, "other")]
+    assert len({folder, *(run_folder("runs", *other) for other in others)}) == 4
 
 
 def test_folders_of_names_hold_no_signs() -> None:

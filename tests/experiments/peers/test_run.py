@@ -139,6 +139,20 @@ def test_a_teacher_that_is_not_on_this_machine_is_trained_first(
     assert stages[-1] == [("distilled 25 %", 1e-3)]
 
 
+def test_a_taught_method_is_tuned_with_the_teacher_that_it_will_have(
+    bench: Bench, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = tmp_path / "results.jsonl"
+    append_result(results, finished_run("full", 0, 1e-3, 0.2))
+    append_result(results, finished_run("full", 0, 3e-3, 0.1))
+    monkeypatch.setitem(METHODS, "distilled", replace(METHODS["distilled"], lr_of=None))
+    wanted = ["--methods", "full", "distilled", "--budgets", "25", "--seeds", "0", "1", "--tune_seeds", "1"]
+    args = peers.parse([*wanted, "--benches", "vad", "--results", str(results)])
+    assert {(j.method, j.lr_factor) for j in peers.tuning(args, taught=False)} == {("full", 1.0), ("full", 3.0)}
+    found = [(j.method, j.seed, j.lr_factor, j.teacher.made_bench.lr) for j in peers.tuning(args, taught=True)]
+    assert found == [("distilled", 0, 1.0, 3e-3), ("distilled", 0, 3.0, 3e-3)]
+
+
 def test_tables_are_written_though_runs_have_failed(
     bench: Bench, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
