@@ -248,8 +248,9 @@ def least_size(width: Width) -> int:
 def sizes_within(dynamic: Any, budget: float) -> dict[str, int]:
     """Whole-unit sizes next to the learned K that cost at most ``budget`` and use it up to 1 %, or to the finest unit.
 
-    From ⌊K⌋ down by one common factor until the cost fits, then unit by unit up again, each time for the width that
-    stands lowest relative to its K.
+    Each K is rounded to the unit that is nearest by ratio, after one factor on all of them (1 at most) that makes the
+    cost fit; then sizes go up unit by unit, each time where that brings a size nearest to its K. Rounding down would
+    take most from the smallest: a K of 1.8 is 2 units, not 1.
 
     Raises:
         ValueError: if the least sizes cost more than the budget.
@@ -260,7 +261,7 @@ def sizes_within(dynamic: Any, budget: float) -> dict[str, int]:
     def scaled(factor: float) -> dict[str, int]:
         sizes = {}
         for name, width in widths.items():
-            units = math.floor(k[name] * factor / width.multiple_of + 1e-3)
+            units = nearest_by_ratio(k[name] * factor / width.multiple_of)
             sizes[name] = min(max(units * width.multiple_of, least_size(width)), width.full_size)
         return sizes
 
@@ -280,8 +281,15 @@ def sizes_within(dynamic: Any, budget: float) -> dict[str, int]:
             grown = min(sizes[name] + width.multiple_of, width.full_size)
             trial = {**sizes, name: grown}
             if grown > sizes[name] and complexity.flops_at(trial) <= budget:
-                steps.append((grown / k[name], name, trial))
+                gain = math.log(sizes[name] / k[name]) ** 2 - math.log(grown / k[name]) ** 2
+                steps.append((-gain, name, trial))
         if not steps:
             break
         sizes = min(steps)[2]
     return sizes
+
+
+def nearest_by_ratio(k: float) -> int:
+    """The positive integer whose ratio to k ≥ 0, or that of k to it, is smallest: n + 1 from √(n(n + 1)) on."""
+    below = max(1, math.floor(k))
+    return below + (k * k > below * (below + 1))

@@ -19,6 +19,7 @@ from dyn_lightning.objectives import (
     LossTolerance,
     learnable_share,
     least_size,
+    nearest_by_ratio,
     sizes_within,
 )
 
@@ -101,6 +102,21 @@ def test_sizes_within_keep_the_learned_proportions() -> None:
     cost = network.complexity
     sizes = sizes_within(network, cost.flops_at({"0": 32, "2": 4}) + 1.0)
     assert sizes == {"0": 32, "2": 4}
+
+
+def test_sizes_are_rounded_to_the_nearest_by_ratio() -> None:
+    for hundredths in range(1, 1000):
+        k = hundredths / 100
+        nearest = min(range(1, 12), key=lambda n: max(n / k, k / n))
+        assert nearest_by_ratio(k) == nearest, k
+
+
+def test_the_smallest_sizes_do_not_pay_for_the_rounding() -> None:
+    """Rounding down would leave one element of 1.8, and give what that saves to the other size."""
+    network = mlp()
+    set_lams(network, 30.4 / 64, 1.8 / 32)
+    sizes = sizes_within(network, float(network.complexity.flops_per_second().detach()))
+    assert sizes == {"0": 30, "2": 2}
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1])
