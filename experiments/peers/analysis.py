@@ -16,8 +16,6 @@ from experiments.peers.methods import METHODS
 from experiments.study import Record
 
 OURS = "growing"
-CHANGED = "learned"
-"""Of which most ablations and the control change one thing."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +113,9 @@ class Comparison:
         return sorted(set.intersection(*(set(p.runs) for p in points)))[: self.n_tuning_seeds]
 
     def beside(self, point: Point) -> Point | None:
-        """Ours at a method's budget; for one with one thing changed, that without, at the same learning rate."""
-        followed = METHODS[point.method].lr_of
-        base, lr = (followed, point.lr) if followed in (OURS, CHANGED) else (OURS, self.rate(OURS, point.label))
-        return next((p for p in self._at(base, point.label) if p.lr == lr), None)
+        """Ours at a method's budget; for one with one thing changed, at the same learning rate."""
+        lr = point.lr if METHODS[point.method].lr_of == OURS else self.rate(OURS, point.label)
+        return next((p for p in self._at(OURS, point.label) if p.lr == lr), None)
 
     def _at(self, method: str, label: str) -> list[Point]:
         return [p for p in self.tried if (p.method, p.label) == (method, label)]

@@ -99,9 +99,10 @@ class Given:
         return Plan(module, **{"search_share": bench.search_share, **options})
 
     def ours(self, *, callbacks: list[Callback] | None = None, **options: Any) -> Plan:
-        """Learned sizes by a budget of FLOPs, with one thing changed."""
+        """Learned sizes by a budget of FLOPs, as we would have them but for what is given."""
         objective = options.pop("objective", None) or FlopsBudget(flops_per_second=self.budget)
-        return self.plan(None, objective, callbacks=[Reorder()] if callbacks is None else callbacks, **options)
+        options = {"callbacks": [Reorder()] if callbacks is None else callbacks, "lr_growth": LR_GROWTH, **options}
+        return self.plan(None, objective, **options)
 
 
 def _paper(given: Given) -> Plan:
@@ -121,7 +122,7 @@ def _random(given: Given) -> Plan:
 
 def _magnitude(given: Given) -> Plan:
     objective = OneShot(flops_per_second=given.budget)
-    return given.plan(None, objective, callbacks=[RankByMagnitude()], warmup_share=0.5)
+    return given.ours(objective=objective, callbacks=[RankByMagnitude()], warmup_share=0.5)
 
 
 def _distilled(given: Given) -> Plan:
@@ -151,7 +152,7 @@ class Method:
 
     Attributes:
         title: its name in tables.
-        kind: "core", "peer" (what else a user might do) or "ablation" (``learned`` with one thing changed).
+        kind: "core", "peer" (what else a user might do) or "ablation" (``growing``, ours, with one thing changed).
         plan: makes a run of it.
         budgeted: whether it is told a budget; otherwise it has one row.
         trials: runs, of which validation chooses one.
@@ -171,17 +172,16 @@ class Method:
 
 
 def _changed(title: str, plan: Callable[[Given], Plan]) -> Method:
-    """``learned`` with one thing changed, and so with its learning rate."""
-    return Method(title, "ablation", plan, lr_of="learned")
+    """Ours with one thing changed, and so with its learning rate."""
+    return Method(title, "ablation", plan, lr_of="growing")
 
 
 METHODS: dict[str, Method] = {
     "full": Method("full size", "core", lambda g: g.plan(), budgeted=False),
-    "growing": Method("learned sizes, learning rate grows (ours)", "core", lambda g: g.ours(lr_growth=LR_GROWTH)),
-    "learned": Method("learned sizes, learning rate as at full size", "core", lambda g: g.ours()),
+    "growing": Method("learned sizes (ours)", "core", lambda g: g.ours()),
     "uniform": Method("uniformly narrower", "core", lambda g: g.plan(g.bench.narrower(g.share))),
     "shrink only": Method(
-        "same schedule, λ's task gradient cut", "core", lambda g: g.ours(kind=ShrinkOnly), lr_of="learned"
+        "same schedule, λ's task gradient cut", "core", lambda g: g.ours(kind=ShrinkOnly), lr_of="growing"
     ),
     "paper": Method("paper: fixed β, its noise, linear λ, no settling", "core", _paper, budgeted=False),
     "random": Method(f"random sizes, best of {TRIALS}", "peer", _random, trials=TRIALS, lr_of="uniform"),
@@ -202,17 +202,12 @@ METHODS: dict[str, Method] = {
         benches=("antispoofing",),
         has_teacher=True,
     ),
+    "constant rate": _changed("learning rate as at full size", lambda g: g.ours(lr_growth=0.0)),
     "attenuation": _changed("attenuation without noise", lambda g: g.ours(boundary="attenuation")),
     "paper noise": _changed("the paper's noise", lambda g: g.ours(boundary="paper")),
     "linear": _changed("λ linear", _linear),
     "no settling": _changed("search to the end", lambda g: g.ours(search_share=1 - WARMUP_SHARE)),
     "wide boundary": _changed("boundary of four elements", lambda g: g.ours(multiple_of=4)),
-    "growing wide": Method(
-        "ours with a boundary of four elements",
-        "ablation",
-        lambda g: g.ours(lr_growth=LR_GROWTH, multiple_of=4),
-        lr_of="growing",
-    ),
     "not ranked": _changed("elements not ranked", lambda g: g.ours(callbacks=[])),
     "no cohesion": _changed(
         "sizes not held together",

@@ -17,7 +17,6 @@ from dyn_lightning.files import write_atomically
 from dyn_lightning.report import read_results
 from dyn_lightning.report.statistics import Summary, summarise
 from experiments.peers.analysis import (
-    CHANGED,
     OURS,
     Comparison,
     Point,
@@ -74,7 +73,7 @@ def rows(shown: Sequence[Point], comparison: Comparison, bench: Bench) -> list[d
                 "learnable FLOPs/s kept %": f"{100 * np.mean(costs):.1f}",
                 "validation EER %": interval(p.over(validation)),
                 "test EER %": interval(p.over(test)),
-                "minus ours, or what it changes": interval(difference),
+                "minus ours": interval(difference),
                 "training s": f"{np.mean(list(p.spent_s.values())):.0f}",
             }
         )
@@ -109,7 +108,7 @@ def findings(comparison: Comparison, bench: Bench) -> list[str]:
         differences = [
             (METHODS[p.method].title, paired(p, by[OURS, label], test))
             for p in chosen
-            if p.label == label and not {p.method, METHODS[p.method].lr_of} & {OURS, CHANGED}
+            if p.label == label and p.method != OURS and METHODS[p.method].kind != "ablation"
         ]
         ahead = [title for title, d in differences if d is not None and d.mean > 0]
         behind = [title for title, d in differences if d is not None and d.mean <= 0]
@@ -228,7 +227,7 @@ def fronts_figure(done: Sequence[tuple[Bench, Comparison]]) -> Figure:
                 [m - (e if e is not None else m) for m, e in zip(y, low, strict=True)],
                 [(e if e is not None else m) - m for m, e in zip(y, high, strict=True)],
             ]
-            line = "-" if name in (OURS, CHANGED, "uniform") else ""
+            line = "-" if name in (OURS, "uniform") else ""
             axes.errorbar(
                 x,
                 y,
@@ -256,11 +255,11 @@ def fronts_figure(done: Sequence[tuple[Bench, Comparison]]) -> Figure:
 
 
 def ablations_figure(done: Sequence[tuple[Bench, Comparison]]) -> Figure:
-    """What each change of ``learned`` does to the test EER, paired by seed: mean and 95 % interval."""
+    """What each change of ours does to the test EER, paired by seed: mean and 95 % interval."""
     shown = [(bench, comparison) for bench, comparison in done if _ablations(comparison)]
     figure = Figure(figsize=(5.6 * len(shown), 3.6), layout="constrained")
     for axes, (bench, comparison) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-        changed = [p for p in _ablations(comparison) if p.method not in (OURS, CHANGED)]
+        changed = [p for p in _ablations(comparison) if p.method != OURS]
         for y, p in enumerate(changed):
             beside = comparison.beside(p)
             found = paired(p, beside, percent(bench.test)) if beside is not None else None

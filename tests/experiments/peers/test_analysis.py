@@ -22,11 +22,11 @@ def eer(r):
 
 
 def test_names_tell_method_and_budget():
-    assert parse_name("learned 6.25 %") == ("learned", "6.25")
+    assert parse_name("growing 6.25 %") == ("growing", "6.25")
     assert parse_name("random 25 %, trial 2") == ("random", "25")
     assert parse_name("full") == ("full", "")
     assert parse_name("paper, bands, β 0.5") is None
-    assert parse_name("learned") is None
+    assert parse_name("growing") is None
 
 
 def test_of_trials_validation_chooses_and_all_are_paid_for():
@@ -40,13 +40,13 @@ def test_of_trials_validation_chooses_and_all_are_paid_for():
 
 
 def test_rows_follow_the_methods_and_fall_in_budget():
-    found = points(record(s, 0, 0.1) for s in ("uniform 6.25 %", "learned 6.25 %", "learned 25 %", "full", "other"))
-    assert [p.name for p in found] == ["full", "learned 25 %", "learned 6.25 %", "uniform 6.25 %"]
+    found = points(record(s, 0, 0.1) for s in ("uniform 6.25 %", "growing 6.25 %", "growing 25 %", "full", "other"))
+    assert [p.name for p in found] == ["full", "growing 25 %", "growing 6.25 %", "uniform 6.25 %"]
 
 
 def test_differences_are_by_seed():
     a, b = points(
-        [record("learned 25 %", s, t) for s, t in ((0, 0.1), (1, 0.2), (2, 0.4))]
+        [record("growing 25 %", s, t) for s, t in ((0, 0.1), (1, 0.2), (2, 0.4))]
         + [record("uniform 25 %", s, t) for s, t in ((0, 0.2), (1, 0.1), (3, 0.9))]
     )
     found = paired(b, a, eer)
@@ -61,7 +61,7 @@ def test_area_between_fronts_over_log_flops():
     assert mean_gap(flat, [(1.0, 3.0), (100.0, 5.0)]) == pytest.approx(2.0)
     assert mean_gap(flat, [(10.0, 3.0), (1000.0, 5.0)]) == pytest.approx(1.5)
     assert mean_gap(flat, [(200.0, 1.0), (300.0, 1.0)]) is None
-    runs = points([record("learned 25 %", 0, 0.1, flops=5.0), record("learned 6.25 %", 0, 0.3, flops=2.0)])
+    runs = points([record("growing 25 %", 0, 0.1, flops=5.0), record("growing 6.25 %", 0, 0.3, flops=2.0)])
     assert front(runs, eer) == [(2.0, 0.3), (5.0, 0.1)]
 
 
@@ -93,16 +93,14 @@ def test_rates_without_a_seed_in_common_go_by_the_number_of_runs():
 
 
 def test_what_changes_one_thing_is_compared_at_the_same_learning_rate():
-    ours = [record("learned 25 %", 0, 0.5, 0.2), record("learned 25 %", 0, 0.6, 0.1, lr=3e-3)]
-    ours.append(record("growing 25 %", 0, 0.4))
+    ours = [record("growing 25 %", 0, 0.5, 0.2), record("growing 25 %", 0, 0.6, 0.1, lr=3e-3)]
     changed = [record("linear 25 %", 0, 0.7, 0.1), record("linear 25 %", 0, 0.8, 0.4, lr=3e-3)]
     late = [record("wide boundary 25 %", 0, 0.7)]  # not yet run at the rate that ours has now
     comparison = Comparison(points(ours + changed + late + [record("uniform 25 %", 0, 0.3)]))
     beside = {p.method: (p.lr, (o := comparison.beside(p)).method, o.lr) for p in comparison.chosen}
     assert beside == {
-        "growing": (1e-3, "growing", 1e-3),
-        "learned": (3e-3, "growing", 1e-3),
-        "uniform": (1e-3, "growing", 1e-3),
-        "linear": (3e-3, "learned", 3e-3),
-        "wide boundary": (1e-3, "learned", 1e-3),
+        "growing": (3e-3, "growing", 3e-3),
+        "uniform": (1e-3, "growing", 3e-3),
+        "linear": (3e-3, "growing", 3e-3),
+        "wide boundary": (1e-3, "growing", 1e-3),
     }

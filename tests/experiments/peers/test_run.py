@@ -198,8 +198,8 @@ def test_the_queue_goes_by_value(bench: Bench) -> None:
     assert kinds == sorted(kinds, key=["core", "peer", "ablation"].index)
     assert all(j.label == "6.25" for j in jobs if METHODS[j.method].kind == "ablation")
     assert [n for n, _ in names if n.startswith("random 6.25")] == [f"random 6.25 %, trial {i}" for i in (1, 2, 3)]
-    assert ("learned 12.5 %", 0) in names
-    assert ("learned 12.5 %", 1) not in names
+    assert ("growing 12.5 %", 0) in names
+    assert ("growing 12.5 %", 1) not in names
 
 
 def test_runs_of_the_study_are_taken_over_into_the_tables(bench: Bench, tmp_path: Any) -> None:
@@ -208,14 +208,13 @@ def test_runs_of_the_study_are_taken_over_into_the_tables(bench: Bench, tmp_path
         return finished_run(system, seed, 1e-3, eer) | {"flops_per_second": flops, **more}
 
     for seed in (0, 1):
-        append_result(bench.shared, record("learned 25 %", seed, 0.1 + 0.1 * seed))
+        append_result(bench.shared, record("uniform 25 %", seed, 0.3 + 0.1 * seed))
         append_result(tmp_path / "results.jsonl", record("growing 25 %", seed, 0.1 + 0.1 * seed, bench="vad"))
-        append_result(tmp_path / "results.jsonl", record("uniform 25 %", seed, 0.3 + 0.1 * seed, bench="vad"))
         append_result(tmp_path / "results.jsonl", record("linear 25 %", seed, 0.2 + 0.1 * seed, bench="vad"))
-    append_result(bench.shared, record("learned 25 %", 0, 0.9) | {"dataset": "others"})
+    append_result(bench.shared, record("uniform 25 %", 0, 0.9) | {"dataset": "others"})
     table.write_tables(tmp_path / "results.jsonl", tmp_path)
     text = (tmp_path / "results.md").read_text()
-    assert "| learned sizes, learning rate as at full size | 25 | 0.001 | 2 |" in text
+    assert "| learned sizes (ours) | 25 | 0.001 | 2 |" in text
     assert "15.00 [" in text
     assert "20.00 [20.00, 20.00]" in text  # uniform minus ours
     assert "ours ahead of 1 of 1 others in the mean." in text
@@ -241,12 +240,12 @@ def test_every_method_has_a_place_in_the_figures(bench: Bench, tmp_path: Path) -
 def test_what_is_done_is_not_done_again(
     bench: Bench, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for path, system in ((bench.shared, "learned 25 %"), (tmp_path / "results.jsonl", "uniform 25 %")):
+    for path, system in ((bench.shared, "growing 25 %"), (tmp_path / "results.jsonl", "uniform 25 %")):
         append_result(path, finished_run(system, 0, 1e-3, 0.1))
     asked: list[str] = []
     monkeypatch.setattr(peers, "run_jobs", lambda run, jobs, *_: asked.extend(j.system for j in jobs))
     monkeypatch.setattr(peers, "write_tables", lambda *_: None)
-    wanted = ["--methods", "learned", "uniform", "linear", "--budgets", "25", "--seeds", "0", "--benches", "vad"]
+    wanted = ["--methods", "growing", "uniform", "linear", "--budgets", "25", "--seeds", "0", "--benches", "vad"]
     peers.main([*wanted, "--results", str(tmp_path / "results.jsonl"), "--lr_factors", "1"])
     assert asked == ["linear 25 %"]
     assert capsys.readouterr().out == "comparison: 1 runs to do, 2 done\n"
@@ -257,7 +256,7 @@ def test_each_method_is_run_on_at_the_rate_that_validation_prefers(
     bench: Bench, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, int, float]] = []
-    better = {"full": 1e-3, "learned 25 %": 3e-3, "uniform 25 %": 1e-3}
+    better = {"full": 1e-3, "growing 25 %": 3e-3, "uniform 25 %": 1e-3}
 
     def run_jobs(run: Any, jobs: list[peers.Job], results: str, *_: Any) -> None:
         for j in jobs:
@@ -267,12 +266,12 @@ def test_each_method_is_run_on_at_the_rate_that_validation_prefers(
 
     monkeypatch.setattr(peers, "run_jobs", run_jobs)
     monkeypatch.setattr(peers, "write_tables", lambda *_: None)
-    methods = ["full", "learned", "uniform", "linear", "random"]
+    methods = ["full", "growing", "uniform", "linear", "random"]
     wanted = ["--methods", *methods, "--budgets", "25", "--seeds", "0", "1", "--tune_seeds", "1", "--benches", "vad"]
     peers.main([*wanted, "--results", str(tmp_path / "results.jsonl")])
-    tuned = [("full", 0), ("learned 25 %", 0), ("uniform 25 %", 0)]
+    tuned = [("full", 0), ("growing 25 %", 0), ("uniform 25 %", 0)]
     assert asked[:6] == [(*job, lr) for job in tuned for lr in (1e-3, 3e-3)]
-    assert asked[6:9] == [("full", 1, 1e-3), ("learned 25 %", 1, 3e-3), ("uniform 25 %", 1, 1e-3)]
+    assert asked[6:9] == [("full", 1, 1e-3), ("growing 25 %", 1, 3e-3), ("uniform 25 %", 1, 1e-3)]
     rates = {(system, lr) for system, _, lr in asked[9:]}
     trials = {(f"random 25 %, trial {i}", 1e-3) for i in (1, 2, 3)}  # as uniform
     assert rates == {("linear 25 %", 3e-3), *trials}  # as ours
