@@ -84,6 +84,7 @@ tables: $(STAMP) ## rebuild tables and figures of every study from the committed
 	  echo "== $$study"; \
 	  $(BIN)/python -m experiments.$$study.table || exit 1; \
 	done
+	$(BIN)/python -m experiments.filter_bank.estimators --tables_only
 
 clean: ## remove caches and builds (keeps .venv and runs/)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

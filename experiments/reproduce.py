@@ -17,15 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import torch
-
 from dyn_lightning.data.audio import DatasetError
 from dyn_lightning.files import write_atomically
 from dyn_lightning.report.page import write_report
 from experiments.antispoofing import run as antispoofing
 from experiments.antispoofing.table import PUBLISHED
 from experiments.filter_bank import run as filter_bank
-from experiments.study import unknown_names
+from experiments.study import runs_at_a_time, unknown_names
 from experiments.vad import run as vad
 
 
@@ -188,8 +186,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data_root", default=os.environ.get("DATA_ROOT", "data"), help="folder of the corpora")
     parser.add_argument("--dry_run", action="store_true", help="one or two batches of everything, in folders …-dry")
     parser.add_argument("--only", nargs="+", help="names of systems, in all studies that have them; all when absent")
-    at_a_time = 2 if torch.cuda.is_available() else os.cpu_count() or 1
-    parser.add_argument("--jobs", type=int, default=at_a_time, help="runs at a time; 2 on a GPU, else one a core")
+    parser.add_argument("--jobs", type=int, default=runs_at_a_time(), help="runs at a time: on a GPU 2")
     parser.add_argument("--num_workers", type=int, default=0, help="loader processes of each run")
     parser.add_argument("--results", help="folder of results and report; runs/reproduce/PRESET when absent")
     parser.add_argument("--runs", help="folder of checkpoints and artifacts; RESULTS/runs when absent")

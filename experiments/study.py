@@ -70,6 +70,11 @@ class Fit:
     wall_time_s: float
 
 
+def runs_at_a_time() -> int:
+    """How many trainings share this machine: two on a GPU, else one a core."""
+    return 2 if torch.cuda.is_available() else os.cpu_count() or 1
+
+
 def begin_run(seed: int, jobs: int) -> None:
     """Seeds a run and gives it its share of the cores."""
     quieten()

@@ -45,6 +45,7 @@ from experiments.study import (
     quieten,
     run_folder,
     run_jobs,
+    runs_at_a_time,
     unknown_names,
 )
 
@@ -153,7 +154,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", help="the preset's when absent")
     parser.add_argument("--only", nargs="*", help="names of systems; all when absent")
     parser.add_argument("--per_system", type=int, help="take only the first so many utterances of each system, to try")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time")
+    parser.add_argument("--jobs", type=int, default=runs_at_a_time(), help="runs at a time: on a GPU 2")
     parser.add_argument("--num_workers", type=int, default=0, help="loader processes of each run")
     parser.add_argument("--runs", default="runs/antispoofing", help="checkpoints and artifacts")
     parser.add_argument("--results", default=str(RESULTS))

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -93,16 +92,13 @@ def systems() -> list[System]:
     return [OURS] + [System(name, boundary=name) for name in BOUNDARIES if name != OURS.boundary]
 
 
-def measure_gradients(path: Path) -> list[Record]:
-    """Gradients of all forms, readings and sizes; those in the file are not measured again."""
+def measure_gradients(path: Path) -> None:
+    """Gradients of all forms, readings and sizes, into a file; those in it are not measured again."""
     known: list[Record] = read_results(path) if path.is_file() else []
     done = {(g["reading"], g["boundary"], g["k"]) for g in known}
     for boundary, reading, k in product(BOUNDARIES, READINGS, SIZES):
         if (reading, boundary, k) not in done:
-            gradient: dict[str, Any] = vars(lam_gradient(reading, boundary, k))
-            append_result(path, gradient)
-            known.append(gradient)
-    return known
+            append_result(path, vars(lam_gradient(reading, boundary, k)))
 
 
 def write_tables(runs: list[Record], gradients: list[Record], path: Path) -> None:
@@ -120,21 +116,27 @@ def write_tables(runs: list[Record], gradients: list[Record], path: Path) -> Non
     path.write_text(text)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Measures what is missing, and writes the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, …")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="runs at a time")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    gradients = measure_gradients(HERE / "gradients.jsonl")
-    schedule, file = Schedule(), HERE / "estimators.jsonl"
-    jobs: list[Job] = [(r, s, n, schedule) for n in range(args.seeds) for s in systems() for r in READINGS]
-    shared = [job for job in jobs if job[1] == OURS]
-    run_missing(shared, RESULTS, args.processes)
-    run_missing([job for job in jobs if job not in shared], file, args.processes)
+    parser.add_argument("--tables_only", action="store_true", help="of what has been measured")
+    args = parser.parse_args(arguments)
+    gradients_file, file = HERE / "gradients.jsonl", HERE / "estimators.jsonl"
+    if not args.tables_only:
+        torch.set_num_threads(1)
+        measure_gradients(gradients_file)
+        schedule = Schedule()
+        jobs: list[Job] = [(r, s, n, schedule) for n in range(args.seeds) for s in systems() for r in READINGS]
+        shared = [job for job in jobs if job[1] == OURS]
+        run_missing(shared, RESULTS, args.processes)
+        run_missing([job for job in jobs if job not in shared], file, args.processes)
+    gradients: list[Record] = read_results(gradients_file)
     wanted = [r for r in read_results(RESULTS) if r["config"]["name"] in (OURS.name, FIXED.name)]
-    runs = [r for r in [*wanted, *read_results(file)] if r["seed"] < args.seeds]
+    others = read_results(file)
+    seeds = {r["seed"] for r in others}  # the study may have more seeds of those that both have
+    runs = [r for r in [*wanted, *others] if r["seed"] in seeds]
     write_tables(runs, gradients, HERE / "estimators.md")
 
 

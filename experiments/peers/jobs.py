@@ -9,13 +9,9 @@ from pathlib import Path
 
 from experiments.peers.analysis import Comparison, points
 from experiments.peers.benches import BENCHES, Bench
-from experiments.peers.methods import METHODS, system_name
+from experiments.peers.methods import CORE_BUDGETS, METHODS, system_name
 from experiments.peers.table import records_of
 from experiments.study import run_folder
-
-BUDGETS = ("6.25", "25", "50", "12.5", "2")
-"""Shares in percent, in the order of their value."""
-CORE_BUDGETS = BUDGETS[:2]
 
 
 @dataclass(frozen=True)
@@ -85,7 +81,7 @@ def queue(args: argparse.Namespace) -> Iterator[Job]:
 
     chosen = {kind: [m for m in args.methods if METHODS[m].kind == kind] for kind in ("core", "peer", "ablation")}
     few = args.seeds[: args.peer_seeds]
-    near = [b for b in args.budgets if b in CORE_BUDGETS]
+    near = [b for b in args.budgets if b in CORE_BUDGETS] or args.budgets[:1]
     for method in chosen["core"]:
         for label in near if METHODS[method].budgeted else near[:1]:
             yield from jobs(method, label, args.seeds)

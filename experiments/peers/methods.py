@@ -23,6 +23,9 @@ from experiments.shrink_only import ShrinkOnly
 from experiments.study import WARMUP_SHARE
 
 Kind = Literal["core", "peer", "ablation"]
+BUDGETS = ("6.25", "25", "50", "12.5", "2")
+"""Shares in percent, in the order of their value."""
+CORE_BUDGETS = BUDGETS[:2]
 TRIALS = 3
 """Networks of random sizes that are trained for one of ours: its search costs about as much."""
 LR_GROWTH = 0.8

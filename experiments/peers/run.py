@@ -21,8 +21,6 @@ from dyn_lightning.callbacks.consolidate import load_checkpoint
 from dyn_lightning.report import result_record
 from experiments.peers.benches import BENCHES, complexity_of
 from experiments.peers.jobs import (
-    BUDGETS,
-    CORE_BUDGETS,
     Job,
     at_their_rates,
     bench_at,
@@ -31,7 +29,7 @@ from experiments.peers.jobs import (
     roots,
     tuning,
 )
-from experiments.peers.methods import METHODS, Given
+from experiments.peers.methods import BUDGETS, CORE_BUDGETS, METHODS, Given
 from experiments.peers.table import write_tables
 from experiments.study import (
     Record,
@@ -42,6 +40,7 @@ from experiments.study import (
     keep_artifact,
     quieten,
     run_jobs,
+    runs_at_a_time,
     unknown_names,
 )
 
@@ -182,15 +181,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--lr_factors", type=float, nargs="+", default=[1.0, 3.0], help="of the bench's learning rate")
     parser.add_argument("--tune_seeds", type=int, default=2, help="how many of the seeds choose among learning rates")
     parser.add_argument("--vad_epochs", type=int, help="in place of the bench's")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time")
+    parser.add_argument("--jobs", type=int, default=runs_at_a_time(), help="runs at a time: on a GPU 2")
     parser.add_argument("--num_workers", type=int, default=0, help="loader processes of each run")
     parser.add_argument("--runs", default="runs/peers", help="checkpoints and artifacts")
     parser.add_argument("--results", default=str(RESULTS))
     args = parser.parse_args(arguments)
     if problem := unknown_names(args.methods, list(METHODS)):
         parser.error(problem)
-    if not set(args.budgets) & set(CORE_BUDGETS):
-        parser.error(f"--budgets must have one of {', '.join(CORE_BUDGETS)}")
     return args
 
 
@@ -208,7 +205,7 @@ def main(arguments: list[str] | None = None) -> None:
             if jobs := tuning(args, taught=taught):
                 problems.append(run_missing(jobs, args, "learning rates"))
     problems.append(run_missing(at_their_rates(queue(args), args), args, "comparison"))
-    write_tables(args.results, Path(args.results).parent, [bench_of(name, args) for name in BENCHES])
+    write_tables(args.results, Path(args.results).parent, [bench_of(name, args) for name in BENCHES], args.tune_seeds)
     if any(problems):
         raise RuntimeError("; ".join(problem for problem in problems if problem))
 

@@ -28,7 +28,7 @@ from experiments.peers.analysis import (
     validation_eer,
 )
 from experiments.peers.benches import BENCHES, Bench, complexity_of
-from experiments.peers.methods import METHODS
+from experiments.peers.methods import CORE_BUDGETS, METHODS
 from experiments.study import Record, markdown
 
 HERE = Path(__file__).parent
@@ -120,10 +120,12 @@ def findings(comparison: Comparison, bench: Bench) -> list[str]:
                 + (f"; no seed in common with {', '.join(unknown)}" if unknown else "")
                 + "."
             )
-    fronts = {m: front([p for p in chosen if p.method == m], test) for m in (OURS, "uniform")}
-    gap = mean_gap(fronts[OURS], fronts["uniform"]) if all(fronts.values()) else None
-    if gap is not None:
-        lines.append(f"- Uniformly narrower: {gap:+.2f} points of EER above our front on average over log FLOPs.")
+    fronts = {m: front([p for p in chosen if p.method == m], test) for m in METHODS if METHODS[m].budgeted}
+    for name, others in fronts.items():
+        gap = mean_gap(fronts[OURS], others) if name != OURS and fronts[OURS] and others else None
+        if gap is not None:
+            title = METHODS[name].title
+            lines.append(f"- Front of {title}: {gap:+.2f} points of EER above ours on average over log FLOPs.")
     ours_and_full = front([p for p in chosen if p.method in (OURS, "full")], test)
     for label in labels:
         uniform = by.get(("uniform", label))
@@ -137,6 +139,23 @@ def findings(comparison: Comparison, bench: Bench) -> list[str]:
                 else f"reaches it at {needed / flops:.2f} times its FLOPs{', the least that was run' if least else ''}"
             )
             lines.append(f"- Uniformly narrower at {label} %: {value:.2f} %. Our front {said}.")
+    return lines
+
+
+def not_run(comparison: Comparison, bench: Bench) -> list[str]:
+    """Which methods have no run at the budgets that come first; ablations are asked for at one alone."""
+    done = {(p.method, p.label) for p in comparison.tried}
+    lines = []
+    for label in CORE_BUDGETS:
+        absent = [
+            method.title
+            for name, method in METHODS.items()
+            if bench.name in method.benches
+            and (method.kind != "ablation" or label == CORE_BUDGETS[0])
+            and (name, label if method.budgeted else "") not in done
+        ]
+        if absent:
+            lines.append(f"- Not run at {label} %: {'; '.join(absent)}.")
     return lines
 
 
@@ -172,14 +191,17 @@ def learnable_share(record: Record, bench: Bench) -> float:
 
 
 def write_tables(
-    results: str | os.PathLike[str], folder: str | os.PathLike[str], benches: Iterable[Bench] | None = None
+    results: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    benches: Iterable[Bench] | None = None,
+    n_tuning_seeds: int = 2,
 ) -> None:
     """``results.md``, ``front.png`` and ``ablations.png`` of all finished runs of some benches, of all when absent."""
     done: list[tuple[Bench, Comparison]] = []
     text = ["# Results\n"]
     for bench in (make() for make in BENCHES.values()) if benches is None else benches:
         records = records_of(bench, Path(results))
-        comparison = Comparison(points(records))
+        comparison = Comparison(points(records), n_tuning_seeds)
         if not comparison.tried:
             continue
         done.append((bench, comparison))
@@ -189,7 +211,8 @@ def write_tables(
         text.append(f"### Methods\n\n{markdown(rows(core, comparison, bench))}")
         if ablated := _ablations(comparison):
             text.append(f"### One thing changed\n\n{markdown(rows(ablated, comparison, bench))}")
-        text.append("### What it comes to\n\n" + "\n".join(findings(comparison, bench)) + "\n")
+        said = [*findings(comparison, bench), *not_run(comparison, bench)]
+        text.append("### What it comes to\n\n" + "\n".join(said) + "\n")
         if compared := rates(comparison):
             text.append(f"### Learning rates, EER in % on validation\n\n{markdown(compared)}")
     if not done:

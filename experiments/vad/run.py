@@ -26,6 +26,7 @@ from experiments.study import (
     quieten,
     run_folder,
     run_jobs,
+    runs_at_a_time,
     unknown_names,
 )
 from experiments.vad.speed import write_speed
@@ -151,7 +152,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--num_workers", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time")
+    parser.add_argument("--jobs", type=int, default=runs_at_a_time(), help="runs at a time: on a GPU 2")
     parser.add_argument("--only", nargs="*", help="names of systems; all when absent")
     parser.add_argument("--runs", default="runs/vad", help="checkpoints and artifacts")
     parser.add_argument("--results", default=str(RESULTS))

@@ -24,7 +24,7 @@ from torch import nn
 
 from experiments.zoo import ours, peer
 from experiments.zoo.flops import counted_flops, parameter_count
-from experiments.zoo.table import markdown
+from experiments.zoo.table import write_tables
 from tests.zoo import LIBRARY_OF, NETWORKS
 from tests.zoo.masking import NOT_COMPARABLE, all_different, difference_from_masked, outputs
 
@@ -169,9 +169,7 @@ def main() -> None:
         write(path, "".join(json.dumps(record) + "\n" for record in ordered))
         states = {tool: records[name][tool]["state"] for tool in TOOLS}
         print(name, states, records[name]["ours"].get("error", ""), flush=True)
-    table = markdown([records[n] for n in NETWORKS if n in records])
-    write(args.out_dir / "results.md", table)
-    print(table)
+    write_tables(path, args.out_dir)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from dyn_lightning.files import write_atomically
+
+HERE = Path(__file__).parent
 
 Record = dict[str, Any]
 TOOLS = {"ours": "ours", "torch_pruning": "Torch-Pruning"}
@@ -78,3 +84,14 @@ def _equal(result: Record) -> str:
 
 def _plain(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def write_tables(results: Path, folder: Path) -> None:
+    """Write ``results.md`` into a folder, and print it."""
+    text = markdown([json.loads(line) for line in results.read_text().splitlines()])
+    print(text)
+    write_atomically(folder / "results.md", text.encode())
+
+
+if __name__ == "__main__":
+    write_tables(HERE / "results.jsonl", HERE)
