@@ -39,8 +39,10 @@ def command_line() -> str | None:
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     if spec is not None:
         return typed(["python", "-m", spec.name.removesuffix(".__main__"), *sys.argv[1:]])
-    script = sys.argv[0]
-    start = ["python", script] if script.endswith(".py") else [Path(script).name]
+    script = Path(sys.argv[0])
+    start = ["python", str(script)] if script.suffix == ".py" else [script.name]
+    if script.name == "__main__.py":  # of a package, which processes that it spawns are not told
+        start = ["python", "-m", script.parent.name]
     return typed([*start, *sys.argv[1:]])
 
 

@@ -5,11 +5,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
-from dyn_lightning.report.environment import device_name, revision, typed, versions
+from dyn_lightning.report.environment import command_line, device_name, revision, typed, versions
 
 SPAWNING = """
 from multiprocessing import get_context
@@ -56,6 +57,23 @@ def test_a_command_is_what_a_shell_makes_the_same_arguments_of(tmp_path, monkeyp
     assert found[:5] == given[:5]
     assert os.path.normpath(found[5].removeprefix("--root=")) == f"{home}/da ta"
     assert found[6:] == [str(home), "x y", "--a=/b=c"]
+
+
+@pytest.mark.parametrize(
+    ("script", "command"),
+    [
+        ("/x/bin/dyn-lightning", "dyn-lightning"),
+        ("a b.py", "python 'a b.py'"),
+        ("/x/tool/__main__.py", "python -m tool"),
+    ],
+)
+def test_a_script_is_called_by_what_starts_it(monkeypatch, script, command):
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+    monkeypatch.setattr("sys.argv", [script, "--only", "learned 25 %"])
+    assert command_line() == f"{command} --only 'learned 25 %'"
+    for nothing in ([], [""], ["-c", "print()"]):
+        monkeypatch.setattr("sys.argv", nothing)
+        assert command_line() is None
 
 
 def test_a_spawned_process_knows_the_module_that_was_run(tmp_path):
