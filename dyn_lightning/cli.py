@@ -18,7 +18,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from rich.console import Console
 
 from dyn_lightning.artifact import ArtifactError
-from dyn_lightning.callbacks import LambdaClamp, PhaseSwitch
+from dyn_lightning.callbacks import ComplexityLogger, LambdaClamp, PhaseSwitch
 from dyn_lightning.callbacks.consolidate import load_checkpoint
 from dyn_lightning.commands import pareto, predict, report, score, sweep
 from dyn_lightning.consolidate_checkpoint import consolidate_checkpoint
@@ -27,6 +27,7 @@ from dyn_lightning.data_check import data_check
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.profiling.profile import print_profile
 from dyn_lightning.report import append_result, result_record
+from dyn_lightning.report.environment import revision, typed
 
 # Those that need no training configuration.
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
@@ -141,6 +142,7 @@ class WidthsCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         given = list(sys.argv[1:] if args is None else args) if not isinstance(args, dict) else []
+        self._command = typed(["dyn-lightning", *given]) if given else None
         if given and given[0] in ("consolidate", "profile") and not _has_config(given):
             checkpoint = _option(given, "--ckpt_path")
             if checkpoint is not None:
@@ -157,6 +159,7 @@ class WidthsCLI(LightningCLI):
         self._dump_config()
         self.model.hparams.update(self.config_dump.get("model") or {})
         self._started = time.monotonic()
+        revision()  # of the code that runs: files may change until the record is made
 
     def after_fit(self) -> None:
         path = self.config[self.subcommand].get("results")
@@ -169,17 +172,28 @@ class WidthsCLI(LightningCLI):
             evaluate(self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True)
             metrics |= self.trainer.callback_metrics
         if self.trainer.is_global_zero:
-            append_result(
-                path,
-                result_record(
-                    self.model,
-                    metrics=metrics,
-                    config=run_config(self.config_dump),
-                    seed=self.config_dump.get("seed_everything"),
-                    dataset=data_name(self.datamodule),
-                    wall_time_s=wall_time_s,
-                ),
+            logger = next((c for c in self.trainer.callbacks if isinstance(c, ComplexityLogger)), None)  # type: ignore[attr-defined]
+            record = result_record(
+                self.model,
+                metrics=metrics,
+                config=run_config(self.config_dump),
+                seed=self.config_dump.get("seed_everything"),
+                dataset=data_name(self.datamodule),
+                wall_time_s=wall_time_s,
+                history=None if logger is None else logger.history,
+                command=self._command,
             )
+            saved = config_file(self.trainer)
+            append_result(path, record if saved is None else {**record, "config_file": saved})
+
+
+def config_file(trainer: Trainer) -> str | None:
+    """Where ``fit`` wrote its whole configuration, as a shell takes it; None where other runs write there too."""
+    folder, logger = trainer.log_dir, trainer.logger
+    if folder is None or logger is None or logger.save_dir is None or Path(folder) == Path(logger.save_dir):
+        return None
+    path = Path(folder, "config.yaml").resolve()
+    return typed([str(path)]) if path.is_file() else None
 
 
 def run_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -169,7 +169,11 @@ def report(args: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=str, default="report.html", help="The page.")
     parser.add_argument(
-        "--published", type=str | None, default=None, help="CSV of published results, laid over runs on the same data."
+        "--published",
+        type=str,
+        nargs="+",
+        default=[],
+        help="CSVs of published results, laid over runs on the same data.",
     )
     parser.add_argument(
         "--protocol", type=str | None, default=None, help="Of score files that lack what each utterance is."

@@ -21,10 +21,11 @@ from dyn_lightning.data.audio import DatasetError
 from dyn_lightning.files import write_atomically
 from dyn_lightning.report.page import write_report
 from experiments.antispoofing import run as antispoofing
-from experiments.antispoofing.table import PUBLISHED
+from experiments.antispoofing.table import PUBLISHED as PUBLISHED_SPOOFING
 from experiments.filter_bank import run as filter_bank
 from experiments.study import runs_at_a_time, unknown_names
 from experiments.vad import run as vad
+from experiments.vad.table import PUBLISHED as PUBLISHED_VAD
 
 
 class StudyRun(Protocol):
@@ -164,8 +165,15 @@ def run_part(part: Part) -> str | None:
     return None
 
 
-def write_summary(folder: Path, title: str, note: str) -> Path | None:
-    """Writes ``report.html``, its CSV files and ``tables.md`` of all studies that have results; None without any."""
+def write_summary(folder: Path, runs: Path, title: str, note: str) -> Path | None:
+    """Writes ``report.html``, its CSV files and ``tables.md`` of all studies that have results; None without any.
+
+    Args:
+        folder: of the studies' results.
+        runs: folder of the studies' checkpoints and score files.
+        title: of the report.
+        note: what a reader has to know.
+    """
     results = [path for name in STUDIES if (path := folder / name / "results.jsonl").is_file()]
     if not results:
         return None
@@ -175,7 +183,10 @@ def write_summary(folder: Path, title: str, note: str) -> Path | None:
         if table.is_file():
             tables.append(f"# {path.parent.name}\n{table.read_text(encoding='utf-8')}")
     write_atomically(folder / "tables.md", "\n".join(tables).encode())
-    page, *_ = write_report(results, folder / "report.html", published=PUBLISHED, title=title)
+    spoofing = folder / "antispoofing/results.jsonl"
+    scores = antispoofing.score_files(spoofing, runs / "antispoofing") if spoofing in results else []
+    published = [PUBLISHED_SPOOFING, PUBLISHED_VAD]
+    page, *_ = write_report([*results, *scores], folder / "report.html", published=published, title=title)
     return page
 
 
@@ -221,7 +232,7 @@ def main(arguments: list[str] | None = None) -> int:
             continue
         if problem := run_part(part):
             problems[part.name] = problem
-        if page := write_summary(args.results, title, preset.note):
+        if page := write_summary(args.results, args.runs, title, preset.note):
             print(f"report: {page}; tables: {page.with_name('tables.md')}", flush=True)
     for name, problem in problems.items():
         print(f"{name}: NOT COMPLETE: {problem}", file=sys.stderr, flush=True)

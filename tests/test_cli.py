@@ -104,6 +104,20 @@ def test_from_fit_to_artifact(tmp_path, capsys):
     saved = yaml.safe_load((run / "config.yaml").read_text())
     assert saved["phases"]["warmup_epochs"] == 1
 
+    # What the record says of how it was made makes the same run again.
+    assert record["history"]["width/bands/size"][:1] + record["history"]["width/bands/size"][-1:] == [64, kept]
+    assert record["command"].startswith("dyn-lightning fit -c ")
+    assert record["command"].endswith("--results study/results.jsonl")
+    assert record["config_file"] == "runs/csv/version_0/config.yaml"
+    assert main(["fit", "-c", record["config_file"], "--results", "again.jsonl"]) == 0
+    (repeated,) = read_results("again.jsonl")
+    assert repeated["config_hash"] == record["config_hash"]
+    assert repeated["metrics"] == pytest.approx(record["metrics"])
+    # So does the configuration that the record itself holds, saved as the page says.
+    Path("config.json").write_text(json.dumps(record["config"]))
+    given = printed(capsys, ["-c", "config.json", "--seed_everything", "0"])
+    assert run_config(given) == record["config"]
+
     # A checkpoint alone, and with its configuration.
     best = str(run / "checkpoints" / "best.ckpt")
     main(["consolidate", "--ckpt_path", best, "--dirpath", "again"])

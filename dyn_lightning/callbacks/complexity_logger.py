@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import lightning
@@ -21,12 +22,17 @@ class ComplexityLogger(Callback):
     ``width/<name>/lam`` (λ), ``width/<name>/k`` (K = λN) and ``width/<name>/size`` (kept elements).
 
     Attributes:
-        history: key → values, with their ``step``; part of checkpoints, so that it survives a resume.
+        history: key → values, with their ``step``: before the first step, whenever logs were written, and after the
+            last one; part of checkpoints, so that it survives a resume.
     """
 
     def __init__(self) -> None:
         self.history: History = {}
         self._costs: tuple[tuple[int, ...], dict[str, float]] | None = None
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if isinstance(pl_module, DynamicModule):
+            self._keep(trainer.global_step, self.measure(pl_module))
 
     def on_train_batch_end(
         self,
@@ -42,8 +48,15 @@ class ComplexityLogger(Callback):
             return
         row = self.measure(pl_module)
         pl_module.log_dict(row, batch_size=1)
-        if self.history.get("step", [-1])[-1] != trainer.global_step:
-            for key, value in {"step": float(trainer.global_step), **row}.items():
+        self._keep(trainer.global_step, row)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if isinstance(pl_module, DynamicModule):
+            self._keep(trainer.global_step, self.measure(pl_module))
+
+    def _keep(self, step: int, row: Mapping[str, float]) -> None:
+        if self.history.get("step", [-1])[-1] != step:
+            for key, value in {"step": float(step), **row}.items():
                 self.history.setdefault(key, []).append(value)
 
     def measure(self, module: DynamicModule) -> dict[str, float]:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from torch import Tensor
 
 from dyn_lightning.figures import PALETTE, det_figure, short_label
 from dyn_lightning.metrics.det import det_curve
@@ -20,6 +21,7 @@ from dyn_lightning.scoring import systems_of
 
 WIDTH = 4.8
 MOST_ROWS = 26
+MOST_CURVES = 8
 MARKERS = "osD^v<>Ph"
 Sizes = Mapping[str, tuple[Summary, int]]
 
@@ -51,11 +53,11 @@ class Point:
     error: Summary
 
 
-def points_of(study: Study, metric: str) -> list[Point]:
-    """Means over seeds of the systems in which a metric was measured."""
+def points_of(study: Study, metric: str, unit: str | None = None) -> list[Point]:
+    """Means over seeds of the systems in which a metric was measured; FLOPs of another count where its key is given."""
     found = []
     for system in study.systems:
-        error, flops = system.over(lambda run: run.metric(metric)), system.over(lambda run: run.record[study.unit])
+        error, flops = system.over(lambda r: r.metric(metric)), system.over(lambda r: r.record.get(unit or study.unit))
         if error is not None and flops is not None:
             found.append(Point(system.name, system.family, flops, error))
     return found
@@ -70,12 +72,22 @@ def front_of(points: Sequence[Point]) -> list[Point]:
     return front
 
 
-def front_chart(study: Study, metric: str, published: Sequence[Published] = ()) -> Chart | None:
-    """Error over FLOPs: a point a system, a line a family, and the front of all; None for less than two systems."""
-    points = points_of(study, metric)
+def front_chart(
+    study: Study, metric: str, published: Sequence[Published] = (), unit: str | None = None
+) -> Chart | None:
+    """Error over FLOPs: a point a system, a line a family, and the front of all; None for less than two systems.
+
+    Args:
+        study: that is drawn.
+        metric: the error.
+        published: results that are laid over.
+        unit: key of the records' FLOPs in the count of the published results, where that is not the records' own.
+    """
+    points = points_of(study, metric, unit)
     if len(points) < 2:
         return None
-    scale, flops = flops_scale(study.full_flops)
+    scale, flops = flops_scale(study.full_flops if unit is None else max(p.flops.mean for p in points))
+    per = per_of(study.unit) + ("" if unit is None else ", as published")
     shown = [p for p in published if p.flops_per_second is not None]
     families = list(dict.fromkeys(point.family for point in points))
     figure = Figure(figsize=(WIDTH, 3.1 + 0.11 * (len(families) + bool(shown))), layout="constrained")
@@ -107,12 +119,12 @@ def front_chart(study: Study, metric: str, published: Sequence[Published] = ()) 
         for point in own:
             gid = f"point-{len(tips)}"
             _draw_point(axes, point, scale, colour, marker, gid)
-            tips[gid] = _tip(point, metric, study)
+            tips[gid] = _tip(point, metric, scale, f"{flops} per {per}")
     if shown:
         x = [p.flops_per_second / scale for p in shown if p.flops_per_second is not None]
         axes.plot(x, [p.eer_percent for p in shown], "x", color="0.5", markersize=5, label="published", zorder=1.5)
     _style_cost_axis(axes, [p.flops.mean / scale for p in points])
-    axes.set_xlabel(f"{flops} per {per_of(study.unit)}")
+    axes.set_xlabel(f"{flops} per {per}")
     axes.set_ylabel(metric_label(metric))
     if scale_of(metric) == 100:
         axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
@@ -121,8 +133,8 @@ def front_chart(study: Study, metric: str, published: Sequence[Published] = ()) 
     figure.legend(fontsize="small", frameon=False, loc="outside upper left", ncols=2)
     return Chart(
         figure,
-        f"{metric_label(metric)} over {flops} per {per_of(study.unit)}",
-        _front_caption(points, front, shown),
+        f"{metric_label(metric)} over {flops} per {per}",
+        _front_caption(points, front, shown, counted_alike=unit is not None),
         tips,
     )
 
@@ -141,15 +153,17 @@ def _draw_point(axes: Axes, point: Point, scale: float, colour: str, marker: str
     axes.plot([x], [point.error.mean], marker, color=colour, markersize=6, zorder=3)[0].set_gid(gid)
 
 
-def _tip(point: Point, metric: str, study: Study) -> str:
-    error, (scale, name) = point.error, flops_scale(study.full_flops)
+def _tip(point: Point, metric: str, scale: float, name: str) -> str:
+    error = point.error
     interval = "" if error.low is None else f" [{error.low:.3g}, {error.high:.3g}]"
     seeds = f"{error.n} seed{'s' if error.n > 1 else ''}"
-    flops = f"{point.flops.mean / scale:.4g} {name} per {per_of(study.unit)}"
+    flops = f"{point.flops.mean / scale:.4g} {name}"
     return f"{point.name}: {metric_label(metric)} {error.mean:.3g}{interval}, {flops}, {seeds}"
 
 
-def _front_caption(points: Sequence[Point], front: Sequence[Point], published: Sequence[Published]) -> str:
+def _front_caption(
+    points: Sequence[Point], front: Sequence[Point], published: Sequence[Published], counted_alike: bool
+) -> str:
     words = ["Means over seeds, a line for each family of systems."]
     if any(point.error.low is not None for point in points):
         words.append("Bars: 95 % interval of the mean (Student’s t).")
@@ -159,6 +173,9 @@ def _front_caption(points: Sequence[Point], front: Sequence[Point], published: S
         words.append("Broad grey line: the front, the lowest mean that is to be had at a cost or below.")
     if published:
         words.append("Crosses: published results on the same data, with FLOPs as their authors count them.")
+        if counted_alike:
+            words.append("All other points are of the same count here, and of that alone.")
+        words += dict.fromkeys(p.note for p in published if p.note)
     return " ".join(words)
 
 
@@ -211,19 +228,37 @@ def _kept_chart(systems: Mapping[str, Sizes]) -> Chart:
     return Chart(figure, f"What each layer kept: {', '.join(systems)}", caption)
 
 
-def det_chart(scores: Mapping[str, ScoreTable]) -> Chart:
-    """DET curves: of one score file all attacks and each alone, of several all attacks of each."""
-    curves = {}
-    for label, table in scores.items():
-        alone = len(scores) == 1
-        curves["all attacks" if alone else short_label(label)] = det_curve(table.scores, table.targets)[:2]
-        for attack in systems_of(table) if alone else ():
+def det_charts(scores: Mapping[str, ScoreTable]) -> list[Chart]:
+    """DET curves: of one score file all attacks and each alone, of several all attacks of each.
+
+    Of more than ``MOST_CURVES`` files, each figure has some, and the first beside them to compare them with.
+    """
+    if len(scores) == 1:
+        ((label, table),) = scores.items()
+        curves = {"all attacks": det_curve(table.scores, table.targets)[:2]}
+        for attack in systems_of(table):
             own = [s == attack or key == "bonafide" for s, key in zip(table.systems, table.keys, strict=True)]
             chosen = np.flatnonzero(own)
             curves[attack] = det_curve(table.scores[chosen], table.targets[chosen])[:2]
+        return [_det_chart(curves, f"of {label}", "")]
+    found = {short_label(label): det_curve(t.scores, t.targets)[:2] for label, t in scores.items()}
+    if len(found) <= MOST_CURVES:
+        return [_det_chart(found, "of each score file, all attacks", "")]
+    first, *others = found
+    groups = [others[i : i + MOST_CURVES - 1] for i in range(0, len(others), MOST_CURVES - 1)]
+    return [
+        _det_chart(
+            {name: found[name] for name in (first, *group)},
+            "of score files, all attacks, the first beside seven others",
+            f", {i}",
+        )
+        for i, group in enumerate(groups, start=1)
+    ]
+
+
+def _det_chart(curves: Mapping[str, tuple[Tensor, Tensor]], of: str, number: str) -> Chart:
     columns = 4 if len(curves) > 8 or max(map(len, curves)) < 8 else 1
     rows = -(-len(curves) // columns)
     figure = det_figure(curves, (WIDTH, 4.1 + 0.16 * rows), "outside upper left", columns)
-    of = f"of {next(iter(scores))}" if len(scores) == 1 else "of each score file, all attacks"
     caption = f"Detection error trade-off {of}, on axes of normal deviates. Nearer to the lower left is better."
-    return Chart(figure, "Detection error trade-off", caption)
+    return Chart(figure, f"Detection error trade-off{number}", caption)

@@ -27,6 +27,7 @@ WIDTHS_CAPTION = "what each learned size kept and what the network cost, over th
 ONLY = "K"  # the name of a size that a history does not name
 MOST_LINES = 8
 MOST_STEPS = 160
+MOST_KEPT = 64
 _WIDTH = re.compile(r"(?:width/(?P<name>.+)/)?(?P<what>size|k|lam)")
 
 
@@ -94,6 +95,27 @@ def columns_of(history: Mapping[str, Any]) -> dict[str, Curve]:
     return columns
 
 
+def brief_history(history: Mapping[str, Sequence[float]], most_steps: int = MOST_KEPT) -> dict[str, list[float]]:
+    """What a record keeps of a history of ``ComplexityLogger``: sizes and FLOPs at the steps at which one changed.
+
+    Args:
+        history: ``step``, ``complexity/…`` and ``width/…`` → values.
+        most_steps: of more changes, about as many are kept, evenly chosen; the first and the last step always are.
+
+    Returns:
+        ``step``, ``complexity/<unit>`` and ``width/<name>/size`` → values; empty where nothing changed.
+    """
+    costs = {f"complexity/{unit}" for unit in UNITS}
+    keys = [key for key in history if key in costs or (key.startswith("width/") and key.endswith("/size"))]
+    rows = list(zip(*(history[key] for key in keys), strict=True))
+    changes = [place for place in range(1, len(rows)) if rows[place] != rows[place - 1]]
+    if not changes:
+        return {}
+    stride = math.ceil(len(changes) / most_steps)
+    places = sorted({0, *changes[::stride], changes[-1], len(rows) - 1})
+    return {key: [_short(history[key][place]) for place in places] for key in ("step", *keys)}
+
+
 def history_figure(history: History, size: tuple[float, float] = (4.8, 4.4)) -> Figure:
     """Sizes over the steps (lines; where there are many, kept shares as colours), FLOPs, and the validation's EER.
 
@@ -148,6 +170,11 @@ def plot_history(history: Mapping[str, Sequence[float]], path: str | os.PathLike
     if not history.get("step", ()):
         raise ValueError("the history is empty: set log_every_n_steps below the number of steps")
     save_figure(history_figure(history_of(columns_of(history)), (7.0, 6.0)), path)
+
+
+def _short(value: float) -> float:
+    """A whole number without its ".0", which is most of a long history."""
+    return int(value) if float(value).is_integer() else value
 
 
 def _full_size(curves: Mapping[str, Curve], chosen: Curve) -> float:

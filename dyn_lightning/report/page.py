@@ -12,7 +12,7 @@ import dyn_lightning
 from dyn_lightning.data.audio import DatasetError
 from dyn_lightning.files import write_atomically
 from dyn_lightning.report import tables
-from dyn_lightning.report.charts import Chart, det_chart, front_chart, kept_charts
+from dyn_lightning.report.charts import Chart, det_charts, front_chart, kept_charts
 from dyn_lightning.report.history import WIDTHS_CAPTION, History, history_figure
 from dyn_lightning.report.markup import Markup, chart_markup, details, joined, section, table_markup, tag
 from dyn_lightning.report.sources import Published, Sources, histories_of, read_published, read_sources
@@ -30,7 +30,7 @@ def write_report(
     paths: Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     *,
-    published: str | os.PathLike[str] | None = None,
+    published: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     protocol: str | None = None,
     metrics: Sequence[str] = (),
     title: str = TITLE,
@@ -40,7 +40,7 @@ def write_report(
     Args:
         paths: results, run folders, artifacts and score files, see ``read_sources``.
         out: the page; it is there as a whole or not at all, after its CSV files.
-        published: a CSV file of published results, see ``read_published``; laid over the runs of the same data set.
+        published: CSV files of published results, see ``read_published``; laid over the runs of the same data set.
         protocol: of score files that do not say what each utterance is.
         metrics: those to show; by default the EERs of tests.
         title: of the page.
@@ -58,7 +58,8 @@ def write_report(
         raise DatasetError(f"no run has {', '.join(unknown)}; there are: {', '.join(sorted(known)) or 'none'}.")
     out = Path(out)
     page = Page(out.stem)
-    text = page.render(sources, studies, [] if published is None else read_published(published), title)
+    given = [published] if isinstance(published, (str, os.PathLike)) else published or []
+    text = page.render(sources, studies, [point for file in given for point in read_published(file)], title)
     files = {out.with_name(name): table.csv() for name, table in page.tables.items()}
     for path, content in files.items():
         write_atomically(path, content.encode())
@@ -108,7 +109,13 @@ class Page:
     def _study(self, study: Study, suffix: str, published: Sequence[Published]) -> Markup:
         laid_over = [p for p in published if is_published(study, p)]
         tested = next((metric for metric in study.metrics if is_test_eer(metric)), None)
-        fronts = [front_chart(study, metric, laid_over if metric == tested else ()) for metric in study.metrics]
+        # Costs of two counts have no place on one axis.
+        apart = study.published_unit is not None
+        fronts = [
+            front_chart(study, metric, laid_over if metric == tested and not apart else ()) for metric in study.metrics
+        ]
+        if tested is not None and laid_over and apart:
+            fronts.append(front_chart(study, tested, laid_over, study.published_unit))
         kept = {system.name: sizes for system in study.systems if (sizes := tables.kept_sizes(system))}
         histories = [h for system in study.systems for h in histories_of(system.runs, _first_seed(system))]
         drawn = self._charts(chart for chart in fronts if chart is not None)
@@ -128,7 +135,7 @@ class Page:
 
     def _scores(self, sources: Sources) -> Markup:
         table = tables.scores_table(sources.scores)
-        return joined([self._charts([det_chart(sources.scores)]), self._table(table)])
+        return joined([self._gallery(det_charts(sources.scores), "Detection errors"), self._table(table)])
 
     def _folders(self, sources: Sources) -> Markup:
         pieces = [self._gallery(map(_history_chart, sources.histories), "Histories")]
@@ -143,7 +150,7 @@ class Page:
         return joined(pieces)
 
     def _making(self, sources: Sources, studies: Sequence[Study]) -> Markup:
-        pieces = [self._table(tables.versions_table(sources.runs))]
+        pieces = [self._table(tables.versions_table(sources.runs)), self._table(tables.commands_table(sources.runs))]
         for study in studies:
             for system in study.systems:
                 pieces += [_configuration(system, runs) for runs in _by_configuration(system)]
@@ -260,18 +267,24 @@ def _by_configuration(system: System) -> list[list[Run]]:
 
 
 def _configuration(system: System, runs: Sequence[Run]) -> Markup:
-    """What a system's runs were told, and the commands that run them again where the records say."""
+    """What a system's runs were told, and the commands that make them again."""
     config = runs[0].record["config"]
     seeds = ", ".join(str(run.record.get("seed")) for run in runs)
-    commands = [str(run.record["command"]) for run in runs if "command" in run.record]
-    if not commands and {"model", "trainer"} <= config.keys():
-        root = " --data.init_args.data_root DIR" if "data" in config else ""
-        commands = [
-            f"dyn-lightning fit -c config.json{root}"
-            + ("" if run.record.get("seed") is None else f" --seed_everything {run.record['seed']}")
-            for run in runs
-        ]
     text = json.dumps(config, indent=2, ensure_ascii=False)
-    blocks = [tag("pre", tag("code", block)) for block in ("\n".join(commands), text) if block]
+    commands = "\n".join(dict.fromkeys(line for run in runs for line in _commands(run)))
+    blocks = [tag("pre", tag("code", block)) for block in (commands, text) if block]
     mark = f" · {runs[0].record['config_hash']}" if runs[0].record["config_hash"] else ""
     return details(f"{system.name} · seeds {seeds}{mark}", *blocks)
+
+
+def _commands(run: Run) -> list[str]:
+    """Lines for a shell that make a run again; none where its record does not say."""
+    record, config = run.record, run.record["config"]
+    lines = [str(record["command"])] if "command" in record else []
+    if "config_file" in record:
+        lines += ["# or, by what it wrote down itself:", f"dyn-lightning fit -c {record['config_file']}"]
+    elif not lines and {"model", "trainer"} <= config.keys():
+        root = " --data.init_args.data_root DIR" if "data" in config else ""
+        seed = "" if record.get("seed") is None else f" --seed_everything {record['seed']}"
+        lines = ["# with what follows saved as config.json:", f"dyn-lightning fit -c config.json{root}{seed}"]
+    return lines

@@ -6,16 +6,15 @@ import hashlib
 import json
 import math
 import os
-import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 
-import dyn_lightning
 from dyn_lightning.module import DynamicModule
+from dyn_lightning.report import environment
+from dyn_lightning.report.history import brief_history
 
 
 def append_result(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
@@ -65,8 +64,10 @@ def result_record(
     seed: int | None,
     dataset: str,
     wall_time_s: float,
+    history: Mapping[str, Sequence[float]] | None = None,
+    command: str | None = None,
 ) -> dict[str, Any]:
-    """The record of a finished run: what was run, what came out, and what it cost.
+    """The record of a finished run: what was run and with what, what came out, and what it cost.
 
     Args:
         module: after the run; its sizes are those kept.
@@ -75,10 +76,13 @@ def result_record(
         seed: of the run.
         dataset: name of the data set.
         wall_time_s: duration of the run.
+        history: of ``ComplexityLogger``; what changed in it is kept, see ``brief_history``.
+        command: that makes the run again; this process's own when absent.
     """
     complexity = module.complexity
     unit, full, now = complexity.unit, complexity.full_sizes, complexity.sizes_now
-    return {
+    device = _device_of(module)
+    record = {
         "config_hash": config_hash(config),
         "config": dict(config),
         "seed": seed,
@@ -94,13 +98,26 @@ def result_record(
         "widths": {name: [now[name], full[name]] for name in full},
         "phase": module.phase,
         "wall_time_s": round(wall_time_s, 3),
-        "versions": {
-            "dyn_lightning": dyn_lightning.__version__,
-            "torch": str(torch.__version__),
-            "lightning": lightning.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": environment.versions(device),
+        "device": environment.device_name(device),
+        "platform": environment.platform_name(),
+        "threads": torch.get_num_threads(),
     }
+    known = {
+        "command": environment.command_line() if command is None else command,
+        "revision": environment.revision(),
+        "history": brief_history(history or {}),
+    }
+    return record | {name: value for name, value in known.items() if value}
+
+
+def _device_of(module: DynamicModule) -> torch.device:
+    """Where a module was trained: Lightning brings it back to the CPU afterwards."""
+    try:
+        device: torch.device = module.trainer.strategy.root_device
+    except (RuntimeError, ReferenceError):  # never trained, or its trainer is gone
+        device = module.device
+    return device
 
 
 def config_hash(config: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ from dyn_lightning.score_files import ScoreTable, read_scores
 from dyn_lightning.scoring import check_scores
 
 RESULTS, METRICS, CONFIG = "results.jsonl", "metrics.csv", "config.yaml"
+SCORE_FILES = (SCORE_FILE, f"eval_{SCORE_FILE}")
+_HASH = re.compile(r"-[0-9a-f]{12}$")
 _FLOPS = {f"{prefix}flops{per}": f for prefix, f in (("", 1.0), ("m", 1e6), ("g", 1e9)) for per in ("", "_per_second")}
 
 
@@ -55,12 +58,14 @@ class Published:
         name: of the system.
         flops_per_second: as published.
         eer_percent: as published.
+        note: what is to be known to compare it.
     """
 
     dataset: str
     name: str
     flops_per_second: float | None
     eer_percent: float
+    note: str = ""
 
 
 def read_sources(paths: Sequence[str | os.PathLike[str]], protocol: str | None = None) -> Sources:
@@ -69,7 +74,7 @@ def read_sources(paths: Sequence[str | os.PathLike[str]], protocol: str | None =
     Args:
         paths: ``*.jsonl`` files of results; ``metrics.csv`` of CSVLogger or a checkpoint for its history;
             ``report.json`` of an artifact; any other file is one of scores. A folder is searched for ``results.jsonl``,
-            run folders, artifacts and ``scores.txt``.
+            run folders, artifacts, ``scores.txt`` and ``eval_scores.txt``.
         protocol: of the score files whose lines do not say what each utterance is.
 
     Raises:
@@ -93,7 +98,8 @@ def read_sources(paths: Sequence[str | os.PathLike[str]], protocol: str | None =
 
 def read_published(path: str | os.PathLike[str]) -> list[Published]:
     """Published results of a CSV file: columns ``dataset``, ``system`` or ``model``, ``eer_percent``, and a count of
-    FLOPs, ``flops_per_second`` or ``mflops…`` or ``gflops…`` (may be empty). Other columns lengthen the name.
+    FLOPs, ``flops_per_second`` or ``mflops…`` or ``gflops…`` (may be empty). A ``note`` says what is to be known to
+    compare them; other columns lengthen the name.
 
     Raises:
         DatasetError: names the file and the column or line that is wrong.
@@ -112,14 +118,14 @@ def read_published(path: str | os.PathLike[str]) -> list[Published]:
             f"{path}: its columns are {', '.join(columns) or 'none'}. It needs dataset, system (or model), eer_percent "
             "and flops_per_second (or mflops, gflops)."
         )
-    extra = [c for c in columns if c not in ("dataset", "eer_percent", name_column, cost)]
+    extra = [c for c in columns if c not in ("dataset", "eer_percent", "note", name_column, cost)]
     found = []
     for number, row in enumerate(rows, start=2):
         details = ", ".join(f"{c} {row[c]}" for c in extra if row[c] and row[c] != "-")
         name = f"{row[name_column]} ({details})" if details else row[name_column]
         try:
             flops = _FLOPS[cost] * float(row[cost]) if row[cost] else None
-            found.append(Published(row["dataset"], name, flops, float(row["eer_percent"])))
+            found.append(Published(row["dataset"], name, flops, float(row["eer_percent"]), row.get("note") or ""))
         except (TypeError, ValueError) as error:
             raise DatasetError(f"{path}, line {number}: {error}. Mend the number.") from error
     return found
@@ -130,7 +136,7 @@ def _files_in(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         here = Path(place)
-        yield from (here / name for name in (RESULTS, SCORE_FILE, CONFIG) if name in names)
+        yield from (here / name for name in (RESULTS, *SCORE_FILES, CONFIG) if name in names)
         if REPORT in names and ARCHITECTURE in names:
             yield here / REPORT
         if METRICS in names:
@@ -157,7 +163,9 @@ def _read(path: Path, found: Sources, protocol: str | None) -> None:
             check_scores(table)
         except DatasetError as error:
             raise DatasetError(f"{path}: {error}") from error
-        found.scores[_label(path) if path.name == SCORE_FILE else path.stem] = table
+        label = _label(path) if path.name in SCORE_FILES else path.stem
+        short = _HASH.sub("", label)  # of its settings, which folders of studies end with
+        found.scores[label if short in found.scores else short] = table
 
 
 def _label(path: Path) -> str:
@@ -190,7 +198,8 @@ def _problem(record: Mapping[str, Any]) -> str | None:
         if not isinstance(record.get(key, {}), Mapping):
             return f"{key} is no object"
     numbers = {f"metrics {k}": v for key in ("metrics", "metrics_last") for k, v in record.get(key, {}).items()}
-    counts = ("wall_time_s", "parameters", "threads", *(f"{unit}_{what}" for what in ("before", "fixed", "paper")))
+    costs = (f"{unit}_{what}" for what in ("before", "fixed", "paper", "published"))
+    counts = ("wall_time_s", "parameters", "threads", *costs)
     for name, value in {**numbers, **{name: record.get(name) for name in counts}}.items():
         if not (value is None or _is_number(value)):
             return f"{name} is {value!r}, no number"

@@ -84,6 +84,12 @@ class Study:
         full = f"{self.unit}_full"
         return len({_full_flops(run.record, self.unit) for run in self.runs if run.record.get(full)}) > 1
 
+    @property
+    def published_unit(self) -> str | None:
+        """Where records hold their FLOPs in the count of published results as well, the key of it."""
+        unit = f"{self.unit}_published"
+        return unit if any(run.record.get(unit) is not None for run in self.runs) else None
+
     def share(self, run: Run) -> float:
         """FLOPs in percent of the network at full size: the run's own, where the study has several networks."""
         return 100 * float(run.record[self.unit]) / self._fixed_and_full(run)[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from dyn_lightning.score_files import ScoreTable
 from dyn_lightning.scoring import CONVENTION
 
 _SNR = re.compile(r"(?P<stage>.+/)?eer_snr_db_(?P<group>.+)")
+_MADE_WITH = ("revision", "device", "platform", "threads")
 _ATTACK = re.compile(r"(?P<stage>.+/)?eer_(?P<group>(?!snr_db_).+)")
 
 
@@ -211,15 +213,24 @@ def _run_row(study: Study, system: System, run: Run) -> dict[str, Cell]:
 
 
 def versions_table(runs: Sequence[Run]) -> Table:
-    """Which versions how many runs were made with."""
+    """What how many runs were made with: versions of libraries, the code's revision, and the kind of machine."""
     counts: dict[tuple[tuple[str, str], ...], int] = {}
     for run in runs:
-        versions = tuple(sorted((str(k), str(v)) for k, v in run.record.get("versions", {}).items()))
-        counts[versions] = counts.get(versions, 0) + 1
-    names = sorted({name for versions in counts for name, _ in versions})
-    columns = [Column("runs", "runs", "d"), *(Column(name, name) for name in names)]
-    rows: list[dict[str, Cell]] = [{"runs": n, **dict(versions)} for versions, n in counts.items() if versions]
-    return Table("versions", "Versions that the runs were made with.", columns, rows)
+        versions = sorted((str(k), str(v)) for k, v in run.record.get("versions", {}).items())
+        made_with = (*versions, *((key, str(run.record[key])) for key in _MADE_WITH if key in run.record))
+        counts[made_with] = counts.get(made_with, 0) + 1
+    names = [name for name in sorted({name for found in counts for name, _ in found}) if name not in _MADE_WITH]
+    columns = [Column("runs", "runs", "d"), *(Column(name, name) for name in (*names, *_MADE_WITH))]
+    rows: list[dict[str, Cell]] = [{"runs": n, **dict(found)} for found, n in counts.items() if found]
+    return of_columns_used(Table("versions", "What the runs were made with.", columns, rows))
+
+
+def commands_table(runs: Sequence[Run]) -> Table:
+    """The commands that made the runs, each once."""
+    counts = Counter(str(run.record["command"]) for run in runs if "command" in run.record)
+    columns = [Column("runs", "runs", "d"), Column("command", "command")]
+    rows: list[dict[str, Cell]] = [{"runs": n, "command": command} for command, n in counts.items()]
+    return Table("commands", "Commands that made the runs.", columns, rows)
 
 
 def _key(metric: str) -> str:

@@ -19,7 +19,8 @@ from dyn_lightning.features.front_ends import Normalisation
 from dyn_lightning.metrics.bootstrap import bootstrap_interval
 from dyn_lightning.metrics.eer import eer
 from dyn_lightning.module import DynamicModule
-from dyn_lightning.report import result_record
+from dyn_lightning.report import read_results, result_record
+from dyn_lightning.report.environment import revision
 from dyn_lightning.score_files import ScoreTable, write_scores
 from dyn_lightning.tasks.spoof_detection import bonafide_scores
 from experiments.antispoofing.data import FewUtterances, is_published
@@ -34,7 +35,7 @@ from experiments.antispoofing.systems import (
     changed,
     full_complexity,
 )
-from experiments.antispoofing.table import write_tables
+from experiments.antispoofing.table import names, runs_of, studies, write_tables
 from experiments.study import (
     Record,
     begin_run,
@@ -60,6 +61,7 @@ def train(job: Job) -> Record:
     """Train, choose the checkpoint on dev, test on eval, and write the artifact of one system with one seed."""
     system, seed, settings, args = job
     begin_run(seed, args.jobs)
+    revision()  # of the code that runs: files may change until the record is made
     config = {"system": system.name, **settings.as_json()}
     dataset = data_name(args.data_root, args.per_system)
     folder = run_folder(args.runs, config, seed, dataset)
@@ -74,6 +76,7 @@ def train(job: Job) -> Record:
         seed=seed,
         dataset=dataset,
         wall_time_s=fitted.wall_time_s,
+        history=fitted.history,
     )
     table = eval_scores(module, data)
     write_scores(folder / SCORES, table)
@@ -82,7 +85,6 @@ def train(job: Job) -> Record:
         "published_corpus": args.per_system is None and is_published(args.data_root),
         "eer_interval": list(eer_interval(table)),
         "resumed": fitted.resumed,
-        "threads": torch.get_num_threads(),
         "flops_per_second_full": full_complexity(settings).flops_full_size(),
     }
     if last is not None:
@@ -135,6 +137,16 @@ def eval_scores(module: DynamicModule, data: ASVspoof2019DataModule) -> ScoreTab
 def eer_interval(table: ScoreTable) -> tuple[float, float]:
     """95 % bootstrap interval of the EER, by utterances."""
     return bootstrap_interval(lambda s, t: eer(s, t, convention="asvspoof2019")[0], table.scores, table.targets)
+
+
+def score_files(results: Path, runs: Path) -> list[Path]:
+    """Score files of the table's first study: of each system the first seed whose file is still there."""
+    records = next(iter(studies(read_results(results)).values()), [])
+    found = []
+    for name in names(records):
+        own = (run_folder(runs, r["config"], r["seed"], r["dataset"]) / SCORES for r in runs_of(name, records))
+        found += [path for path in own if path.is_file()][:1]
+    return found
 
 
 def summary(record: Record) -> str:

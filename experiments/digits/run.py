@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.report import result_record
+from dyn_lightning.report.environment import revision
 from experiments.digits.data import PARTS, DigitsDataModule
 from experiments.digits.systems import System, all_systems, full_complexity
 from experiments.digits.table import percent, write_tables
@@ -35,6 +36,7 @@ Job = tuple[System, int, argparse.Namespace]
 def train(job: Job) -> Record:
     """Train, choose the checkpoint on validation, test, and consolidate one system with one seed."""
     system, seed, args = job
+    revision()  # of the code that runs: files may change until the record is made
     begin_run(seed, os.cpu_count() or 1)  # one thread: more gain nothing on so small a network
     data = DigitsDataModule(args.batch_size)
     module = system.module(args.lr)
@@ -48,6 +50,7 @@ def train(job: Job) -> Record:
         seed=seed,
         dataset=DATASET,
         wall_time_s=fitted.wall_time_s,
+        history=fitted.history,
     )
     kept = [module.complexity.sizes_now[name] for name in ("conv1", "conv2")] if module.is_dynamic else system.channels
     record |= {

@@ -26,11 +26,13 @@ from dyn_lightning.models.filter_bank import FilterBankNet
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import LambdaSquared, LossTolerance
 from dyn_lightning.report import result_record
+from dyn_lightning.report.environment import revision
 from dyn_lightning.tasks import Regression, pad_outputs
 
 READINGS: tuple[Reading, ...] = get_args(Reading)
 N_FREQS, N_OUTPUTS, N_BANDS = 257, 64, 32
 LAM_MIN = 1 / 16
+FLOPS = "complexity/flops_per_call"
 DATASET = f"synthetic spectra, {N_FREQS} bins, {N_BANDS} mel bands"
 
 
@@ -105,12 +107,12 @@ class History(Callback):
     """Real-valued size K, and mean task loss since the last entry, every ``every`` steps.
 
     Attributes:
-        rows: "step", "k" and "relative_l1" (over the mean absolute target) → values.
+        rows: "step", "k", FLOPs a call and "relative_l1" (over the mean absolute target) → values.
     """
 
     def __init__(self, every: int = 50) -> None:
         self.every = every
-        self.rows: dict[str, list[float]] = {"step": [], "k": [], "relative_l1": []}
+        self.rows: dict[str, list[float]] = {"step": [], "k": [], FLOPS: [], "relative_l1": []}
         self._loss: Tensor | float = 0.0
         self._target: Tensor | float = 0.0
 
@@ -129,8 +131,9 @@ class History(Callback):
             return
         widths = list(pl_module.widths.values())
         k = float(widths[0].k.detach()) if widths else float(pl_module.network.bands.out_features)
-        row = {"step": trainer.global_step, "k": k, "relative_l1": float(self._loss) / float(self._target)}
-        for key, value in row.items():
+        flops = pl_module.complexity.flops_at(pl_module.complexity.sizes_now)
+        loss = float(self._loss) / float(self._target)
+        for key, value in {"step": trainer.global_step, "k": k, FLOPS: flops, "relative_l1": loss}.items():
             self.rows[key].append(float(f"{value:.5g}"))
         self._loss = self._target = 0.0
 
@@ -165,6 +168,7 @@ def train(reading: Reading, system: System, seed: int, schedule: Schedule | None
     """Train one system with one seed (initialisation, noise and data), consolidate it, and test what is left."""
     schedule = schedule or Schedule()
     quieten()
+    revision()  # of the code that runs: files may change until the record is made
     lightning.seed_everything(seed, verbose=False)
     data = FilterBankDataModule(
         batch_size=schedule.batch_size,

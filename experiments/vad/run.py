@@ -11,12 +11,11 @@ import os
 from pathlib import Path
 from typing import Any, get_args
 
-import torch
-
 from dyn_lightning.complexity import Complexity
-from dyn_lightning.data.corpora import Speech
+from dyn_lightning.data.corpora import VCTK_FOLDER, Speech
 from dyn_lightning.data.vad import VADDataModule
 from dyn_lightning.report import result_record
+from dyn_lightning.report.environment import revision
 from experiments.study import (
     begin_run,
     evaluate,
@@ -37,6 +36,11 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
 EVAL_ITEMS = (256, 500)
 """Mixtures to validate and to test on."""
+PUBLISHED_DATA = "VCTK and ESC-50"
+"""Name of the published results' data, in records and in ``published.csv``."""
+VCTK_SPEAKERS, VCTK_UTTERANCES = 108, 40_000
+"""The least that is the whole of VCTK 0.92, of which many copies lack p280 and p315."""
+ESC50_CLASSES, ESC50_CLIPS = 50, 2000
 Job = tuple[System, int, argparse.Namespace]
 
 
@@ -44,6 +48,7 @@ def train(job: Job) -> dict[str, Any]:
     """Train, choose the checkpoint, test, and write the artifact of one system with one seed."""
     system, seed, args = job
     begin_run(seed, args.jobs)
+    revision()  # of the code that runs: files may change until the record is made
     data = data_module(args, seed)
     module = system.module(args.lr)
     data.setup()
@@ -57,13 +62,14 @@ def train(job: Job) -> dict[str, Any]:
         seed=seed,
         dataset=dataset,
         wall_time_s=fitted.wall_time_s,
+        history=fitted.history,
     )
     record |= {
+        "published_corpus": args.eval_items is None and is_published(data),
         "network": system.network,
         "settles": system.settles,
         "control": system.control,
         "resumed": fitted.resumed,
-        "threads": torch.get_num_threads(),
         "flops_per_second_full": full_size_cost(system.network),
         "flops_per_second_published": published_flops(module.complexity),
     }
@@ -111,14 +117,27 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in ("epochs", "items_per_epoch", "batch_size", "lr")}
 
 
+def is_published(data: VADDataModule) -> bool:
+    """Whether speech and noise are all of VCTK and ESC-50, by where they lie and by their counts."""
+    speech = [clip for mixtures in data.mixtures.values() for clip in mixtures.speech.clips]
+    noise = [clip for mixtures in data.mixtures.values() for clip in mixtures.noise.clips]
+    return (
+        all(clip.path.is_relative_to(data.data_root / VCTK_FOLDER) for clip in speech)
+        and len(speech) >= VCTK_UTTERANCES
+        and len({clip.group for clip in speech}) >= VCTK_SPEAKERS
+        and (len({clip.group for clip in noise}), len(noise)) == (ESC50_CLASSES, ESC50_CLIPS)
+    )
+
+
 def data_name(data: VADDataModule) -> str:
-    """What the run was trained and tested on: corpus names and the amount of material."""
+    """What the run was trained and tested on: the published corpora or the folder, and the amount of material."""
     stores = {split: (len(m.speech), len(m.noise)) for split, m in data.mixtures.items()}
     counts = ", ".join(f"{split} {speech} utterances {noise} clips" for split, (speech, noise) in stores.items())
-    corpus = "" if data.speech == "auto" else f", {data.speech} and esc50"
+    folder = Path(data.data_root).name + ("" if data.speech == "auto" else f", {data.speech} and esc50")
+    corpora = PUBLISHED_DATA if is_published(data) else folder
     items = data.n_items["val"], data.n_items["test"]
     tried = "" if items == EVAL_ITEMS else f"; {items[0]} and {items[1]} mixtures to validate and to test on"
-    return f"{Path(data.data_root).name}{corpus}: {counts}; tests {' '.join(data.test_names)}{tried}"
+    return f"{corpora}: {counts}; tests {' '.join(data.test_names)}{tried}"
 
 
 def check_data(args: argparse.Namespace) -> str:

@@ -16,6 +16,7 @@ from matplotlib.ticker import ScalarFormatter
 from dyn_lightning.report import read_results
 from experiments.study import Record, markdown, mean_spread
 
+PUBLISHED = Path(__file__).parent / "published.csv"
 SNR_BINS = ("<5", "5-15", "15-25", ">=25")
 
 

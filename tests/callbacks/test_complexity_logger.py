@@ -13,7 +13,7 @@ def test_logged_values_follow_the_widths(make_module, make_trainer, data, tmp_pa
     module, logger = make_module(), ComplexityLogger()
     make_trainer(PhaseSwitch(1, 1), LambdaClamp(), logger, max_epochs=3).fit(module, data)
     history = logger.history
-    assert history["step"] == list(range(1, 13))
+    assert history["step"] == list(range(13))
     # Two linear layers without bias, 65 → K → 8: 2 FLOPs a weight, one call.
     for size, flops, parameters in zip(
         history["width/bands/size"],
@@ -23,22 +23,22 @@ def test_logged_values_follow_the_widths(make_module, make_trainer, data, tmp_pa
     ):
         assert flops == pytest.approx((2 * 65 - 1) * size + (2 * size - 1) * 8, rel=0.02)
         assert parameters == 65 * size + size * 8
-    assert history["width/bands/size"][3] == 16
+    assert history["width/bands/size"][4] == 16
     assert history["width/bands/size"][-1] == module.widths["bands"].size < 16
     for lam, k in zip(history["width/bands/lam"], history["width/bands/k"], strict=True):
         assert k == pytest.approx(16 * lam)
     (path,) = Path(tmp_path).rglob("metrics.csv")
     rows = [row for row in csv.DictReader(path.open()) if row["width/bands/size"]]
-    assert [float(row["width/bands/size"]) for row in rows] == history["width/bands/size"]
+    assert [float(row["width/bands/size"]) for row in rows] == history["width/bands/size"][1:]
     assert all(row["train/loss"] for row in rows)  # one row a step, not two
 
 
-def test_only_where_logs_are_written(make_module, make_trainer, data):
+def test_at_both_ends_and_where_logs_are_written(make_module, make_trainer, data):
     logger = ComplexityLogger()
     trainer = make_trainer(logger, max_epochs=3)
     trainer.log_every_n_steps = 5
     trainer.fit(make_module(), data)
-    assert logger.history["step"] == [5, 10]
+    assert logger.history["step"] == [0, 5, 10, 12]
 
 
 def test_history_survives_a_checkpoint(make_module, make_trainer, data, tmp_path):
@@ -47,7 +47,7 @@ def test_history_survives_a_checkpoint(make_module, make_trainer, data, tmp_path
     first.save_checkpoint(tmp_path / "x.ckpt", weights_only=False)
     logger = ComplexityLogger()
     make_trainer(logger, max_epochs=2).fit(make_module(), data, ckpt_path=tmp_path / "x.ckpt", weights_only=True)
-    assert logger.history["step"] == list(range(1, 9))
+    assert logger.history["step"] == list(range(9))
 
 
 def test_a_baseline_logs_its_cost(make_module, make_trainer, data):
@@ -59,7 +59,7 @@ def test_a_baseline_logs_its_cost(make_module, make_trainer, data):
         "complexity/flops_per_call_paper",
         "complexity/parameters",
     }
-    assert logger.history["complexity/parameters"] == [65 * 16 + 16 * 8] * 4
+    assert logger.history["complexity/parameters"] == [65 * 16 + 16 * 8] * 5
 
 
 def test_measuring_reads_widths_once_for_all(make_module):

@@ -1,4 +1,4 @@
-"""Made-up corpora as large as the official ones, in their layouts; the files are links to a few tiny ones."""
+"""Made-up corpora in official layouts and of full size, but for a tenth of VCTK; files are links to a few tiny ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DURATION_S = 1.1
 
 
 def make_full_size(root: Path) -> Path:
-    """ASVspoof2019 LA, VCTK 0.92 and ESC-50 below a root."""
+    """ASVspoof2019 LA, a tenth of VCTK 0.92, and ESC-50 below a root."""
     make_asvspoof(root / "LA")
     make_vctk(root / "VCTK-Corpus-0.92")
     make_esc50(root / "ESC-50")
@@ -56,7 +56,7 @@ def make_asvspoof(root: Path) -> None:
 
 
 def make_vctk(root: Path) -> None:
-    """110 speakers, all there are, with 40 utterances each by two microphones, 48 kHz."""
+    """A tenth of VCTK: 110 speakers, all there are, with 40 utterances each by two microphones, 48 kHz."""
     folder = root / "wav48_silence_trimmed"
     paths = []
     for speaker in range(VCTK_SPEAKERS):

@@ -73,6 +73,7 @@ def test_history_is_the_loss_over_the_targets_and_k():
     history = found["history"]
     assert history["step"] == [50, 100, 150, 200]
     assert history["k"][0] == 64
+    assert history["complexity/flops_per_call"][-1] == pytest.approx(found["flops_per_call"], rel=1e-4)
     assert history["k"][-1] == found["kept"] < 64
     assert history["relative_l1"][-1] == pytest.approx(found["metrics"]["relative_l1"], rel=0.3)
 

@@ -1,7 +1,8 @@
-"""The case studies with one command: through everything on full-size corpora, and what it says of absent data."""
+"""The case studies with one command: through everything on full-size corpora (a tenth of VCTK), and without data."""
 
 from __future__ import annotations
 
+import html
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,14 +13,20 @@ import torch
 
 from dyn_lightning.artifact import load_artifact
 from dyn_lightning.data_check import data_check
-from dyn_lightning.report import read_results
+from dyn_lightning.report import append_result, read_results
+from dyn_lightning.score_files import ScoreTable, write_scores
 from experiments import reproduce
+from experiments.antispoofing.run import SCORES, score_files
+from experiments.antispoofing.table import names
 from experiments.reproduce import DRY, PRESETS, STUDIES, absent_data, main, parse, parts_of, write_summary
+from experiments.study import run_folder, slug
+from experiments.vad.run import PUBLISHED_DATA
 from tests.data.asvspoof_tree import make_2019
 from tests.experiments.full_size_trees import make_full_size
 
-# At least one of each study; the anti-spoofing network is 5.4 million parameters wide when it begins.
-TRIED = ["ours", "learned 6.25 %", "TrVAD, paper, bands, λ ≥ 0.0625"]
+# Each kind of system of each study; the anti-spoofing network is 5.4 million parameters wide when it begins.
+SHARED = ["learned 6.25 %", "uniform 6.25 %"]
+BANDS, STACKS = "TrVAD, paper, bands, λ ≥ 0.0625", "paper, all stacks, λ ≥ 0.0625"
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +58,7 @@ def test_the_full_command_goes_through_everything(
     stale.parent.mkdir(parents=True)
     stale.write_text("of an earlier try\n")
     arguments = ["--preset", "full", "--data_root", str(full_size), "--results", str(tmp_path / "out")]
-    assert main([*arguments, "--dry_run", "--jobs", "1", "--only", *TRIED]) == 0
+    assert main([*arguments, "--dry_run", "--jobs", "1", "--only", "ours", *SHARED, BANDS, STACKS]) == 0
     printed = capsys.readouterr().out
     assert "vctk and esc50: train 3520 utterances 1200 clips, val 440 utterances 400 clips" in printed
     assert "ASVspoof2019 LA: train 2580 + 22800, dev 2548 + 22296, eval 7355 + 63882" in printed
@@ -60,13 +67,24 @@ def test_the_full_command_goes_through_everything(
     out = tmp_path / "out-dry"
     records = {name: read_results(out / name / "results.jsonl") for name in STUDIES}
     assert [r["config"]["name"] for r in records["filter_bank"]] == ["ours"] * 2  # both readings
-    assert [r["config"]["system"] for r in records["vad"]] == TRIED[1:]
-    (spoof,) = records["antispoofing"]
+    assert [r["config"]["system"] for r in records["vad"]] == [*SHARED, BANDS]
+    assert [r["config"]["system"] for r in records["antispoofing"]] == [*SHARED, STACKS]
+    spoof, uniform, paper = records["antispoofing"]
+    assert uniform["parameters"] < 0.15 * spoof["parameters_before"]
+    assert paper["phase"] == "search"  # it has no epochs to settle in
     assert spoof["parameters_before"] == 5_389_666  # 5.4 M, as published
     assert spoof["phase"] == "settle"
     assert spoof["flops_per_second"] <= 0.0625 * spoof["flops_per_second_full"]
     assert {"val/eer", "test/min_tdcf", *(f"test/eer_A{n:02d}" for n in range(7, 20))} <= set(spoof["metrics"])
     assert not spoof["published_corpus"]  # a few of its utterances are not the corpus
+    assert not any(r["published_corpus"] for r in records["vad"])
+    for learned in (spoof, paper, records["vad"][0]):
+        assert learned["history"]["step"][0] == 0
+        for name, (_, full) in learned["widths"].items():
+            assert learned["history"][f"width/{name}/size"][0] == full
+        flops = learned["history"]["complexity/flops_per_second"]
+        assert flops[0] > flops[-1]
+    assert "history" not in uniform
     for run in ("vad/learned-6.25-0", "vad/TrVAD--paper--bands--λ---0.0625-0", "antispoofing/learned-6.25-0"):
         (folder,) = (out / "runs").glob(f"{run}-*")
         assert (folder / "last.ckpt").is_file()
@@ -81,6 +99,11 @@ def test_the_full_command_goes_through_everything(
     assert "synthetic spectra" in page
     assert "vctk and esc50" in page
     assert "ASVspoof2019 LA" in page
+    for name in (f"{name}, seed 0" for name in (SHARED[0], BANDS, STACKS)):
+        assert f"{name}: what each learned size kept" in html.unescape(page)
+    assert "Detection error trade-off of each score file" in page
+    assert all(f"antispoofing/{slug(name)}-0" in page for name in (*SHARED, STACKS))
+    assert "Commands that made the runs." in page
     assert not (tmp_path / "out").exists()
     assert all(path.read_bytes() == content for path, content in committed.items())
 
@@ -183,16 +206,55 @@ def test_unknown_systems_are_named(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_one_page_and_one_file_of_tables_for_all_studies(tmp_path: Path) -> None:
-    assert write_summary(tmp_path, "Title", "Note.") is None
+    assert write_summary(tmp_path, tmp_path / "runs", "Title", "Note.") is None
     experiments = Path(reproduce.__file__).parent
     for name in STUDIES:
         (tmp_path / name).mkdir()
         for file in ("results.jsonl", "results.md"):
             shutil.copy(experiments / name / file, tmp_path / name / file)
-    page = write_summary(tmp_path, PRESETS["mini"].title, PRESETS["mini"].note)
+    page = write_summary(tmp_path, tmp_path / "runs", PRESETS["mini"].title, PRESETS["mini"].note)
     assert page == tmp_path / "report.html"
     assert "REDUCED" in page.read_text()
+    # These runs were made before records held histories, and their score files are elsewhere.
+    assert "learned 25 %, seed 0: what each learned size kept" not in page.read_text()
+    assert "Detection error" not in page.read_text()
     text = (tmp_path / "tables.md").read_text()
     assert text.index("REDUCED") < text.index("# filter_bank") < text.index("# vad") < text.index("# antispoofing")
     assert "MiniSpoof is not ASVspoof2019" in text
     assert "| learned 25 % | 3 | 6.62 ± 0.08 |" in text
+
+
+def test_the_page_has_histories_and_detection_errors_of_the_runs(tmp_path: Path) -> None:
+    results, runs = tmp_path / "antispoofing/results.jsonl", tmp_path / "elsewhere"
+    table = ScoreTable(
+        list("abcd"), ["-", "-", "A07", "A08"], ["bonafide"] * 2 + ["spoof"] * 2, torch.randn(4).double()
+    )
+    known = read_results(Path(reproduce.__file__).parent / "antispoofing/results.jsonl")
+    wanted = names(known)
+    for record in known:
+        steps = {"step": [0, 10], "width/a/size": [8, 4], "complexity/flops_per_second": [2e6, 1e6]}
+        append_result(results, record | ({"history": steps} if record["widths"] else {}))
+        if (record["config"]["system"], record["seed"]) != ("full", 0):  # of which the second seed is shown then
+            folder = run_folder(runs / "antispoofing", record["config"], record["seed"], record["dataset"])
+            write_scores(folder / SCORES, table)
+    found = [path.parent.name[:-13] for path in score_files(results, runs / "antispoofing")]
+    assert found == ["full-1", *(f"{slug(name)}-0" for name in wanted[1:])]
+    page = write_summary(tmp_path, runs, "Title", "Note.")
+    assert page is not None
+    text = page.read_text()
+    assert "learned 25 %, seed 0: what each learned size kept and what the network cost" in text
+    assert "Detection error trade-off of score files" in text
+    assert "antispoofing/full-1" in text
+
+
+@pytest.mark.parametrize(("dataset", "crosses"), [(PUBLISHED_DATA, True), ("data", False)])
+def test_published_points_lie_over_both_corpora_where_they_are_those(
+    tmp_path: Path, dataset: str, crosses: bool
+) -> None:
+    known = read_results(Path(reproduce.__file__).parent / "vad/results.jsonl")
+    for record in known:
+        append_result(tmp_path / "vad/results.jsonl", record | {"dataset": f"{dataset}: train 3"})
+    page = write_summary(tmp_path, tmp_path / "runs", "Title", "Note.")
+    assert page is not None
+    assert ("MFLOPs per second of audio, as published" in page.read_text()) == crosses
+    assert ("The published FLOPs leave recurrent layers out" in page.read_text()) == crosses

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from dyn_lightning.data.audio import DatasetError
+from dyn_lightning.data.clip_store import ClipStore
+from dyn_lightning.data.corpora import Clip
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.models.tr_vad import TrVAD
+from dyn_lightning.report import read_results
+from dyn_lightning.report.sources import read_published
 from experiments.study import slug
-from experiments.vad.run import check_data, data_module, parse, published_flops
+from experiments.vad.run import (
+    PUBLISHED_DATA,
+    RESULTS,
+    check_data,
+    data_module,
+    data_name,
+    is_published,
+    parse,
+    published_flops,
+)
 from experiments.vad.speed import network_of
 from experiments.vad.systems import BUDGETS, LAM_MINS, PAPER, all_systems, full_complexity, uniform_sizes
-from experiments.vad.table import family_of, rows, studies, write_tables
+from experiments.vad.table import PUBLISHED, family_of, rows, studies, write_tables
 
 
 def record(system: str, seed: int, eer: float, **changes: Any) -> dict[str, Any]:
@@ -54,6 +68,61 @@ def vad_root(tmp_path: Path) -> Path:
     rows = "".join(f"{name},{name[0]},rain\n" for name in names)
     (tmp_path / "ESC-50/meta/esc50.csv").write_text(f"filename,fold,category\n{rows}")
     return tmp_path
+
+
+def corpora(root: Path, speech: str, speakers: int, utterances: int, noise: int, clips: int) -> Any:
+    """Data of which there are names alone."""
+
+    def store(folder: str, groups: int, number: int) -> ClipStore:
+        clips = [Clip(root / folder / f"{i}.flac", str(i), str(i % groups)) for i in range(number)]
+        return ClipStore(clips, "speech", 16000, 0.0)
+
+    mixtures = SimpleNamespace(speech=store(speech, speakers, utterances), noise=store("ESC-50", noise, clips))
+    return SimpleNamespace(
+        data_root=root,
+        speech="auto",
+        mixtures={"train": mixtures},
+        n_items={"val": 256, "test": 500},
+        test_names=["mixed"],
+    )
+
+
+VCTK = "VCTK-Corpus-0.92/wav48_silence_trimmed"
+
+
+@pytest.mark.parametrize(
+    ("found", "name"),
+    [
+        ((VCTK, 110, 44_455, 50, 2000), "VCTK and ESC-50"),
+        ((VCTK, 108, 43_800, 50, 2000), "VCTK and ESC-50"),  # a copy without p280 and p315
+        ((VCTK, 110, 4400, 50, 2000), "here"),
+        ((VCTK, 10, 44_455, 50, 2000), "here"),
+        ((VCTK, 110, 44_455, 10, 400), "here"),  # ESC-10
+        (("LibriSpeech", 251, 44_455, 50, 2000), "here"),
+    ],
+)
+def test_data_are_called_by_the_published_name_where_they_are_the_published_corpora(
+    tmp_path: Path, found: tuple[str, int, int, int, int], name: str
+) -> None:
+    data = corpora(tmp_path / "here", *found)
+    assert is_published(data) == (name == PUBLISHED_DATA)
+    counts = f"train {found[2]} utterances {found[4]} clips; tests mixed"
+    assert data_name(data) == f"{name}: {counts}"
+
+
+def test_published_results_are_of_the_paper_and_its_count() -> None:
+    published = {p.name.split(" (")[0]: p for p in reversed(read_published(PUBLISHED))}
+    assert {p.dataset for p in published.values()} == {PUBLISHED_DATA}
+    for network, flops in (("CRNNVAD", 2_249_961), ("TrVAD", 19_573_904)):
+        system = next(s for s in all_systems() if s.name in ("full", "TrVAD, full") and s.network == network)
+        # The records' own column for it, so that the two may stand on one axis.
+        assert published_flops(system.module(lr=1e-3).complexity) == published[network].flops_per_second == flops
+    assert "recurrent layers out" in published["CRNNVAD"].note
+
+
+def test_committed_runs_keep_the_name_of_their_data(vad_root: Path) -> None:
+    assert check_data(parse(["--data_root", str(vad_root)])).startswith(f"{vad_root.name}: train ")
+    assert {r["dataset"].split(":")[0] for r in read_results(RESULTS)} == {"data"}
 
 
 @pytest.mark.parametrize("share", BUDGETS.values())

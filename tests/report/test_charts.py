@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from dyn_lightning.report.charts import Point, det_chart, front_chart, front_of, kept_charts, points_of
+from dyn_lightning.report.charts import MOST_CURVES, Point, det_charts, front_chart, front_of, kept_charts, points_of
 from dyn_lightning.report.sources import Published
 from dyn_lightning.report.statistics import Summary
 from dyn_lightning.report.studies import studies_of
@@ -78,6 +78,22 @@ def test_published_points_are_crosses_and_those_without_a_cost_are_none(study):
     assert "published results on the same data" in chart.caption
 
 
+def test_costs_are_those_of_the_published_count_where_that_is_another(record, runs):
+    costs = (("a", 80e6, 2e6), ("b", 77e6, 0.5e6))
+    study = studies_of(runs(*(record(n, flops=f, flops_per_second_published=p) for n, f, p in costs)))[0]
+    published = [Published("Toy", n, 1e6, 3.0, "Without the GRU.") for n in "ab"]
+    chart = front_chart(study, "test/eer", published, study.published_unit)
+    assert chart is not None
+    lines = {line.get_label(): line.get_data() for line in chart.figure.axes[0].lines}
+    assert sorted(x for name in "ab" for x in lines[name][0]) == [0.5, 2.0]
+    assert list(lines["published"][0]) == [1.0, 1.0]
+    assert chart.figure.axes[0].get_xlabel() == "MFLOPs per second of audio, as published"
+    assert "All other points are of the same count here" in chart.caption
+    assert chart.caption.count("Without the GRU.") == 1
+    assert any("0.5 MFLOPs per second of audio, as published" in tip for tip in chart.tips.values())
+    assert studies_of(runs(record("a")))[0].published_unit is None
+
+
 def test_one_system_is_no_figure_and_single_runs_are_said_to_be(record, runs):
     assert front_chart(studies_of(runs(record(), record(seed=1)))[0], "test/eer") is None
     assert front_chart(studies_of(runs(record("a", eer=None), record("b")))[0], "test/eer") is None
@@ -123,7 +139,12 @@ def scores(seed: int, attacks: int) -> ScoreTable:
 
 def test_det_has_a_curve_an_attack_or_a_file():
     def labels(tables):
-        return [text.get_text() for text in det_chart(tables).figure.legends[0].get_texts()]
+        return [[text.get_text() for text in c.figure.legends[0].get_texts()] for c in det_charts(tables)]
 
-    assert labels({"ours": scores(0, 3)}) == ["all attacks", "A00", "A01", "A02"]
-    assert labels({"ours": scores(0, 3), "theirs": scores(1, 2)}) == ["ours", "theirs"]
+    assert labels({"ours": scores(0, 3)}) == [["all attacks", "A00", "A01", "A02"]]
+    assert labels({"ours": scores(0, 3), "theirs": scores(1, 2)}) == [["ours", "theirs"]]
+    names = [f"n{i}" for i in range(2 * MOST_CURVES)]
+    found = labels({name: scores(0, 1) for name in names})
+    assert [len(group) for group in found] == [8, 8, 2]  # the first is in each
+    assert all(group[0] == "n0" for group in found)
+    assert [name for group in found for name in group[1:]] == names[1:]

@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from dyn_lightning.callbacks import ComplexityLogger
-from dyn_lightning.report.history import MOST_STEPS, columns_of, history_figure, history_of, read_history
+from dyn_lightning.report.history import (
+    MOST_STEPS,
+    brief_history,
+    columns_of,
+    history_figure,
+    history_of,
+    read_history,
+)
 
 
 def test_columns_are_sorted_by_what_they_are():
@@ -45,14 +52,43 @@ def test_log_and_checkpoint_of_a_fit_say_the_same(make_module, make_trainer, dat
     kept = read_history(checkpoint, "run")
     logged = read_history(f"{trainer.logger.log_dir}/metrics.csv", "run")
     assert kept.widths["bands"] == (logger.history["step"], logger.history["width/bands/size"])
-    assert logged.widths["bands"][1] == kept.widths["bands"][1]
-    assert logged.flops["flops_per_call"][1] == pytest.approx(kept.flops["flops_per_call"][1])
+    assert logged.widths["bands"][1] == kept.widths["bands"][1][1:]  # what was before the first step is in no log
+    assert logged.flops["flops_per_call"][1] == pytest.approx(kept.flops["flops_per_call"][1][1:])
     assert kept.full == logged.full == {"bands": 16}
 
 
 def test_a_checkpoint_without_a_history_is_empty(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "best.ckpt")
     assert not read_history(tmp_path / "best.ckpt", "run")
+
+
+def test_a_record_keeps_the_steps_at_which_something_changed():
+    history = {
+        "step": [0.0, 10.0, 20.0, 30.0, 40.0, 50.0],
+        "complexity/flops_per_second": [4.5, 4.5, 4.5, 4.5, 2.0, 2.0],
+        "complexity/flops_per_second_paper": [4.0, 4.0, 4.0, 4.0, 2.0, 2.0],
+        "complexity/parameters": [9.0] * 6,
+        "width/a/lam": [1.0, 0.9, 0.8, 0.7, 0.6, 0.5],
+        "width/a/k": [8.0, 7.2, 6.4, 5.6, 4.8, 4.0],
+        "width/a/size": [8.0, 8.0, 7.0, 7.0, 7.0, 7.0],
+    }
+    assert brief_history(history) == {
+        "step": [0, 20, 40, 50],
+        "complexity/flops_per_second": [4.5, 4.5, 2, 2],
+        "width/a/size": [8, 7, 7, 7],
+    }
+    assert brief_history({key: values[:2] for key, values in history.items()}) == {}  # nothing has changed yet
+    assert brief_history({}) == {}
+
+
+def test_a_record_keeps_no_more_than_can_be_seen():
+    steps = [float(s) for s in range(1000)]
+    kept = brief_history({"step": steps, "width/a/size": [2000 - s for s in steps]})
+    assert 50 <= len(kept["step"]) <= 70
+    assert (kept["step"][0], kept["step"][-1]) == (0, 999)
+    assert kept["width/a/size"] == [2000 - s for s in kept["step"]]
+    # evenly, and each value where it was
+    assert max(b - a for a, b in zip(kept["step"], kept["step"][1:], strict=False)) <= 16
 
 
 def test_lines_are_the_sizes_and_the_cost_in_a_unit_that_suits():

@@ -212,14 +212,35 @@ def test_published_points_lie_over_their_own_data_alone(page, record, write, tmp
     assert "published" not in other.words
 
 
+def test_published_costs_of_another_count_are_in_a_figure_of_their_own(page, record, write, tmp_path):
+    costs = (("a", 80e6, 2e6), ("b", 77e6, 1e6))
+    results = write(*(record(n, dataset="LA: 3", flops=f, flops_per_second_published=p) for n, f, p in costs))
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.csv").write_text(f"dataset,model,mflops,eer_percent,note\nLA,x,2.25,9.01,Of {name}.\n")
+    plain = page(results)
+    found = page(results, published=[tmp_path / "one.csv", tmp_path / "two.csv"])
+    assert len(found.tags("svg")) == len(plain.tags("svg")) + 1
+    assert found.words.count("published") == 1
+    text = "".join(found.words)
+    assert "All other points are of the same count here" in text
+    assert "Of one. Of two." in text
+
+
 def test_how_runs_were_made_and_how_to_make_them_again(page, record, write):
     config = {"model": {"lr": 0.1}, "trainer": {"max_epochs": 2}, "data": {"class_path": "Toy"}}
     fit = {**record(None, seed=3), "config": config}
-    found = page(write(record(seed=0), record(seed=1), fit))
+    made = {"command": "python -m study.run --lr 1", "device": "Some CPU", "revision": "abc-dirty", "threads": 2}
+    of_fit = {**fit, "seed": 4, "command": "dyn-lightning fit -c a.yaml", "config_file": "runs/version_0/config.yaml"}
+    found = page(write(record(seed=0, **made), record(seed=1, **made), fit, of_fit))
     text = "".join(found.words)
     assert "learned 25 % · seeds 0, 1 · 0123456789ab" in text
     assert "dyn-lightning fit -c config.json --data.init_args.data_root DIR --seed_everything 3" in text
     assert json.dumps(config, indent=2) in text
+    blocks = "".join(found.words).split("seeds 3")[1]
+    assert "dyn-lightning fit -c a.yaml\n# or, by what it wrote down itself:\n" in blocks
+    assert "dyn-lightning fit -c runs/version_0/config.yaml" in blocks
+    assert text.count("python -m study.run --lr 1") == 2  # in the table of commands, and once for both seeds
+    assert ["2", "3.11.7", "2.11.0", "abc-dirty", "Some CPU", "2"] in found.cells
 
 
 def test_a_page_is_the_same_twice_and_nothing_else_is_left(seeds, tmp_path):

@@ -1,15 +1,22 @@
 """Reports: lines of results and the figure."""
 
+import getpass
 import json
 import math
+import platform
+import re
+import sys
 import threading
+from types import ModuleType
 
 import pytest
+import torch
 from torch import nn
 
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsTerm
 from dyn_lightning.report import append_result, config_hash, plot_history, read_results, result_record
+from dyn_lightning.report.environment import device_name
 from dyn_lightning.tasks import Regression
 
 
@@ -47,6 +54,25 @@ def test_what_is_no_json_leaves_the_file_alone(tmp_path):
     with pytest.raises(TypeError):
         append_result(tmp_path / "results.jsonl", {"a": object()})
     assert not (tmp_path / "results.jsonl").exists()
+
+
+def test_record_says_what_the_run_was_made_with(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/somewhere/bin/dyn-lightning", "fit", "-c", "a b.yaml"])
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+    module = DynamicModule(
+        nn.Linear(2, 3), Regression(), None, dynamic=[], example_duration_s=None, example_shape=[1, 2]
+    )
+    given = {"metrics": {}, "config": {}, "seed": 0, "dataset": "toy", "wall_time_s": 1.0}
+    record = result_record(module, **given, history={"step": [0.0, 5.0], "width/a/size": [2.0, 1.0]})
+    assert record["command"] == "dyn-lightning fit -c 'a b.yaml'"
+    assert record["history"] == {"step": [0, 5], "width/a/size": [2, 1]}
+    assert record["threads"] == torch.get_num_threads()
+    assert record["device"] == device_name(torch.device("cpu"))
+    assert record["platform"].split()[0] in ("Linux", "Darwin", "Windows")
+    assert not {platform.node(), getpass.getuser()} & set(re.findall(r"[\w.-]+", json.dumps(record)))
+    plain = result_record(module, **given, command="make it")
+    assert plain["command"] == "make it"
+    assert "history" not in plain
 
 
 def test_record_holds_both_counts_and_the_widths():

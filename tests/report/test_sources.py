@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dyn_lightning.data.audio import DatasetError
-from dyn_lightning.report.sources import histories_of, read_published, read_sources
+from dyn_lightning.report.sources import Published, histories_of, read_published, read_sources
 
 HISTORY = {"step": [10.0, 20.0], "width/conv/size": [8.0, 4.0], "complexity/flops_per_second": [2e6, 1e6]}
 
@@ -68,6 +68,10 @@ def test_a_folder_is_searched(record, tmp_path):
     (run / "artifact" / "architecture.json").write_text("{}")
     (tmp_path / "runs" / "results.jsonl").write_text(json.dumps(record()) + "\n")
     (run / "scores.txt").write_text("u1 - bonafide 2.0\nu2 A07 spoof 1.0\n")
+    for settings in ("0123456789ab", "0123456789ac"):  # of two settings, where one name is not enough
+        study = tmp_path / "runs" / f"full-0-{settings}"
+        study.mkdir()
+        (study / "eval_scores.txt").write_text("u1 - bonafide 2.0\nu2 A07 spoof 1.0\n")
     other = tmp_path / "runs" / "study-0"
     other.mkdir()
     torch.save({"callbacks": {"ComplexityLogger": {"history": HISTORY}}}, other / "last.ckpt")
@@ -79,7 +83,8 @@ def test_a_folder_is_searched(record, tmp_path):
         assert history.widths == {"conv": ([10.0, 20.0], [8.0, 4.0])}
         assert history.flops == {"flops_per_second": ([10.0, 20.0], [2e6, 1e6])}
     assert found.histories[1].errors == {"val/eer": ([10.0], [0.2])}
-    assert list(found.reports) == list(found.scores) == ["runs/version_0"]
+    assert list(found.reports) == ["runs/version_0"]
+    assert list(found.scores) == ["runs/full-0", "runs/full-0-0123456789ac", "runs/version_0"]
     assert list(found.configs.values()) == ["seed_everything: 3\n"]
 
 
@@ -123,6 +128,8 @@ def test_published_points_have_units_and_a_data_set(tmp_path):
     first, second = read_published(path)
     assert (first.dataset, first.name, first.flops_per_second, first.eer_percent) == ("LA", "ResNet34", 5.64e9, 6.26)
     assert (second.name, second.flops_per_second) == ("Dyn (stacks 0 1)", None)
+    path.write_text("dataset,system,flops,eer_percent,note\nLA,a,2,3,No GRU.\n")
+    assert read_published(path) == [Published("LA", "a", 2.0, 3.0, "No GRU.")]
     path.write_text("dataset,system,mflops_per_second,eer_percent\nLA,a,2,x\n")
     with pytest.raises(DatasetError, match=r"published\.csv, line 2: could not convert"):
         read_published(path)

@@ -132,3 +132,12 @@ def test_scores_by_hand():
 def test_versions_are_counted(record, runs):
     table = tables.versions_table(runs(record(), record(seed=1), record(versions={"torch": "2.12.0"})))
     assert table.csv() == "runs,python,torch\n2,3.11.7,2.11.0\n1,,2.12.0\n"
+    made_with = {"versions": {"torch": "2"}, "revision": "abc", "device": "CPU", "platform": "Linux", "threads": 1}
+    table = tables.versions_table(runs(record(**made_with), record(**made_with, seed=1)))
+    assert table.csv() == "runs,torch,revision,device,platform,threads\n2,2,abc,CPU,Linux,1\n"
+
+
+def test_commands_are_listed_once(record, runs):
+    assert not tables.commands_table(runs(record()))
+    table = tables.commands_table(runs(*(record(seed=s, command=c) for s, c in enumerate(("a", "b", "a"))), record()))
+    assert table.csv() == "runs,command\n2,a\n1,b\n"
