@@ -15,6 +15,7 @@ import lightning
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import WandbLogger
 from rich.console import Console
 
 from dyn_lightning.artifact import ArtifactError
@@ -26,7 +27,8 @@ from dyn_lightning.data.audio import AudioError, DatasetError
 from dyn_lightning.data_check import data_check
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.profiling.profile import print_profile
-from dyn_lightning.report import append_result, result_record
+from dyn_lightning.report import append_result, config_hash, result_record
+from dyn_lightning.sweep.points import WANDB_RUN
 
 # Those that need no training configuration.
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
@@ -37,6 +39,8 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "pareto": pareto,
     "report": report,
 }
+
+WANDB_REPORT = "dyn_lightning.report.wandb_report.WandbReport"
 
 
 class WidthsTrainer(Trainer):
@@ -151,12 +155,39 @@ class WidthsCLI(LightningCLI):
             if action.dest in ("audit", "latency"):
                 action.nargs, action.const = "?", True  # --audit alone says yes
         super().parse_arguments(parser, args)
+        # As given: later a random one stands in the place of True, and another one when the run goes on.
+        self._seed_given = self.config[self.config.subcommand].get("seed_everything")
 
     def after_instantiate_classes(self) -> None:
         # What was parsed, with class paths: a checkpoint that holds it can be loaded without its YAML.
         self._dump_config()
         self.model.hparams.update(self.config_dump.get("model") or {})
+        self._seed_training_data()
         self._started = time.monotonic()
+
+    def _seed_training_data(self) -> None:
+        """Have the training data follow ``seed_everything`` where no ``train_seed`` is given.
+
+        In the data module alone: the configuration is the same for all seeds, and can be run with another.
+        """
+        given = (self.config_dump.get("data") or {}).get("init_args") or {}
+        seed = self._seed_given
+        if "train_seed" in given and given["train_seed"] is None and type(seed) is int:
+            self.datamodule.train_seed = seed
+
+    def before_fit(self) -> None:
+        run = self._described()
+        for logger in self.trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_hyperparams({WANDB_RUN: {**run, "config_hash": config_hash(run["config"])}})
+
+    def _described(self) -> dict[str, Any]:
+        """What tells this run apart, in its record as in W&B."""
+        return {
+            "config": run_config(self.config_dump),
+            "seed": self.config_dump.get("seed_everything"),
+            "dataset": data_name(self.datamodule),
+        }
 
     def after_fit(self) -> None:
         path = self.config[self.subcommand].get("results")
@@ -174,18 +205,18 @@ class WidthsCLI(LightningCLI):
                 result_record(
                     self.model,
                     metrics=metrics,
-                    config=run_config(self.config_dump),
-                    seed=self.config_dump.get("seed_everything"),
-                    dataset=data_name(self.datamodule),
                     wall_time_s=wall_time_s,
+                    **self._described(),
                 ),
             )
 
 
 def run_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides a run's outcome, of its whole configuration: without places on a machine."""
+    """What decides a run's outcome, of its whole configuration: without places on a machine and what is only shown."""
     kept = copy.deepcopy({k: config[k] for k in ("model", "data", "phases", "clamp", "trainer") if k in config})
     kept["trainer"].pop("logger", None)
+    if callbacks := kept["trainer"].get("callbacks"):
+        kept["trainer"]["callbacks"] = [c for c in callbacks if c.get("class_path") != WANDB_REPORT]
     ((kept.get("data") or {}).get("init_args") or {}).pop("data_root", None)
     return kept
 
