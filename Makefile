@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 DATA_ROOT ?= ../shared/data
 ARGS ?=
+FILE ?=
 PRESET ?= full
 
 BIN := .venv/bin
@@ -17,7 +18,7 @@ export OMP_NUM_THREADS ?= 1
 # Every process imports torch and Lightning: without cached bytecode each compiles them anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test lint types docs-check bench bench-zoo reproduce-paper reproduce-mini reproduce-filter-bank reproduce-vad reproduce-asvspoof tables clean
+.PHONY: help setup demo test lint types docs-check sweep bench bench-zoo reproduce-paper reproduce-mini reproduce-filter-bank reproduce-vad reproduce-asvspoof tables clean
 
 help: ## list every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +55,10 @@ types: $(STAMP) ## mypy
 docs-check: $(STAMP) ## the README's snippets, links and targets, and the docstrings' examples
 	$(BIN)/python -m pytest -q tests/test_docs.py
 	$(BIN)/python -m pytest -q --doctest-modules dyn_lightning
+
+sweep: $(STAMP) ## run a sweep file on this machine, or go on with it (FILE=configs/sweeps/vad_grid.yaml; ARGS='--jobs 2')
+	@[ -n "$(FILE)" ] || { echo "make sweep: say which, such as FILE=configs/sweeps/vad_grid.yaml"; exit 2; }
+	$(BIN)/dyn-lightning sweep $(FILE) $(ARGS)
 
 bench: $(STAMP) ## all benchmarks, each beside the plain network (ARGS=--quick only tries them)
 	@for part in step complexity dynamize consolidated inference loader; do \

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import netrc
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ import lightning
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import WandbLogger
 from rich.console import Console
 
 from dyn_lightning.artifact import ArtifactError
@@ -26,8 +26,10 @@ from dyn_lightning.data.audio import AudioError, DatasetError
 from dyn_lightning.data_check import data_check
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.profiling.profile import print_profile
-from dyn_lightning.report import append_result, result_record
+from dyn_lightning.report import append_result, config_hash, result_record
 from dyn_lightning.report.environment import revision, typed
+from dyn_lightning.run_identity import config_file, data_name, run_config
+from dyn_lightning.sweep.points import WANDB_RUN
 
 # Those that need no training configuration.
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
@@ -153,13 +155,40 @@ class WidthsCLI(LightningCLI):
             if action.dest in ("audit", "latency"):
                 action.nargs, action.const = "?", True  # --audit alone says yes
         super().parse_arguments(parser, args)
+        # As given: later a random one stands in the place of True, and another one when the run goes on.
+        self._seed_given = self.config[self.config.subcommand].get("seed_everything")
 
     def after_instantiate_classes(self) -> None:
         # What was parsed, with class paths: a checkpoint that holds it can be loaded without its YAML.
         self._dump_config()
         self.model.hparams.update(self.config_dump.get("model") or {})
+        self._seed_training_data()
         self._started = time.monotonic()
         revision()  # of the code that runs: files may change until the record is made
+
+    def _seed_training_data(self) -> None:
+        """Have the training data follow ``seed_everything`` where no ``train_seed`` is given.
+
+        In the data module alone: the configuration is the same for all seeds, and can be run with another.
+        """
+        given = (self.config_dump.get("data") or {}).get("init_args") or {}
+        seed = self._seed_given
+        if "train_seed" in given and given["train_seed"] is None and type(seed) is int:
+            self.datamodule.train_seed = seed
+
+    def before_fit(self) -> None:
+        run = self._described()
+        for logger in self.trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_hyperparams({WANDB_RUN: {**run, "config_hash": config_hash(run["config"])}})
+
+    def _described(self) -> dict[str, Any]:
+        """What tells this run apart, in its record as in W&B."""
+        return {
+            "config": run_config(self.config_dump),
+            "seed": self.config_dump.get("seed_everything"),
+            "dataset": data_name(self.datamodule),
+        }
 
     def after_fit(self) -> None:
         path = self.config[self.subcommand].get("results")
@@ -176,38 +205,13 @@ class WidthsCLI(LightningCLI):
             record = result_record(
                 self.model,
                 metrics=metrics,
-                config=run_config(self.config_dump),
-                seed=self.config_dump.get("seed_everything"),
-                dataset=data_name(self.datamodule),
                 wall_time_s=wall_time_s,
                 history=None if logger is None else logger.history,
                 command=self._command,
+                **self._described(),
             )
             saved = config_file(self.trainer)
             append_result(path, record if saved is None else {**record, "config_file": saved})
-
-
-def config_file(trainer: Trainer) -> str | None:
-    """Where ``fit`` wrote its whole configuration, as a shell takes it; None where other runs write there too."""
-    folder, logger = trainer.log_dir, trainer.logger
-    if folder is None or logger is None or logger.save_dir is None or Path(folder) == Path(logger.save_dir):
-        return None
-    path = Path(folder, "config.yaml").resolve()
-    return typed([str(path)]) if path.is_file() else None
-
-
-def run_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides a run's outcome, of its whole configuration: without places on a machine."""
-    kept = copy.deepcopy({k: config[k] for k in ("model", "data", "phases", "clamp", "trainer") if k in config})
-    kept["trainer"].pop("logger", None)
-    ((kept.get("data") or {}).get("init_args") or {}).pop("data_root", None)
-    return kept
-
-
-def data_name(data: lightning.LightningDataModule) -> str:
-    """What tells the data of runs apart: the data module's class, and the folder that it reads."""
-    root = getattr(data, "data_root", None)
-    return type(data).__name__ + ("" if root is None else f": {Path(root).resolve().name}")
 
 
 def default_wandb_offline(environment: MutableMapping[str, str]) -> None:

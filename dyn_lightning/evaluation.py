@@ -38,6 +38,11 @@ class EvaluatedModule(lightning.LightningModule):
         metrics: Any = sets[index]
         return metrics
 
+    def evaluations(self, stage: str) -> dict[str, TaskMetrics]:
+        """Name of each set, as in what is logged → its metrics of the latest pass of a stage ("val" or "test")."""
+        sets: Any = self._evaluations.get(stage, ())
+        return {self._prefix(stage, index): metrics for index, metrics in enumerate(sets)}
+
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self._evaluate("val", batch, dataloader_idx)
 
@@ -76,10 +81,9 @@ class EvaluatedModule(lightning.LightningModule):
         self._log_metrics("test")
 
     def _log_metrics(self, stage: str) -> None:
-        sets: Any = self._evaluations.get(stage, ())
-        for index, metrics in enumerate(sets):
+        for index, (prefix, metrics) in enumerate(self.evaluations(stage).items()):
             found = metrics.compute()
             for name, value in found.items():
-                self.log(f"{self._prefix(stage, index)}/{name}", value, prog_bar=name == "eer")
+                self.log(f"{prefix}/{name}", value, prog_bar=name == "eer")
             if stage == "val" and index == 0 and "threshold" in found:
                 self.threshold.fill_(found["threshold"])

@@ -13,8 +13,10 @@ import torch
 import yaml
 
 from dyn_lightning.artifact import load_artifact
-from dyn_lightning.cli import default_wandb_offline, main, run_config
+from dyn_lightning.cli import WidthsTrainer, default_wandb_offline, main
 from dyn_lightning.report import read_results
+from dyn_lightning.report.wandb_report import WandbReport
+from dyn_lightning.run_identity import WANDB_REPORT, run_config
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SWEEPS = sorted((CONFIGS / "sweeps").rglob("*.yaml"))
@@ -76,8 +78,10 @@ def test_compositions_parse_and_keep_all_callbacks(task, dynamic, capsys):
 
 def test_wandb_is_chosen_by_one_more_file(capsys):
     names = ("task/vad", "dynamic/budget", "trainer/cpu", "logger/wandb")
-    logger = printed(capsys, config(*names))["trainer"]["logger"]
-    assert logger["class_path"] == "lightning.pytorch.loggers.WandbLogger"
+    trainer = printed(capsys, config(*names))["trainer"]
+    assert trainer["logger"]["class_path"] == "lightning.pytorch.loggers.WandbLogger"
+    assert trainer["callbacks"][-1]["class_path"] == WANDB_REPORT
+    assert f"{WandbReport.__module__}.{WandbReport.__qualname__}" == WANDB_REPORT
 
 
 def test_data_root_comes_from_the_environment(capsys, monkeypatch):
@@ -206,6 +210,24 @@ def test_a_run_resumes_from_the_command_line(tmp_path):
     assert content["hyper_parameters"]["backbone"]["class_path"].endswith("FilterBankNet")
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["--seed_everything=3"], 3),
+        (["--seed_everything=1"], 1),
+        (["--seed_everything=3", "--data.train_seed=0"], 0),
+        (["--seed_everything=3", "--data.train_seed=5"], 5),
+        (["--seed_everything=true"], 0),  # random, and another one when the run goes on
+        (["--seed_everything=3", "--data=experiments.digits.data.DigitsDataModule"], None),
+    ],
+)
+def test_training_data_follow_the_seed(given, expected, monkeypatch):
+    found = []
+    monkeypatch.setattr(WidthsTrainer, "fit", lambda self, model, datamodule, **_: found.append(datamodule))
+    main(["fit", *config("task/filter_bank", "dynamic/none", "trainer/cpu"), *given])
+    assert getattr(found[0], "train_seed", None) == expected
+
+
 def test_a_baseline_runs(tmp_path):
     names = ("task/filter_bank", "dynamic/none", "trainer/cpu")
     main(["fit", *config(*names), *SMALL, "--results", "results.jsonl"])
@@ -233,23 +255,6 @@ def test_predict_needs_an_artifact():
 def test_scores_that_are_absent_end_in_one_line():
     with pytest.raises(SystemExit, match=r"absent\.txt: no such file"):
         main(["score", "--scores", "absent.txt"])
-
-
-def test_what_decides_a_run_has_no_places_in_it():
-    given = {
-        "model": {"lr": 1},
-        "data": {"init_args": {"data_root": "/home/me", "seed": 1}},
-        "trainer": {"logger": {"save_dir": "/x"}, "max_epochs": 3},
-        "results": "x",
-        "ckpt_path": "/y",
-    }
-    kept = run_config(given)
-    assert kept == {
-        "model": {"lr": 1},
-        "data": {"init_args": {"seed": 1}},
-        "trainer": {"max_epochs": 3},
-    }
-    assert given["data"]["init_args"]["data_root"] == "/home/me"
 
 
 def test_wandb_is_offline_unless_configured(tmp_path):

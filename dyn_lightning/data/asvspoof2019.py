@@ -196,7 +196,8 @@ class ASVspoof2019DataModule(lightning.LightningDataModule):
         also_test: further corpora below data_root whose evaluation part is tested as well, without t-DCF: theirs is not
             that of 2019.
         sample_rate: in Hz; files at other rates are resampled when read.
-        train_seed: decides training crops, augmentation, and the order of the items.
+        train_seed: decides training crops, augmentation, and the order of the items; None is 0, and on the command line
+            ``seed_everything``.
         num_workers: loader processes.
         cache_mib: memory for decoded audio in MiB, for each part and in each worker; a minute takes 3.7.
             What finds no room is decoded again each time.
@@ -218,7 +219,7 @@ class ASVspoof2019DataModule(lightning.LightningDataModule):
         rawboost: list[RawBoostNoise] | None = None,
         also_test: list[AlsoTest] | None = None,
         sample_rate: int = 16000,
-        train_seed: int = 0,
+        train_seed: int | None = None,
         num_workers: int = 0,
         cache_mib: float = 1024.0,
     ) -> None:
@@ -229,7 +230,7 @@ class ASVspoof2019DataModule(lightning.LightningDataModule):
         self.data_root = Path(data_root)
         self.corpus = CORPORA[partition]
         self.batch_size, self.n_samples, self.sample_rate = batch_size, n_samples, sample_rate
-        self.train_seed, self.num_workers, self.cache_mib = train_seed, num_workers, cache_mib
+        self.train_seed, self.num_workers, self.cache_mib = train_seed or 0, num_workers, cache_mib
         self.balanced, self.also_test = balanced, tuple(also_test or ())
         self.augmentation = Augmentation(sample_rate, tuple(speed_factors or ()), tuple(rawboost or ()))
         self.train_set: TrainingCrops | None = None

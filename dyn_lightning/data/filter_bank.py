@@ -157,7 +157,7 @@ class FilterBankDataModule(lightning.LightningDataModule):
         n_outputs: outputs of the layer under study.
         sample_rate: in Hz.
         reading: "padded" or "readout".
-        train_seed: decides the training batches.
+        train_seed: decides the training batches; None is 0, and on the command line ``seed_everything``.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class FilterBankDataModule(lightning.LightningDataModule):
         n_outputs: int = 64,
         sample_rate: int = 16000,
         reading: Reading = "padded",
-        train_seed: int = 0,
+        train_seed: int | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -179,7 +179,7 @@ class FilterBankDataModule(lightning.LightningDataModule):
             batches_per_epoch,
             eval_batches,
         )
-        self.train_seed = train_seed
+        self.train_seed = train_seed or 0
         self.options: dict[str, Any] = {
             "n_freqs": n_freqs,
             "n_mels": n_mels,

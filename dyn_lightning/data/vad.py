@@ -168,7 +168,7 @@ class VADDataModule(lightning.LightningDataModule):
         sample_rate: in Hz; files at other rates are resampled when read, which is slow: convert VCTK (48 kHz)
             once.
         seed: decides validation and test items.
-        train_seed: decides training items.
+        train_seed: decides training items; None is 0, and on the command line ``seed_everything``.
         num_workers: loader processes.
         cache_mib: memory for decoded audio in MiB, for each split and in each worker, half of it for noise.
 
@@ -197,7 +197,7 @@ class VADDataModule(lightning.LightningDataModule):
         speech: Speech = "auto",
         sample_rate: int = 16000,
         seed: int = 0,
-        train_seed: int = 0,
+        train_seed: int | None = None,
         num_workers: int = 0,
         cache_mib: float = 1024.0,
     ) -> None:
@@ -214,7 +214,7 @@ class VADDataModule(lightning.LightningDataModule):
             "val": eval_duration_s,
             "test": eval_duration_s,
         }
-        self.sample_rate, self.speech, self.seed, self.train_seed = sample_rate, speech, seed, train_seed
+        self.sample_rate, self.speech, self.seed, self.train_seed = sample_rate, speech, seed, train_seed or 0
         self.mixtures: dict[Split, Mixtures] = {}
         self.recordings: AnnotatedRecordings | None = None
         self.options = MixtureOptions(

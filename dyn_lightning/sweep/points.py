@@ -15,6 +15,8 @@ from dyn_lightning.sweep.journal import JOURNAL
 from dyn_lightning.sweep.space import SweepError
 
 WANDB_PREFIX = "wandb:"
+WANDB_RUN = "run"
+"""Where ``fit`` keeps in W&B's configuration what tells a run apart: config, config_hash, seed and dataset."""
 UNITS = ("flops_per_second", "flops_per_call")
 _SEED = "seed_everything"
 
@@ -86,19 +88,20 @@ def file_points(path: str | os.PathLike[str], metric: str) -> list[Point | None]
 
 
 def _of_record(record: Mapping[str, Any], metric: str, place: str) -> Point | None:
-    settings = {**flattened(record.get("config", {})), _SEED: record.get("seed")}
     return _point(
         record["metrics"].get(metric),
         {unit: record.get(unit) for unit in UNITS},
         configuration=record["config_hash"],
         dataset=record.get("dataset"),
-        settings=settings,
+        settings=_settings(record),
         place=place,
     )
 
 
 def wandb_points(path: str, metric: str, api: Any = None) -> list[Point | None]:
     """Points of the finished runs of a W&B project or sweep; None for a run without the metric or without FLOPs.
+
+    Runs of ``fit`` say themselves what tells them apart; of others all of W&B's configuration but the seed does.
 
     Args:
         path: ENTITY/PROJECT or ENTITY/PROJECT/SWEEP.
@@ -124,18 +127,31 @@ def wandb_points(path: str, metric: str, api: Any = None) -> list[Point | None]:
     for run in runs:
         if run.state != "finished":
             continue
-        settings = flattened(run.config)
+        configuration, dataset, settings = _described(run.config)
         found.append(
             _point(
                 run.summary.get(metric),
                 {unit: run.summary.get(f"complexity/{unit}") for unit in UNITS},
-                configuration=config_hash({k: v for k, v in settings.items() if k != _SEED}),
-                dataset=None,
+                configuration=configuration,
+                dataset=dataset,
                 settings=settings,
                 place=f"{WANDB_PREFIX}{parts[0]}/{parts[1]}/{run.id}",
             )
         )
     return found
+
+
+def _described(config: Mapping[str, Any]) -> tuple[str, str | None, dict[str, Any]]:
+    """Hash of the configuration, data set and settings of a run, by its configuration in W&B."""
+    known = config.get(WANDB_RUN)
+    if isinstance(known, Mapping) and "config_hash" in known:
+        return known["config_hash"], known.get("dataset"), _settings(known)
+    settings = flattened(config)
+    return config_hash({k: v for k, v in settings.items() if k != _SEED}), None, settings
+
+
+def _settings(known: Mapping[str, Any]) -> dict[str, Any]:
+    return {**flattened(known.get("config", {})), _SEED: known.get("seed")}
 
 
 def _point(

@@ -4,6 +4,7 @@ import itertools
 from pathlib import Path
 
 import pytest
+import sweeps
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
@@ -120,13 +121,12 @@ def test_methods_that_need_the_server(tmp_path, method):
 
 
 def test_the_grid_is_that_of_wandbs_own_engine(tmp_path):
-    engine = pytest.importorskip("sweeps", reason="W&B's package sweeps is not installed")
     parameters = {
         "b": {"min": 1, "max": 3},
         "a": {"values": ["x", None]},
         "c": {"distribution": "q_uniform", "min": 0, "max": 4, "q": 2},
     }
     content = {"method": "grid", "parameters": parameters}
-    theirs = engine.next_runs(content, [], validate=True, n=99)
+    theirs = sweeps.next_runs(content, [], validate=True, n=99)
     ours = runs_of(read_sweep(written(tmp_path, **content)))
     assert [r.parameters for r in ours] == [{k: v["value"] for k, v in r.config.items()} for r in theirs if r]

@@ -1,11 +1,13 @@
 """Finished runs of any source become the same points."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import wandb
 
-from dyn_lightning.report import append_result
+from dyn_lightning.cli import main
+from dyn_lightning.report import append_result, read_results
 from dyn_lightning.sweep.points import differing, file_points, mean_over_seeds, read_points, wandb_points
 from dyn_lightning.sweep.runner import run_all
 from dyn_lightning.sweep.space import SweepError
@@ -101,6 +103,51 @@ def test_runs_of_wandb():
     assert points[0].configuration == points[1].configuration != points[2].configuration
     assert wandb_points("me/speech/abc123", "val/eer", api)[:3] == points
     assert api.asked == [("runs", "me/speech"), ("sweep", "me/speech/abc123")]
+
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.fixture
+def fit_offline(tmp_path, monkeypatch):
+    """A small fit of the command line with W&B's logger, offline; gives what W&B's API gives of such a run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setattr("sys.argv", ["dyn-lightning"])
+    names = ("task/filter_bank", "dynamic/budget", "trainer/cpu", "logger/wandb")
+    small = ["data.batch_size=8", "data.batches_per_epoch=2", "data.eval_batches=1", "trainer.max_epochs=3"]
+    small += ["trainer.log_every_n_steps=1", "phases.warmup_epochs=1", "phases.search_epochs=1"]
+    small += ["trainer.callbacks=[dyn_lightning.callbacks.ComplexityLogger]", "results=results.jsonl"]
+
+    def fit(*given):
+        wandb.finish()
+        files = [word for name in names for word in ("-c", str(CONFIGS / f"{name}.yaml"))]
+        assert main(["fit", *files, *(f"--{word}" for word in (*small, *given))]) == 0
+        run = wandb.run
+        assert run.settings._offline
+        return fake_run(run.id, summary=dict(run.summary), **run.config.as_dict())
+
+    yield fit
+    wandb.finish()
+
+
+def test_budgets_of_a_project_stay_apart_and_seeds_come_together(fit_offline):
+    share = "model.objective.init_args.share"
+    runs = [fit_offline(f"{share}={s}", f"seed_everything={seed}") for s, seed in ((0.7, 0), (0.7, 1), (0.4, 0))]
+    first, second, third = points = wandb_points("me/speech", "val/l1", FakeApi(*runs))
+    records = read_results("results.jsonl")
+    assert [p.configuration for p in points] == [r["config_hash"] for r in records]
+    assert first.configuration == second.configuration != third.configuration
+    assert first.error != second.error  # other training data, too
+    assert {p.dataset for p in points} == {"FilterBankDataModule"}
+    assert differing(points) == [{share: s, "seed_everything": seed} for s, seed in ((0.7, 0), (0.7, 1), (0.4, 0))]
+    assert [len(p.runs) for p in mean_over_seeds(points)] == [2, 1]
+    # the same points as of the records on this machine
+    of_records = file_points("results.jsonl", "val/l1")
+    assert [(p.configuration, p.settings, p.flops) for p in of_records] == [
+        (p.configuration, p.settings, p.flops) for p in points
+    ]
+    assert [p.error for p in of_records] == pytest.approx([p.error for p in points])
 
 
 def test_wandb_without_a_login_or_without_the_project(monkeypatch):
