@@ -249,7 +249,7 @@ def det_charts(scores: Mapping[str, ScoreTable]) -> list[Chart]:
     return [
         _det_chart(
             {name: found[name] for name in (first, *group)},
-            "of score files, all attacks, the first beside seven others",
+            "of score files, all attacks, the first beside up to seven others",
             f", {i}",
         )
         for i, group in enumerate(groups, start=1)
