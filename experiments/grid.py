@@ -17,7 +17,6 @@ from dyn_lightning.consolidate import consolidate
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsBudget, LambdaSquared, Objective
 from dyn_lightning.report import result_record
-from dyn_lightning.report.environment import revision
 from dyn_lightning.report.studies import unit_of
 from experiments.cases import CASES, Case, full_flops
 from experiments.study import (
@@ -138,7 +137,6 @@ class Grid:
 def train(job: Job) -> Record:
     """Train, choose the checkpoint, test, and consolidate one system with one seed."""
     system, seed, case, args = job
-    revision()  # of the code that runs: files may change until the record is made
     begin_run(seed, os.cpu_count() or 1)  # one thread
     config = {"system": system.name, **case.settings()}
     dataset = case.dataset(args.data_root)

@@ -24,6 +24,7 @@ from dyn_lightning.callbacks import ComplexityLogger, LambdaClamp, PhaseSwitch, 
 from dyn_lightning.callbacks.consolidate import load_checkpoint, write_artifact
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.report import append_result, config_hash, plot_history, read_results
+from dyn_lightning.report.environment import revision
 
 WARMUP_SHARE, SEARCH_SHARE = 0.125, 0.125
 Record = dict[str, Any]
@@ -78,6 +79,7 @@ def runs_at_a_time() -> int:
 def begin_run(seed: int, jobs: int) -> None:
     """Seeds a run and gives it its share of the cores."""
     quieten()
+    revision()  # of the code that runs: files may change until the record is made
     cores = os.cpu_count() or 1
     torch.set_num_threads(max(1, min(cores // jobs, int(os.environ.get("OMP_NUM_THREADS", cores)))))
     lightning.seed_everything(seed, verbose=False)

@@ -20,7 +20,6 @@ from dyn_lightning.metrics.bootstrap import bootstrap_interval
 from dyn_lightning.metrics.eer import eer
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.report import read_results, result_record
-from dyn_lightning.report.environment import revision
 from dyn_lightning.score_files import ScoreTable, write_scores
 from dyn_lightning.tasks.spoof_detection import bonafide_scores
 from experiments.antispoofing.data import FewUtterances, is_published
@@ -61,7 +60,6 @@ def train(job: Job) -> Record:
     """Train, choose the checkpoint on dev, test on eval, and write the artifact of one system with one seed."""
     system, seed, settings, args = job
     begin_run(seed, args.jobs)
-    revision()  # of the code that runs: files may change until the record is made
     config = {"system": system.name, **settings.as_json()}
     dataset = data_name(args.data_root, args.per_system)
     folder = run_folder(args.runs, config, seed, dataset)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.report import result_record
-from dyn_lightning.report.environment import revision
 from experiments.digits.data import PARTS, DigitsDataModule
 from experiments.digits.systems import System, all_systems, full_complexity
 from experiments.digits.table import percent, write_tables
@@ -36,7 +35,6 @@ Job = tuple[System, int, argparse.Namespace]
 def train(job: Job) -> Record:
     """Train, choose the checkpoint on validation, test, and consolidate one system with one seed."""
     system, seed, args = job
-    revision()  # of the code that runs: files may change until the record is made
     begin_run(seed, os.cpu_count() or 1)  # one thread: more gain nothing on so small a network
     data = DigitsDataModule(args.batch_size)
     module = system.module(args.lr)

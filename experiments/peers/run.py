@@ -94,6 +94,7 @@ def train(job: Job) -> Record:
         seed=job.seed,
         dataset=bench.data_name(root),
         wall_time_s=fitted.wall_time_s,
+        history=fitted.history,
     )
     record |= {
         "bench": bench.name,

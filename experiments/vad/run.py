@@ -15,7 +15,6 @@ from dyn_lightning.complexity import Complexity
 from dyn_lightning.data.corpora import VCTK_FOLDER, Speech
 from dyn_lightning.data.vad import VADDataModule
 from dyn_lightning.report import result_record
-from dyn_lightning.report.environment import revision
 from experiments.study import (
     begin_run,
     evaluate,
@@ -48,7 +47,6 @@ def train(job: Job) -> dict[str, Any]:
     """Train, choose the checkpoint, test, and write the artifact of one system with one seed."""
     system, seed, args = job
     begin_run(seed, args.jobs)
-    revision()  # of the code that runs: files may change until the record is made
     data = data_module(args, seed)
     module = system.module(args.lr)
     data.setup()
