@@ -227,7 +227,7 @@ def kill_the_first_fit(folder: Path) -> None:
 def test_a_killed_fit_goes_on_from_its_last_epoch(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("SWEEP_RUN_DIR")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    epochs = 20
+    epochs = 60  # the kill must not come too late
     content = yaml.safe_load((ROOT / "configs/sweeps/filter_bank_grid.yaml").read_text())
     tiny = {**TINY, **TINY_OF_STUDY["filter_bank"], "trainer.max_epochs": epochs, "phases.search_epochs": 1}
     kept = {"class_path": "dyn_lightning.callbacks.WidthsCheckpoint", "init_args": {"monitor": "val/loss"}}
