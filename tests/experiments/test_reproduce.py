@@ -51,8 +51,9 @@ def test_made_up_corpus_is_the_published_one_by_its_counts(full_size: Path, caps
 
 
 def test_the_full_command_goes_through_everything(
-    full_size: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    full_size: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("sys.argv", ["reproduce.py", "--dry_run"])  # workers of pytest have none
     committed = {path: path.read_bytes() for path in Path(reproduce.__file__).parent.glob("*/results*")}
     stale = tmp_path / "out-dry/vad/results.jsonl"
     stale.parent.mkdir(parents=True)
@@ -104,6 +105,7 @@ def test_the_full_command_goes_through_everything(
     assert "Detection error trade-off of each score file" in page
     assert all(f"antispoofing/{slug(name)}-0" in page for name in (*SHARED, STACKS))
     assert "Commands that made the runs." in page
+    assert "--dry_run" in page
     assert not (tmp_path / "out").exists()
     assert all(path.read_bytes() == content for path, content in committed.items())
 

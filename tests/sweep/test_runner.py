@@ -207,7 +207,9 @@ def test_the_environment_of_a_run(make_runs, monkeypatch):
     (run,) = make_runs(parameters={"a": {"value": 1}})
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setenv("WANDB_SERVICE", "3-1-unix")  # as processes that have logged to W&B have it
     environment = run_environment(run, Path("/there"), 4)
+    assert "WANDB_SERVICE" not in environment
     assert environment["SWEEP_RUN_DIR"] == "/there"
     assert environment["WANDB_RUN_ID"] == run.key
     assert environment["OMP_NUM_THREADS"] == "1"
