@@ -168,7 +168,8 @@ def _start(run: Run, folder: Path, lock: IO[str], journal: Journal, jobs: int, c
 def run_environment(run: Run, folder: Path, jobs: int) -> dict[str, str]:
     """Environment of a run: its folder, its W&B run, this interpreter as ``python``, and its share of the cores."""
     environment = dict(os.environ)
-    environment.pop("WANDB_SERVICE", None)  # one that outlives a killed run would not give its ID to the run that goes on
+    # A service that outlives a killed run would not give its ID to the run that goes on.
+    environment.pop("WANDB_SERVICE", None)
     environment |= {RUN_DIR: os.fspath(folder), "WANDB_RUN_ID": run.key, "WANDB_RESUME": "allow"}
     environment["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
