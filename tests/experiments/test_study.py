@@ -13,7 +13,17 @@ from typing import Any
 
 import pytest
 
-from experiments.study import finished, is_of, markdown, mean_spread, run_folder, run_jobs, slug, unknown_names
+from experiments.study import (
+    finished,
+    is_of,
+    markdown,
+    mean_spread,
+    run_folder,
+    run_jobs,
+    runs_at_a_time,
+    slug,
+    unknown_names,
+)
 
 
 def test_spread_is_the_sample_standard_deviation() -> None:
@@ -51,6 +61,14 @@ def test_runs_of_other_settings_or_data_are_not_finished(tmp_path: Path) -> None
     path.write_text("".join(json.dumps(r) + "\n" for r in records))
     assert finished(path, {"lr": 0.1}, "here") == {("a", 0)}
     assert not is_of(records[0], {"lr": 0.1, "epochs": 3}, "here")
+
+
+def test_a_gpu_has_two_runs_at_a_time_and_each_core_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert runs_at_a_time() == 6
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert runs_at_a_time() == 2
 
 
 def test_unknown_names_are_named_beside_the_known() -> None:

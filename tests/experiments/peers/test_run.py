@@ -20,7 +20,7 @@ from dyn_lightning.tasks import FrameDetection
 from experiments.peers import run as peers
 from experiments.peers import table
 from experiments.peers.benches import BENCHES, Bench, complexity_of
-from experiments.peers.methods import METHODS, system_name
+from experiments.peers.methods import LR_GROWTH, METHODS, Given, system_name
 
 SAMPLE_RATE, N_SAMPLES = 8000, 2000
 LABEL = "25"
@@ -202,6 +202,21 @@ def test_the_queue_goes_by_value(bench: Bench) -> None:
     assert ("growing 12.5 %", 1) not in names
 
 
+def test_a_budget_beyond_the_first_ones_can_be_run_alone(bench: Bench) -> None:
+    args = peers.parse(
+        ["--benches", "vad", "--methods", "full", "growing", "linear", "--budgets", "12.5", "--seeds", "0"]
+    )
+    assert [j.system for j in peers.queue(args)] == ["full", "growing 12.5 %", "linear 12.5 %"]
+
+
+@pytest.mark.parametrize("name", [m for m in METHODS if m not in ("distilled", "torch-pruning")])
+def test_the_rate_grows_wherever_sizes_are_learned_under_a_budget(bench: Bench, name: str) -> None:
+    plan = METHODS[name].plan(Given(bench, 0.25, 0, lambda: pytest.fail("no teacher is asked for")))
+    constant = ("full", "uniform", "random", "paper", "constant rate")
+    assert plan.module.lr_growth == (0.0 if name in constant else LR_GROWTH)
+    assert plan.module.is_dynamic == (name not in ("full", "uniform", "random"))
+
+
 def test_runs_of_the_study_are_taken_over_into_the_tables(bench: Bench, tmp_path: Any) -> None:
     def record(system: str, seed: int, eer: float, **more: Any) -> dict[str, Any]:
         flops = complexity_of(bench).flops_at({"mel": 4, "conv": 4, "gru-l0": 8, "gru-l1": 8})
@@ -218,6 +233,9 @@ def test_runs_of_the_study_are_taken_over_into_the_tables(bench: Bench, tmp_path
     assert "15.00 [" in text
     assert "20.00 [20.00, 20.00]" in text  # uniform minus ours
     assert "ours ahead of 1 of 1 others in the mean." in text
+    assert "Not run at 25 %: full size; same schedule" in text
+    assert "λ linear" in text.split("Not run at 6.25 %: ")[1]  # where it is asked for, and was not run
+    assert "λ linear" not in text.split("Not run at 25 %: ")[1]
     assert "10.00 [10.00, 10.00]" in text  # λ linear minus ours
     assert (tmp_path / "front.png").stat().st_size > 1000
     assert (tmp_path / "ablations.png").stat().st_size > 1000
