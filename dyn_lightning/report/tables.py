@@ -16,8 +16,8 @@ from dyn_lightning.score_files import ScoreTable
 from dyn_lightning.scoring import CONVENTION
 
 _SNR = re.compile(r"(?P<stage>.+/)?eer_snr_db_(?P<group>.+)")
-_MADE_WITH = ("revision", "device", "platform", "threads")
 _ATTACK = re.compile(r"(?P<stage>.+/)?eer_(?P<group>(?!snr_db_).+)")
+_MADE_WITH = ("revision", "device", "platform", "threads")
 
 
 def systems_table(study: Study) -> Table:

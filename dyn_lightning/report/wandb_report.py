@@ -48,9 +48,9 @@ class WandbReport(Callback):
         loggers = _loggers(trainer)
         if not (loggers and trainer.is_global_zero and isinstance(pl_module, DynamicModule)):
             return
-        rows = pl_module.complexity.table()
+        figures, rows = figures_of(trainer, pl_module), pl_module.complexity.table()
         for logger in loggers:
-            _log_figures(logger, figures_of(trainer, pl_module))
+            _log_figures(logger, figures)
             if rows:
                 logger.log_table(LAYERS, columns=list(rows[0]), data=[list(row.values()) for row in rows])
 
@@ -61,13 +61,14 @@ class WandbReport(Callback):
         scores = scores_of_test(pl_module)  # of all processes: each has to come here
         if not trainer.is_global_zero:
             return
+        tables = tables_of_test(pl_module, trainer.callback_metrics)
+        figures = {DET: det_charts(scores)[0].figure} if scores else {}
         for logger in loggers:
-            for table in tables_of_test(pl_module, trainer.callback_metrics):
+            for table in tables:
                 columns = [column.title for column in table.columns]
                 data = [[_plain(row.get(column.key)) for column in table.columns] for row in table.rows]
                 logger.log_table(f"report/{table.name}", columns=columns, data=data)
-            if scores:
-                _log_figures(logger, {DET: det_charts(scores)[0].figure})
+            _log_figures(logger, figures)
 
 
 def figures_of(trainer: lightning.Trainer, module: DynamicModule) -> dict[str, Figure]:
