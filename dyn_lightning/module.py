@@ -195,8 +195,7 @@ class DynamicModule(EvaluatedModule):
     def set_phase(self, phase: Phase) -> None:
         """Enter a phase: in warmup the widths rest, in search they learn, in settle they are frozen for good.
 
-        Raises:
-            ValueError: for a name that is no phase, or for a way back out of settle.
+        Raises ValueError for a name that is no phase, or for a way back out of settle.
         """
         if phase not in PHASES:
             raise ValueError(f"phase={phase!r} is unknown: use one of {', '.join(PHASES)}")
@@ -226,9 +225,11 @@ class DynamicModule(EvaluatedModule):
         self.set_phase(self.phase)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        # At a step, not at an epoch's end: the validation that follows must see the sizes that ship.
-        if self.phase == "search" and (self.objective.finished or self.search_ended):
-            self.set_phase("settle")
+        if self.phase == "search":
+            self.objective.after_step(self.network, self.search_progress)
+            # At a step, not at an epoch's end: the validation that follows must see the sizes that ship.
+            if self.objective.finished or self.search_ended:
+                self.set_phase("settle")
 
     def forward(self, x: Any) -> Any:
         """The backbone's output."""
@@ -290,11 +291,10 @@ class DynamicModule(EvaluatedModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # What a frozen size means depends on the unit, which may have been set by a callback.
         for name, (multiple_of, lam_min) in checkpoint.get("widths", {}).items():
-            if name in self.widths:
-                self.widths[name].set_multiple_of(multiple_of)
-                self.widths[name].lam_min = lam_min
+            if (width := self.widths.get(name)) is not None:
+                width.set_multiple_of(multiple_of)
+                width.lam_min = lam_min
         if self._trainer is None or not self.trainer.training or "random_state" not in checkpoint:
             return
-        states, rank = checkpoint["random_state"], self.trainer.global_rank
-        if rank < len(states):
+        if (rank := self.trainer.global_rank) < len(states := checkpoint["random_state"]):
             set_random_state(states[rank])

@@ -1,8 +1,8 @@
 """What pulls the widths down while they are learned.
 
 An objective is added to the task loss in the search phase: ``penalty = objective(dynamic, task_loss, progress)``.
-It may say that the search is over (``finished``), and it says at which sizes the widths freeze (``final_sizes``). Its
-state is in buffers, and so in checkpoints.
+It may change λ after a step (``after_step``) and say that the search is over (``finished``), and it says at which sizes
+the widths freeze (``final_sizes``). Its state is in buffers, and so in checkpoints.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dyn_lightning.allocation import learnable_share, least_size, move_to, sizes_within
 from dyn_lightning.complexity import Complexity
-from dyn_lightning.width import Width
 
 ROUNDING = 0.01
 """Share of a unit by which K may stand above an integer and still count as that integer."""
@@ -47,6 +47,9 @@ class Objective(nn.Module):
             progress: share of the search that is done, in [0, 1].
         """
         raise NotImplementedError
+
+    def after_step(self, dynamic: Any, progress: float) -> None:
+        """Change λ after the optimiser's step in the search; ``progress`` is that after the step."""
 
 
 class LambdaSquared(Objective):
@@ -83,7 +86,12 @@ class FlopsBudget(Objective):
     of the search; μ follows how far the cost lies above the target (proportional and integral, in units of the task
     loss). For the rest of the search the cost stays at the budget while the widths go on trading with each other: a
     width that is cheap beside the others at full size may be what costs most at the budget. The integers nearest to
-    the sizes found that use the budget up are what the widths freeze at (:func:`sizes_within`).
+    the sizes found that use the budget up are what the widths freeze at (:func:`allocation.sizes_within`).
+
+    How strong μ has to be is not known beforehand, nor how fast λ can follow: where a task is all but solved, sizes are
+    worth far more than the loss is large. So the learnable FLOPs stay within a factor ``leash`` of where they should
+    be: not above that many times a straight line in their log, from full size to the budget at the search's end, and
+    not below the budget by more. Beyond it, all λ are moved by one factor (:func:`allocation.move_to`).
 
     Args:
         share: budget as a share of the learnable FLOPs, in (0, 1).
@@ -95,6 +103,7 @@ class FlopsBudget(Objective):
         cohesion: ρ of a term ``ρ · Σ (log λ_n − mean log λ)²``, in units of the task loss, that holds the widths
             together. λ's gradient tells what a unit is worth to weights that have not had the time to do without
             it; where units are redundant, as neighbouring bands of a filter bank are, that is far too much.
+        leash: the factor, above 1; inf: no limits. With 1.6 a controller that works is left alone.
 
     Raises:
         ValueError: if not exactly one budget is given; from ``check``, if it is out of reach.
@@ -112,6 +121,7 @@ class FlopsBudget(Objective):
         proportional: float = 2.0,
         integral: float = 0.05,
         cohesion: float = 1.0,
+        leash: float = 1.6,
     ) -> None:
         super().__init__()
         if (share is None) == (flops_per_second is None):
@@ -120,12 +130,15 @@ class FlopsBudget(Objective):
             raise ValueError(f"share must lie between 0 and 1, got {share}")
         if not 0.0 < descent <= 1.0:
             raise ValueError(f"descent must lie in (0, 1], got {descent}")
+        if not leash > 1.0:
+            raise ValueError(f"leash must be above 1, got {leash}")
         self.share = share
         self.flops_per_second = flops_per_second
         self.descent = descent
         self.proportional = proportional
         self.integral = integral
         self.cohesion = cohesion
+        self.leash = leash
         self.register_buffer("integral_error", torch.zeros(()))
         self.register_buffer("loss_scale", torch.zeros(()))
 
@@ -155,19 +168,32 @@ class FlopsBudget(Objective):
         return sizes_within(dynamic, self.budget(dynamic.complexity))
 
     def forward(self, dynamic: Any, task_loss: Tensor, progress: float) -> Tensor:
-        complexity = dynamic.complexity
-        goal = (self.budget(complexity) - complexity.fixed_flops()) / complexity.learnable_flops()
-        log_share = learnable_share(complexity).log()
+        log_share = learnable_share(dynamic.complexity).log()
         with torch.no_grad():
             self.loss_scale.copy_(
                 torch.where(self.loss_scale == 0, task_loss.abs(), 0.99 * self.loss_scale + 0.01 * task_loss.abs())
             )
-            error = log_share - math.log(goal) * min(1.0, progress / self.descent)
+            error = log_share - self._log_goal(dynamic) * min(1.0, progress / self.descent)
             self.integral_error.add_(self.integral * error).clamp_(min=0.0)
             mu = (self.proportional * error + self.integral_error).clamp(min=0.0) * self.loss_scale
         log_lam = torch.stack([width.lam for width in dynamic.widths.values()]).log()
         spread = (log_lam - log_lam.mean()).square().sum()
         return mu * log_share + self.cohesion * self.loss_scale * spread
+
+    @torch.no_grad()
+    def after_step(self, dynamic: Any, progress: float) -> None:
+        goal, slack = self._log_goal(dynamic), math.log(self.leash)
+        now = float(learnable_share(dynamic.complexity).log())
+        if now > goal * progress + slack:
+            move_to(dynamic, goal * progress + slack)
+        elif now < goal - slack:
+            move_to(dynamic, goal - slack)
+            self.integral_error.zero_()  # it has gone on too long
+
+    def _log_goal(self, dynamic: Any) -> float:
+        """Log of the share of the learnable FLOPs that the budget leaves."""
+        complexity = dynamic.complexity
+        return math.log((self.budget(complexity) - complexity.fixed_flops()) / complexity.learnable_flops())
 
 
 class LossTolerance(Objective):
@@ -232,64 +258,3 @@ class LossTolerance(Objective):
             units = math.ceil(float(width.k.detach()) / width.multiple_of - ROUNDING)
             sizes[name] = min(max(1, units) * width.multiple_of, width.full_size)
         return sizes
-
-
-def learnable_share(complexity: Complexity) -> Tensor:
-    """FLOPs that the widths govern, at real-valued K, over the same at full size: 0-d, with λ's gradient."""
-    return (complexity.flops_per_second() - complexity.fixed_flops()) / complexity.learnable_flops()
-
-
-def least_size(width: Width) -> int:
-    """Elements of a width at its λ_min, at least one unit."""
-    units = max(1, math.ceil(width.lam_min * width.units - 1e-6))
-    return min(units * width.multiple_of, width.full_size)
-
-
-def sizes_within(dynamic: Any, budget: float) -> dict[str, int]:
-    """Whole-unit sizes next to the learned K that cost at most ``budget`` and use it up to 1 %, or to the finest unit.
-
-    Each K is rounded to the unit that is nearest by ratio, after one factor on all of them (1 at most) that makes the
-    cost fit; then sizes go up unit by unit, each time where that brings a size nearest to its K. Rounding down would
-    take most from the smallest: a K of 1.8 is 2 units, not 1.
-
-    Raises:
-        ValueError: if the least sizes cost more than the budget.
-    """
-    complexity, widths = dynamic.complexity, dict(dynamic.widths.items())
-    k = {name: float(width.k.detach()) for name, width in widths.items()}
-
-    def scaled(factor: float) -> dict[str, int]:
-        sizes = {}
-        for name, width in widths.items():
-            units = nearest_by_ratio(k[name] * factor / width.multiple_of)
-            sizes[name] = min(max(units * width.multiple_of, least_size(width)), width.full_size)
-        return sizes
-
-    low, high = 0.0, 1.0
-    if complexity.flops_at(scaled(low)) > budget:
-        raise ValueError(f"the least sizes cost {complexity.flops_at(scaled(low)):.4g}, above the budget {budget:.4g}")
-    if complexity.flops_at(scaled(1.0)) <= budget:
-        low = 1.0
-    else:
-        for _ in range(30):
-            middle = (low + high) / 2
-            low, high = (middle, high) if complexity.flops_at(scaled(middle)) <= budget else (low, middle)
-    sizes = scaled(low)
-    while complexity.flops_at(sizes) < 0.995 * budget:
-        steps = []
-        for name, width in widths.items():
-            grown = min(sizes[name] + width.multiple_of, width.full_size)
-            trial = {**sizes, name: grown}
-            if grown > sizes[name] and complexity.flops_at(trial) <= budget:
-                gain = math.log(sizes[name] / k[name]) ** 2 - math.log(grown / k[name]) ** 2
-                steps.append((-gain, name, trial))
-        if not steps:
-            break
-        sizes = min(steps)[2]
-    return sizes
-
-
-def nearest_by_ratio(k: float) -> int:
-    """The positive integer whose ratio to k ≥ 0, or that of k to it, is smallest: n + 1 from √(n(n + 1)) on."""
-    below = max(1, math.floor(k))
-    return below + (k * k > below * (below + 1))

@@ -20,9 +20,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import nn
 
+from dyn_lightning.allocation import least_size, sizes_within
 from dyn_lightning.callbacks.batch_norm import reestimate
 from dyn_lightning.complexity import Complexity
-from dyn_lightning.objectives import least_size, sizes_within
 from dyn_lightning.tasks import Task
 
 LEAST_SHARE = 1 / 64  # of what the sizes govern, down to which a curve goes

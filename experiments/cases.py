@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import lightning
 from torch import Tensor, nn
 
+from dyn_lightning.allocation import least_size
 from dyn_lightning.data.asvspoof2019 import ASVspoof2019DataModule
 from dyn_lightning.data.filter_bank import FilterBankDataModule
 from dyn_lightning.data.vad import VADDataModule
@@ -18,7 +19,7 @@ from dyn_lightning.dynamize import dynamize
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.models.filter_bank import FilterBankNet
 from dyn_lightning.module import DynamicModule, example_input, plain_complexity
-from dyn_lightning.objectives import Objective, least_size
+from dyn_lightning.objectives import Objective
 from dyn_lightning.tasks import Classification, FrameDetection, Regression, SpoofDetection, Task
 from experiments.antispoofing.data import data_name
 from experiments.antispoofing.systems import PRESETS, SAMPLE_RATE
