@@ -17,6 +17,8 @@ from dyn_lightning.width import Width, held
 
 Schedule = Literal["cosine", "constant"]
 Block = tuple[slice, ...]
+MOST_BLOCKS = 16
+"""Slices of a parameter beyond which a mask is faster."""
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
 
 
@@ -65,8 +67,8 @@ def protect_unused(optimizer: Optimizer, network: nn.Module) -> None:
     Where a parameter is in use as a whole, nothing is done.
     """
     learned = [(x, dims) for x, dims in learned_tensors(network) if isinstance(x, nn.Parameter)]
-    blocks: dict[tuple[int, tuple[int, ...]], list[Block]] = {}
-    before: list[tuple[Tensor, Tensor]] = []
+    parts: dict[tuple[int, tuple[int, ...]], list[Block] | Tensor] = {}
+    before: list[tuple[Tensor, Tensor, Tensor | None]] = []
 
     def remember(_optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         before.clear()
@@ -77,16 +79,22 @@ def protect_unused(optimizer: Optimizer, network: nn.Module) -> None:
             if not parameter.requires_grad:
                 continue
             key = (number, tuple(now[width] for d in dims if d is not None for width in d.widths))
-            if key not in blocks:
+            if key not in parts:
                 used = used_positions(parameter.shape, dims)
-                if len(blocks) > 1000:
-                    blocks.clear()
-                blocks[key] = [] if used is None else unused_blocks(used, parameter.shape)
-            before.extend((part, part.clone()) for part in (parameter.data[b] for b in blocks[key]))
+                if len(parts) > 1000:
+                    parts.clear()
+                blocks = [] if used is None else unused_blocks(used, parameter.shape)
+                scattered = used is not None and len(blocks) > MOST_BLOCKS
+                parts[key] = unused_mask(used, parameter) if scattered else blocks  # type: ignore[arg-type]
+            unused = parts[key]
+            if isinstance(unused, Tensor):
+                before.append((parameter.data, parameter.detach().clone(), unused))
+            else:
+                before.extend((part, part.clone(), None) for part in (parameter.data[b] for b in unused))
 
     def restore(_optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
-        for part, old in before:
-            part.copy_(old)
+        for part, old, mask in before:
+            part.copy_(old if mask is None else torch.where(mask, old, part))
         before.clear()
 
     optimizer.register_step_pre_hook(remember)
@@ -111,6 +119,13 @@ def unused_blocks(used: Sequence[Tensor], shape: Sequence[int]) -> list[Block]:
         blocks += [(*done, gap) for done in inside for gap in outside]
         inside = [(*done, slice(a, b)) for done in inside for a, b in zip(starts, stops, strict=True)]
     return blocks
+
+
+def unused_mask(used: Sequence[Tensor], like: Tensor) -> Tensor:
+    """True at the elements of a tensor that are not in use; ``used`` as in :func:`unused_blocks`."""
+    unused = torch.ones(like.shape, dtype=torch.bool)
+    unused[torch.meshgrid(*used, indexing="ij")] = False
+    return unused.to(like.device)
 
 
 def narrowing(widths: Sequence[Width]) -> float:

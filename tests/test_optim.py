@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from dyn_lightning import optim
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.features.spectral import LogCompression, MelFilterBank
 from dyn_lightning.optim import (
@@ -141,6 +142,35 @@ def test_unused_blocks_cover_the_complement_exactly(used, shape):
     for block in unused_blocks([torch.tensor(u) for u in used], shape):
         count[block] += 1
     assert torch.equal(count, expected)
+
+
+@pytest.mark.parametrize("most_blocks", [0, 10**6])
+def test_elements_kept_here_and_there_learn_and_the_others_stay(monkeypatch, most_blocks):
+    monkeypatch.setattr(optim, "MOST_BLOCKS", most_blocks)
+    torch.manual_seed(0)
+    net = dynamize(
+        nn.Sequential(nn.Linear(5, 12), nn.ReLU(), nn.Linear(12, 2)), torch.randn(1, 5), boundary="hard_concrete"
+    )
+    optimizer = make_optimizer(net, torch.optim.Adam, lr=0.1, weight_decay=0.5, lr_lam=0.0)
+    (width,) = net.widths.values()
+
+    def step():
+        optimizer.zero_grad()
+        net.train()(torch.randn(8, 5)).square().mean().backward()
+        optimizer.step()
+
+    step()  # so that all have momentum
+    with torch.no_grad():
+        width.theta.copy_(torch.tensor([3.0, -3.0] * 6))
+    width.freeze(6)
+    assert width.positions(6).tolist() == [0, 2, 4, 6, 8, 10]
+    before = [x.detach().clone() for x in (net[0].weight, net[0].bias, net[2].weight)]
+    step()
+    first, bias, second = (a != b for a, b in zip((net[0].weight, net[0].bias, net[2].weight), before, strict=True))
+    kept = torch.tensor([True, False] * 6)
+    assert torch.equal(first, kept[:, None].expand(12, 5))
+    assert torch.equal(bias, kept)
+    assert torch.equal(second, kept.expand(2, 12))
 
 
 def test_cosine_reaches_zero_for_weights_and_leaves_lam_alone():
