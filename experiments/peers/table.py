@@ -36,6 +36,7 @@ RESULTS = HERE / "results.jsonl"
 TITLES = {"vad": "Voice activity", "antispoofing": "Anti-spoofing"}
 MARKERS = "so^vDPX*<>hp"
 COLOURS = ("black", *PALETTE, "#5a9bd4", "#8c564b", "#9a9a00")
+DRAWN = {"capsize": 2, "markersize": 5, "linewidth": 1.4, "elinewidth": 0.8}
 EXPLAINED = (
     "Means over seeds, in brackets Student's 95 % interval: of other trainings on the same data, not of other data. "
     "Differences from ours are paired by seed. Training time is of a method's runs at the rate taken, the three of "
@@ -234,7 +235,7 @@ def _ablations(comparison: Comparison) -> list[Point]:
 def fronts_figure(done: Sequence[tuple[Bench, Comparison]]) -> Figure:
     """Test EER over FLOPs/s of all methods but the ablations, mean and 95 % interval; a panel for each bench.
 
-    Methods of one budget are drawn up to 4 % apart.
+    Methods of one budget are drawn side by side, neighbours 2 % apart.
     """
     figure = Figure(figsize=(5.2 * len(done), 4.6), layout="constrained")
     for axes, (bench, comparison) in zip(figure.subplots(1, len(done), squeeze=False)[0], done, strict=True):
@@ -243,7 +244,7 @@ def fronts_figure(done: Sequence[tuple[Bench, Comparison]]) -> Figure:
             if not mine:
                 continue
             found = [p.over(percent(bench.test)) for p in mine]
-            x = np.array([p.flops_per_second / 1e6 for p in mine]) * (1 + 0.006 * (i - 5))  # to be told apart
+            x = np.array([p.flops_per_second / 1e6 for p in mine]) * 1.02 ** ((i - 5) * method.budgeted)
             y = np.array([s.mean for s in found if s is not None])
             low, high = ([getattr(s, end) for s in found if s is not None] for end in ("low", "high"))
             bars = [
@@ -251,19 +252,8 @@ def fronts_figure(done: Sequence[tuple[Bench, Comparison]]) -> Figure:
                 [(e if e is not None else m) - m for m, e in zip(y, high, strict=True)],
             ]
             line = "-" if name in (OURS, "uniform") else ""
-            axes.errorbar(
-                x,
-                y,
-                bars,
-                label=method.title,
-                marker=MARKERS[i],
-                color=COLOURS[i],
-                linestyle=line,
-                capsize=2,
-                markersize=5,
-                linewidth=1.4,
-                elinewidth=0.8,
-            )
+            looks = {"label": method.title, "marker": MARKERS[i], "color": COLOURS[i], "linestyle": line, **DRAWN}
+            axes.errorbar(x, y, bars, **looks)
         axes.set(xscale="log", xlabel="MFLOPs per second of audio", ylabel="test EER in %", title=TITLES[bench.name])
         axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
