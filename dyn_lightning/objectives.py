@@ -103,7 +103,7 @@ class FlopsBudget(Objective):
         cohesion: ρ of a term ``ρ · Σ (log λ_n − mean log λ)²``, in units of the task loss, that holds the widths
             together. λ's gradient tells what a unit is worth to weights that have not had the time to do without
             it; where units are redundant, as neighbouring bands of a filter bank are, that is far too much.
-        leash: the factor, above 1; inf: no limits. With 1.6 a controller that works is left alone.
+        leash: the factor, above 1; inf: no limits. At 1.6 it hardly acts where μ keeps up.
 
     Raises:
         ValueError: if not exactly one budget is given; from ``check``, if it is out of reach.
