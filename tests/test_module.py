@@ -17,7 +17,7 @@ class Scripted(Objective):
 
     def __init__(self, calls: int, sizes: dict[str, int]) -> None:
         super().__init__()
-        self.calls, self.sizes, self.seen = calls, sizes, []
+        self.calls, self.sizes, self.seen, self.after = calls, sizes, [], []
 
     @property
     def finished(self) -> bool:
@@ -29,6 +29,9 @@ class Scripted(Objective):
     def forward(self, dynamic, task_loss, progress):
         self.seen.append((float(task_loss), progress))
         return sum(width.lam for width in dynamic.widths.values())
+
+    def after_step(self, dynamic, progress):
+        self.after.append((len(self.seen), progress))
 
 
 class Watch(lightning.Callback):
@@ -75,6 +78,7 @@ def test_a_finished_objective_freezes_at_once_at_its_own_sizes(make_module, make
     make_trainer(watch, PhaseSwitch(1, 1), LambdaClamp(), max_epochs=3).fit(module, data)
     assert watch.phases == ["warmup"] * 4 + ["search"] * 2 + ["settle"] * 6
     assert [progress for _, progress in objective.seen] == [0.0, 0.25]
+    assert objective.after == [(1, 0.25), (2, 0.5)]  # after the step, with the search's progress then
     assert module.widths["bands"].size == 5
     assert module.network.eval()(torch.rand(1, 65)).shape == (1, 8)
 
