@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -19,14 +20,19 @@ from typing import Any, Protocol, TypeVar
 import lightning
 import numpy as np
 import torch
+from torch import nn
 
 from dyn_lightning.callbacks import ComplexityLogger, LambdaClamp, PhaseSwitch, WidthsCheckpoint
 from dyn_lightning.callbacks.consolidate import load_checkpoint, write_artifact
-from dyn_lightning.module import DynamicModule
+from dyn_lightning.complexity import Complexity
+from dyn_lightning.dynamize import dynamize
+from dyn_lightning.module import DynamicModule, example_input
 from dyn_lightning.report import append_result, config_hash, plot_history, read_results
 from dyn_lightning.report.environment import revision
 
 WARMUP_SHARE, SEARCH_SHARE = 0.125, 0.125
+LR_GROWTH = 0.8
+"""Exponent by which the learning rate grows with what a network is narrower: threefold at a quarter of the width."""
 Record = dict[str, Any]
 Job = TypeVar("Job")
 
@@ -163,6 +169,28 @@ def keep_artifact(
     if history:
         plot_history(history, folder / "widths.png")
     return {"largest_relative_difference": report.largest_relative_difference}
+
+
+def narrow_lr(lr: float, growth: float, full: Complexity, narrower: nn.Module, duration_s: float) -> float:
+    """The learning rate of a network that is built narrower: by the rule that raises it where sizes are learned.
+
+    Args:
+        lr: at full size.
+        growth: exponent of the geometric mean of what each size is smaller by (``lr_growth`` of DynamicModule).
+        full: cost of the network at full size.
+        narrower: the same network with smaller sizes, audio in.
+        duration_s: seconds of its example.
+    """
+    example = example_input(narrower, duration_s, None)
+    sizes = dynamize(narrower, example, duration_s=duration_s).complexity.full_sizes
+    logs = [math.log(size / sizes[name]) for name, size in full.full_sizes.items()]
+    return float(lr * math.exp(growth * sum(logs) / len(logs)))
+
+
+def optimiser(config: Mapping[str, Any]) -> str:
+    """In words; of runs whose narrower networks have a larger rate, by what power."""
+    growth = config.get("lr_growth")
+    return f"Adam at {config['lr']:g}" + (f" × narrowing^{growth:g}" if growth else "")
 
 
 def is_of(record: Record, settings: Mapping[str, Any], dataset: str) -> bool:

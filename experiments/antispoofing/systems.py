@@ -18,6 +18,7 @@ from dyn_lightning.models.spoof_resnet import SpoofResNet
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsBudget, LambdaSquared, Objective
 from dyn_lightning.tasks import SpoofDetection
+from experiments.study import LR_GROWTH, narrow_lr
 
 SAMPLE_RATE = 16000
 LR_LAM = 0.03
@@ -50,6 +51,7 @@ class Settings:
     epochs: int = 24
     batch_size: int = 32
     lr: float = 1e-3
+    lr_growth: float = LR_GROWTH
     search_share: float = 0.125
 
     def as_json(self) -> dict[str, Any]:
@@ -118,14 +120,19 @@ class System:
         return LambdaSquared(BETA) if self.kind == "paper" else None
 
     def module(self, settings: Settings) -> DynamicModule:
-        """The system ready to be trained."""
+        """The system ready to be trained, at a learning rate that grows as it narrows, but for the paper's."""
+        backbone, duration_s = settings.backbone(**self.sizes), settings.n_samples / SAMPLE_RATE
+        lr = settings.lr
+        if self.kind == "uniform":
+            lr = narrow_lr(lr, settings.lr_growth, full_complexity(settings), backbone, duration_s)
         return DynamicModule(
-            settings.backbone(**self.sizes),
+            backbone,
             SpoofDetection(spoof_weight=settings.spoof_weight, bonafide_weight=settings.bonafide_weight),
             self.objective(settings),
             dynamic=self.dynamic,
-            example_duration_s=settings.n_samples / SAMPLE_RATE,
-            lr=settings.lr,
+            example_duration_s=duration_s,
+            lr=lr,
+            lr_growth=settings.lr_growth if self.kind == "learned" else 0.0,
             lr_lam=LR_LAM,
             lr_hold=LR_HOLD,
         )

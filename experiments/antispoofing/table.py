@@ -17,7 +17,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 from dyn_lightning.figures import save_figure
 from dyn_lightning.files import write_atomically
 from dyn_lightning.report import read_results
-from experiments.study import Record, markdown, mean_spread
+from experiments.study import Record, markdown, mean_spread, optimiser
 
 HERE = Path(__file__).parent
 PUBLISHED = HERE / "published.csv"
@@ -183,7 +183,7 @@ def _head(runs: list[Record]) -> str:
     return (
         f"## {runs[0]['dataset']}\n"
         f"Channels {channels} at full size, crops of {config['n_samples']:,} samples, {config['epochs']} epochs of "
-        f"batches of {config['batch_size']}, Adam at {config['lr']:g}, normalisation “{config['normalisation']}”, "
+        f"batches of {config['batch_size']}, {optimiser(config)}, normalisation “{config['normalisation']}”, "
         f"{mask}, class weights {config['spoof_weight']:g} (spoof) and {config['bonafide_weight']:g} (bona fide). "
         "Checkpoint by the EER on dev; mean ± standard deviation over seeds. The interval is what drawing other "
         "utterances does to one seed's EER (bootstrap; its ends are means over seeds).\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import lightning
@@ -16,10 +15,8 @@ from dyn_lightning.complexity import Complexity
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.tasks import Task
-from experiments.antispoofing import run as spoofing_run
 from experiments.antispoofing import systems as spoofing
 from experiments.cases import AntiSpoofing, Case, VoiceActivity
-from experiments.vad import run as vad_run
 from experiments.vad import systems as vad
 
 
@@ -40,8 +37,6 @@ class Bench:
         data_name: what a root holds.
         test: name of the test metric.
         all_flops: whether budgets are shares of all FLOPs/s, and not of the learnable ones.
-        shared: results of the study that trains full size, learned and uniform in the same way.
-        runs: where that study keeps checkpoints.
     """
 
     name: str
@@ -57,8 +52,6 @@ class Bench:
     data_name: Callable[[str], str]
     test: str
     all_flops: bool
-    shared: Path
-    runs: str
     duration_s: float = 1.0
     lr_lam: float = 0.03
     lr_hold: float = 0.5
@@ -104,7 +97,6 @@ def _of_case(case: Case, **more: Any) -> Bench:
         duration_s=case.duration_s,
         lr_lam=case.lr_lam,
         lr_hold=case.lr_hold,
-        runs=f"runs/{case.name}",
         **more,
     )
 
@@ -118,7 +110,6 @@ def vad_bench(epochs: int = 8) -> Bench:
         beta=0.5,
         narrower=lambda share: CRNNVAD(**vad.uniform_sizes(share)),
         all_flops=False,
-        shared=vad_run.RESULTS,
     )
 
 
@@ -128,11 +119,10 @@ def spoofing_bench() -> Bench:
     settings = spoofing.PRESETS[case.preset]
     return _of_case(
         case,
-        config=settings.as_json(),
+        config={name: value for name, value in settings.as_json().items() if name != "lr_growth"},  # each method's
         beta=spoofing.BETA,
         narrower=lambda share: settings.backbone(**spoofing.uniform_sizes(settings, share)),
         all_flops=True,
-        shared=spoofing_run.RESULTS,
     )
 
 

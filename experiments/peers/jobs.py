@@ -46,12 +46,12 @@ class Job:
         """The run of the full network that this one begins with."""
         return replace(self, method="full", trial=0, lr_factor=self.teacher_factor)
 
-    def folder(self, runs: Path | None = None) -> Path:
-        """Of checkpoints and artifact, below a folder of runs; below this comparison's when absent."""
+    def folder(self) -> Path:
+        """Of checkpoints and artifact."""
         bench = self.made_bench
         config = {"system": self.system, **bench.config}
         dataset = bench.data_name(roots(self.args)[self.bench])
-        return run_folder(runs or Path(self.args.runs) / self.bench, config, self.seed, dataset)
+        return run_folder(Path(self.args.runs) / self.bench, config, self.seed, dataset)
 
 
 def bench_of(name: str, args: argparse.Namespace) -> Bench:

@@ -20,7 +20,7 @@ from experiments.peers.linear import make_linear
 from experiments.peers.ranking import OneShot, RankByMagnitude
 from experiments.peers.torch_pruning import pruned_to
 from experiments.shrink_only import ShrinkOnly
-from experiments.study import WARMUP_SHARE
+from experiments.study import LR_GROWTH, WARMUP_SHARE
 
 Kind = Literal["core", "peer", "ablation"]
 BUDGETS = ("6.25", "25", "50", "12.5", "2")
@@ -28,8 +28,6 @@ BUDGETS = ("6.25", "25", "50", "12.5", "2")
 CORE_BUDGETS = BUDGETS[:2]
 TRIALS = 3
 """Networks of random sizes that are trained for one of ours: its search costs about as much."""
-LR_GROWTH = 0.8
-"""Exponent by which our learning rate grows: threefold at a quarter of the width, as suits uniform networks there."""
 
 
 @dataclass

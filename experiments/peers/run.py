@@ -1,8 +1,7 @@
 """The comparison: every method on both tasks, at equal cost and equal training, then tables and figures.
 
 ``python -m experiments.peers.run --vad_root … --antispoofing_root …``. Runs are done in the order of their value. A run
-that is in ``results.jsonl``, or in the results of the study that has the same one, is not run again; one that was
-killed goes on from its last epoch.
+that is in ``results.jsonl`` is not run again; one that was killed goes on from its last epoch.
 """
 
 from __future__ import annotations
@@ -118,13 +117,12 @@ def teacher(full: Job) -> nn.Module:
 
 
 def finished_folder(job: Job) -> Path | None:
-    """Where a run that was trained to its end has its checkpoints: here, or where the bench's study keeps its own."""
-    bench = job.made_bench
-    for folder in (job.folder(), job.folder(Path(bench.runs))):
-        last = folder / "last.ckpt"
-        if last.is_file() and torch.load(last, map_location="cpu", weights_only=True)["epoch"] + 1 >= bench.epochs:
-            return folder
-    return None
+    """Where a run that was trained to its end has its checkpoints; None where it was not, or has lost them."""
+    last = job.folder() / "last.ckpt"
+    if not last.is_file():
+        return None
+    done = torch.load(last, map_location="cpu", weights_only=True)["epoch"] + 1
+    return job.folder() if done >= job.made_bench.epochs else None
 
 
 def share_of(label: str) -> float:
@@ -137,9 +135,8 @@ def run_missing(jobs: Sequence[Job], args: argparse.Namespace, what: str) -> str
     done: set[tuple[str, float, str, int]] = set()
     for name, factor in {(job.bench, job.lr_factor) for job in jobs}:
         bench = bench_at(name, factor, args)
-        for results in (args.results, bench.shared):
-            known = finished(results, bench.config, bench.data_name(roots(args)[name]))
-            done |= {(name, factor, system, seed) for system, seed in known}
+        known = finished(args.results, bench.config, bench.data_name(roots(args)[name]))
+        done |= {(name, factor, system, seed) for system, seed in known}
     missing = [job for job in jobs if (job.bench, job.lr_factor, job.system, job.seed) not in done]
     print(f"{what}: {len(missing)} runs to do, {len(jobs) - len(missing)} done", flush=True)
     taught = [job for job in missing if METHODS[job.method].has_teacher]

@@ -161,7 +161,7 @@ def not_run(comparison: Comparison, bench: Bench) -> list[str]:
 
 
 def records_of(bench: Bench, results: Path, dataset: str | None = None) -> list[Record]:
-    """The bench's runs at any learning rate: its own, and those that its study has trained in the same way.
+    """The bench's runs at any learning rate.
 
     Args:
         bench: whose settings the runs have.
@@ -169,19 +169,14 @@ def records_of(bench: Bench, results: Path, dataset: str | None = None) -> list[
         dataset: what they were trained on; where absent, that with most runs.
     """
     settings = {k: v for k, v in bench.config.items() if k != "lr"}
-
-    def of_bench(records: list[Record]) -> list[Record]:
-        return [r for r in records if all(r["config"].get(k) == v for k, v in settings.items())]
-
     own = [r for r in read_results(results) if r.get("bench") == bench.name] if results.is_file() else []
-    own = of_bench(own)
+    own = [r for r in own if all(r["config"].get(k) == v for k, v in settings.items())]
     if dataset is None:
         counts = Counter(r["dataset"] for r in own)
         if not counts:
             return []
         dataset = counts.most_common(1)[0][0]
-    shared = of_bench(read_results(bench.shared)) if bench.shared.is_file() else []
-    here = (r for r in (*shared, *own) if r["dataset"] == dataset)
+    here = (r for r in own if r["dataset"] == dataset)
     return list({(r["config"]["system"], r["config"]["lr"], r["seed"]): r for r in here}.values())
 
 

@@ -16,6 +16,7 @@ from dyn_lightning.data.corpora import VCTK_FOLDER, Speech
 from dyn_lightning.data.vad import VADDataModule
 from dyn_lightning.report import result_record
 from experiments.study import (
+    LR_GROWTH,
     begin_run,
     evaluate,
     finished,
@@ -48,7 +49,7 @@ def train(job: Job) -> dict[str, Any]:
     system, seed, args = job
     begin_run(seed, args.jobs)
     data = data_module(args, seed)
-    module = system.module(args.lr)
+    module = system.module(args.lr, args.lr_growth)
     data.setup()
     config, dataset = {"system": system.name, **settings(args)}, data_name(data)
     folder = run_folder(args.runs, config, seed, dataset)
@@ -112,7 +113,7 @@ def full_size_cost(network: Network) -> tuple[float, float]:
 
 def settings(args: argparse.Namespace) -> dict[str, Any]:
     """What must be the same for runs to be compared."""
-    return {name: getattr(args, name) for name in ("epochs", "items_per_epoch", "batch_size", "lr")}
+    return {name: getattr(args, name) for name in ("epochs", "items_per_epoch", "batch_size", "lr", "lr_growth")}
 
 
 def is_published(data: VADDataModule) -> bool:
@@ -167,7 +168,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--items_per_epoch", type=int, default=3200)
     parser.add_argument("--eval_items", type=int, help="mixtures to validate and to test on; 256 and 500 when absent")
     parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--lr", type=float, default=3e-3, help="at full size")
+    parser.add_argument("--lr_growth", type=float, default=LR_GROWTH, help="exponent of what a network is narrower by")
     parser.add_argument("--num_workers", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=runs_at_a_time(), help="runs at a time: on a GPU 2")
     parser.add_argument("--only", nargs="*", help="names of systems; all when absent")

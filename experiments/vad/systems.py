@@ -19,6 +19,7 @@ from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsBudget, LambdaSquared, Objective
 from dyn_lightning.tasks import FrameDetection
 from experiments.shrink_only import ShrinkOnly
+from experiments.study import narrow_lr
 
 SAMPLE_RATE = 16000
 LR_LAM = 0.03
@@ -81,14 +82,17 @@ class System:
         """The network before anything is learned."""
         return NETWORKS[self.network](**self.backbone)
 
-    def module(self, lr: float) -> DynamicModule:
-        """The system ready to be trained."""
+    def module(self, lr: float, lr_growth: float = 0.0) -> DynamicModule:
+        """The system ready to be trained, at a learning rate that grows as it narrows, but for the paper's."""
         kind = ShrinkOnly if self.cut_task_gradient else DynamicModule
+        if self.backbone:
+            lr = narrow_lr(lr, lr_growth, full_complexity(self.network), self.plain(), 1.0)
         return kind(
             self.plain(),
             FrameDetection(),
             self.objective(),
             lr=lr,
+            lr_growth=0.0 if self.share is None else lr_growth,
             lr_lam=LR_LAM,
             lr_hold=LR_HOLD,
             **self.options,

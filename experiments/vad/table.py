@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from dyn_lightning.report import read_results
-from experiments.study import Record, markdown, mean_spread
+from experiments.study import Record, markdown, mean_spread, optimiser
 
 PUBLISHED = Path(__file__).parent / "published.csv"
 SNR_BINS = ("<5", "5-15", "15-25", ">=25")
@@ -125,7 +125,7 @@ def studies(records: list[Record]) -> dict[str, list[Record]]:
     for record in records:
         config = record["config"]
         steps = config["epochs"] * (config["items_per_epoch"] // config["batch_size"])
-        title = f"{steps} steps of {config['batch_size']}; {record['dataset']}"
+        title = f"{steps} steps of {config['batch_size']}, {optimiser(config)}; {record['dataset']}"
         length[title] = steps
         found.setdefault(title, []).append(record)
 

@@ -13,17 +13,42 @@ from typing import Any
 
 import pytest
 
+from dyn_lightning.models.crnn_vad import CRNNVAD
+from dyn_lightning.module import DynamicModule
+from dyn_lightning.objectives import FlopsBudget
+from dyn_lightning.optim import narrowing
+from dyn_lightning.tasks import FrameDetection
 from experiments.study import (
     finished,
     is_of,
     markdown,
     mean_spread,
+    narrow_lr,
+    optimiser,
     run_folder,
     run_jobs,
     runs_at_a_time,
     slug,
     unknown_names,
 )
+from experiments.vad.systems import full_complexity
+
+
+def test_a_network_built_narrower_has_the_rate_of_one_that_has_become_so() -> None:
+    full = full_complexity("CRNNVAD")
+    # Sizes of CRNNVAD: 80 bands, 80 channels, 256 and 256 hidden; here a half, a half, a quarter and a quarter.
+    narrower = CRNNVAD(n_mels=40, channels=40, hidden_size=64)
+    assert narrow_lr(1e-3, 0.8, full, narrower, 1.0) == pytest.approx(1e-3 * 8**0.4)
+    assert narrow_lr(1e-3, 0.0, full, narrower, 1.0) == 1e-3
+    module = DynamicModule(CRNNVAD(), FrameDetection(), FlopsBudget(0.1), lr=1e-3, lr_growth=0.8)
+    for name, size in {"mel": 40, "conv": 40, "gru-l0": 64, "gru-l1": 64}.items():
+        module.widths[name].freeze(size)
+    assert 1e-3 * narrowing(list(module.widths.values())) ** 0.8 == pytest.approx(1e-3 * 8**0.4)
+
+
+def test_the_optimiser_in_words() -> None:
+    assert optimiser({"lr": 3e-3}) == "Adam at 0.003"
+    assert optimiser({"lr": 3e-3, "lr_growth": 0.8}) == "Adam at 0.003 × narrowing^0.8"
 
 
 def test_spread_is_the_sample_standard_deviation() -> None:

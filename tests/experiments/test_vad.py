@@ -35,7 +35,7 @@ from experiments.vad.table import PUBLISHED, family_of, rows, studies, write_tab
 
 def record(system: str, seed: int, eer: float, **changes: Any) -> dict[str, Any]:
     return {
-        "config": {"system": system, "epochs": 8, "items_per_epoch": 64, "batch_size": 32},
+        "config": {"system": system, "epochs": 8, "items_per_epoch": 64, "batch_size": 32, "lr": 1e-3},
         "seed": seed,
         "dataset": "here",
         "control": False,

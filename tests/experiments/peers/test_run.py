@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from dyn_lightning.functional import BOUNDARIES
 from dyn_lightning.gates import GATES
 from dyn_lightning.models.crnn_vad import CRNNVAD
-from dyn_lightning.report import append_result, read_results
+from dyn_lightning.report import append_result
 from dyn_lightning.sweep.file import read_sweep, runs_of
 from dyn_lightning.tasks import FrameDetection
 from experiments.peers import run as peers
@@ -68,8 +68,6 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Bench:
         data_name=lambda root: "tones",
         test="test/eer",
         all_flops=False,
-        shared=tmp_path / "shared.jsonl",
-        runs=str(tmp_path / "shared"),
         duration_s=N_SAMPLES / SAMPLE_RATE,
     )
     monkeypatch.setitem(BENCHES, "vad", lambda: made)
@@ -217,16 +215,16 @@ def test_the_rate_grows_wherever_sizes_are_learned_under_a_budget(bench: Bench, 
     assert plan.module.is_dynamic == (name not in ("full", "uniform", "random"))
 
 
-def test_runs_of_the_study_are_taken_over_into_the_tables(bench: Bench, tmp_path: Any) -> None:
+def test_finished_runs_make_the_tables(bench: Bench, tmp_path: Any) -> None:
     def record(system: str, seed: int, eer: float, **more: Any) -> dict[str, Any]:
         flops = complexity_of(bench).flops_at({"mel": 4, "conv": 4, "gru-l0": 8, "gru-l1": 8})
         return finished_run(system, seed, 1e-3, eer) | {"flops_per_second": flops, **more}
 
     for seed in (0, 1):
-        append_result(bench.shared, record("uniform 25 %", seed, 0.3 + 0.1 * seed))
+        append_result(tmp_path / "results.jsonl", record("uniform 25 %", seed, 0.3 + 0.1 * seed))
         append_result(tmp_path / "results.jsonl", record("growing 25 %", seed, 0.1 + 0.1 * seed, bench="vad"))
         append_result(tmp_path / "results.jsonl", record("linear 25 %", seed, 0.2 + 0.1 * seed, bench="vad"))
-    append_result(bench.shared, record("uniform 25 %", 0, 0.9) | {"dataset": "others"})
+    append_result(tmp_path / "results.jsonl", record("uniform 25 %", 0, 0.9, dataset="others"))
     table.write_tables(tmp_path / "results.jsonl", tmp_path)
     text = (tmp_path / "results.md").read_text()
     assert "| learned sizes (ours) | 25 | 0.001 | 2 |" in text
@@ -258,8 +256,8 @@ def test_every_method_has_a_place_in_the_figures(bench: Bench, tmp_path: Path) -
 def test_what_is_done_is_not_done_again(
     bench: Bench, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for path, system in ((bench.shared, "growing 25 %"), (tmp_path / "results.jsonl", "uniform 25 %")):
-        append_result(path, finished_run(system, 0, 1e-3, 0.1))
+    for system in ("growing 25 %", "uniform 25 %"):
+        append_result(tmp_path / "results.jsonl", finished_run(system, 0, 1e-3, 0.1))
     asked: list[str] = []
     monkeypatch.setattr(peers, "run_jobs", lambda run, jobs, *_: asked.extend(j.system for j in jobs))
     monkeypatch.setattr(peers, "write_tables", lambda *_: None)
@@ -267,7 +265,6 @@ def test_what_is_done_is_not_done_again(
     peers.main([*wanted, "--results", str(tmp_path / "results.jsonl"), "--lr_factors", "1"])
     assert asked == ["linear 25 %"]
     assert capsys.readouterr().out == "comparison: 1 runs to do, 2 done\n"
-    assert len(read_results(bench.shared)) == 1
 
 
 def test_each_method_is_run_on_at_the_rate_that_validation_prefers(
