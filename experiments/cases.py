@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, ClassVar
 
 import lightning
+import torch
 from torch import Tensor, nn
 
 from dyn_lightning.allocation import least_size
@@ -18,6 +19,7 @@ from dyn_lightning.data.vad import VADDataModule
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.models.filter_bank import FilterBankNet
+from dyn_lightning.models.tr_vad import TrVAD
 from dyn_lightning.module import DynamicModule, example_input, plain_complexity
 from dyn_lightning.objectives import Objective
 from dyn_lightning.tasks import Classification, FrameDetection, Regression, SpoofDetection, Task
@@ -217,6 +219,16 @@ class VoiceActivity(Case):
 
 
 @dataclass(frozen=True)
+class VoiceActivityTransformer(VoiceActivity):
+    """TrVAD on speech in noise."""
+
+    name = "vad_transformer"
+
+    def backbone(self) -> nn.Module:
+        return TrVAD()
+
+
+@dataclass(frozen=True)
 class AntiSpoofing(Case):
     """SpoofResNet on ASVspoof2019 LA, or a corpus of its layout, in a preset's size."""
 
@@ -250,16 +262,19 @@ class AntiSpoofing(Case):
         return data_name(data_root)
 
 
-CASES: dict[str, type[Case]] = {kind.name: kind for kind in (FilterBank, Digits, VoiceActivity, AntiSpoofing)}
+_KINDS: tuple[type[Case], ...] = (FilterBank, Digits, VoiceActivity, VoiceActivityTransformer, AntiSpoofing)
+CASES = {kind.name: kind for kind in _KINDS}
 
 
 @cache
+@torch.random.fork_rng()  # a run's numbers do not depend on what ran before it
 def full_flops(case: Case) -> float:
     """All FLOPs of a case's network at full size: per second of audio, or per call."""
     return plain_complexity(case.backbone(), case.example(), case.duration_s).flops_full_size()
 
 
 @cache
+@torch.random.fork_rng()  # a run's numbers do not depend on what ran before it
 def least_share(case: Case, dynamic: tuple[str, ...] | None) -> float:
     """The least share of all FLOPs that is left when some layers' sizes are one unit each.
 

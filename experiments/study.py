@@ -171,6 +171,7 @@ def keep_artifact(
     return {"largest_relative_difference": report.largest_relative_difference}
 
 
+@torch.random.fork_rng()
 def narrow_lr(lr: float, growth: float, full: Complexity, narrower: nn.Module, duration_s: float) -> float:
     """The learning rate of a network that is built narrower: by the rule that raises it where sizes are learned.
 
@@ -178,11 +179,10 @@ def narrow_lr(lr: float, growth: float, full: Complexity, narrower: nn.Module, d
         lr: at full size.
         growth: exponent of the geometric mean of what each size is smaller by (``lr_growth`` of DynamicModule).
         full: cost of the network at full size.
-        narrower: the same network with smaller sizes, audio in.
-        duration_s: seconds of its example.
+        narrower: the same network with smaller sizes, whose example lasts ``duration_s``.
     """
-    example = example_input(narrower, duration_s, None)
-    sizes = dynamize(narrower, example, duration_s=duration_s).complexity.full_sizes
+    network = dynamize(narrower, example_input(narrower, duration_s, None), duration_s=duration_s)
+    sizes = network.complexity.full_sizes
     logs = [math.log(size / sizes[name]) for name, size in full.full_sizes.items()]
     return float(lr * math.exp(growth * sum(logs) / len(logs)))
 

@@ -139,6 +139,7 @@ class System:
 
 
 @cache
+@torch.random.fork_rng()  # a run's numbers do not depend on what ran before it
 def full_complexity(settings: Settings) -> Complexity:
     """Cost of the network as a function of all its sizes."""
     duration_s = settings.n_samples / SAMPLE_RATE

@@ -92,6 +92,7 @@ class System:
 
 
 @cache
+@torch.random.fork_rng()  # a run's numbers do not depend on what ran before it
 def full_complexity() -> Complexity:
     """Cost of the network, per image, as a function of its sizes."""
     complexity: Complexity = dynamize(ConvNet(), torch.zeros(IMAGE_SHAPE)).complexity

@@ -1,4 +1,4 @@
-"""The two tasks on which methods are compared: a network, data, and how long it is trained."""
+"""The tasks on which methods are compared: a network, data, and how long it is trained."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from torch import nn
 
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.dynamize import dynamize
-from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.tasks import Task
 from experiments.antispoofing import systems as spoofing
-from experiments.cases import AntiSpoofing, Case, VoiceActivity
+from experiments.cases import AntiSpoofing, Case, VoiceActivity, VoiceActivityTransformer
 from experiments.vad import systems as vad
 
 
@@ -69,6 +68,7 @@ class Bench:
 
 
 @cache
+@torch.random.fork_rng()  # a run's numbers do not depend on what ran before it
 def _complexity(backbone: Callable[[], nn.Module], duration_s: float) -> Complexity:
     network = backbone()
     example = torch.zeros(1, round(duration_s * network.sample_rate))  # type: ignore[operator,arg-type]
@@ -103,12 +103,20 @@ def _of_case(case: Case, **more: Any) -> Bench:
 
 def vad_bench(epochs: int = 8) -> Bench:
     """CRNNVAD on mixtures of speech and noise, half as many an epoch as in its study."""
-    case = VoiceActivity(epochs=epochs, items_per_epoch=1600)
+    return _of_voice_activity(VoiceActivity(epochs=epochs, items_per_epoch=1600), "CRNNVAD")
+
+
+def transformer_bench() -> Bench:
+    """TrVAD on the same mixtures, as many an epoch as in its study."""
+    return _of_voice_activity(VoiceActivityTransformer(), "TrVAD")
+
+
+def _of_voice_activity(case: VoiceActivity, network: vad.Network) -> Bench:
     return _of_case(
         case,
         config={name: getattr(case, name) for name in ("epochs", "lr", "batch_size", "items_per_epoch")},
         beta=0.5,
-        narrower=lambda share: CRNNVAD(**vad.uniform_sizes(share)),
+        narrower=lambda share: vad.NETWORKS[network](**vad.uniform_sizes(share, network)),
         all_flops=False,
     )
 
@@ -126,4 +134,8 @@ def spoofing_bench() -> Bench:
     )
 
 
-BENCHES: dict[str, Callable[[], Bench]] = {"vad": vad_bench, "antispoofing": spoofing_bench}
+BENCHES: dict[str, Callable[[], Bench]] = {
+    "vad": vad_bench,
+    "antispoofing": spoofing_bench,
+    "vad_transformer": transformer_bench,
+}

@@ -67,7 +67,7 @@ def bench_at(name: str, lr_factor: float, args: argparse.Namespace) -> Bench:
 
 def roots(args: argparse.Namespace) -> dict[str, str]:
     """The data of each bench."""
-    return {"vad": args.vad_root, "antispoofing": args.antispoofing_root}
+    return {name: args.antispoofing_root if name == "antispoofing" else args.vad_root for name in BENCHES}
 
 
 def queue(args: argparse.Namespace) -> Iterator[Job]:

@@ -167,7 +167,7 @@ class Method:
     plan: Callable[[Given], Plan]
     budgeted: bool = True
     trials: int = 1
-    benches: tuple[str, ...] = ("vad", "antispoofing")
+    benches: tuple[str, ...] = ("vad", "antispoofing", "vad_transformer")
     has_teacher: bool = False
     lr_of: str | None = None
 

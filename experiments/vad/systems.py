@@ -100,6 +100,7 @@ class System:
 
 
 @cache
+@torch.random.fork_rng()  # a run's numbers do not depend on what ran before it
 def full_complexity(network: Network = "CRNNVAD") -> Complexity:
     """Cost of a network as a function of all its sizes."""
     complexity: Complexity = dynamize(NETWORKS[network](), torch.zeros(1, SAMPLE_RATE), duration_s=1.0).complexity

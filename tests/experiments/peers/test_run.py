@@ -17,10 +17,11 @@ from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.report import append_result
 from dyn_lightning.sweep.file import read_sweep, runs_of
 from dyn_lightning.tasks import FrameDetection
+from experiments.peers import benches, table
 from experiments.peers import run as peers
-from experiments.peers import table
-from experiments.peers.benches import BENCHES, Bench, complexity_of
+from experiments.peers.benches import BENCHES, Bench, complexity_of, vad_bench
 from experiments.peers.methods import LR_GROWTH, METHODS, Given, system_name
+from experiments.vad import systems as vad_systems
 
 SAMPLE_RATE, N_SAMPLES = 8000, 2000
 LABEL = "25"
@@ -71,7 +72,8 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Bench:
         duration_s=N_SAMPLES / SAMPLE_RATE,
     )
     monkeypatch.setitem(BENCHES, "vad", lambda: made)
-    monkeypatch.delitem(BENCHES, "antispoofing")
+    for other in ("antispoofing", "vad_transformer"):
+        monkeypatch.delitem(BENCHES, other)
     return made
 
 
@@ -213,6 +215,19 @@ def test_the_rate_grows_wherever_sizes_are_learned_under_a_budget(bench: Bench, 
     constant = ("full", "uniform", "random", "paper", "constant rate")
     assert plan.module.lr_growth == (0.0 if name in constant else LR_GROWTH)
     assert plan.module.is_dynamic == (name not in ("full", "uniform", "random"))
+
+
+@pytest.mark.parametrize("method", ["growing", "uniform"])
+def test_a_run_begins_the_same_whatever_ran_before_it(method: str) -> None:
+    bench = vad_bench()
+
+    def begin() -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        return METHODS[method].plan(Given(bench, 0.25, 0, small)).module.state_dict()
+
+    for known in (benches._complexity, vad_systems.full_complexity, vad_systems.uniform_sizes):
+        known.cache_clear()
+    torch.testing.assert_close(begin(), begin(), rtol=0, atol=0, equal_nan=True)
 
 
 def test_finished_runs_make_the_tables(bench: Bench, tmp_path: Any) -> None:
