@@ -89,9 +89,10 @@ class FlopsBudget(Objective):
     the sizes found that use the budget up are what the widths freeze at (:func:`allocation.sizes_within`).
 
     How strong μ has to be is not known beforehand, nor how fast λ can follow: where a task is all but solved, sizes are
-    worth far more than the loss is large. So the learnable FLOPs stay within a factor ``leash`` of where they should
-    be: not above that many times a straight line in their log, from full size to the budget at the search's end, and
-    not below the budget by more. Beyond it, all λ are moved by one factor (:func:`allocation.move_to`).
+    worth far more than the loss is large. So the learnable FLOPs stay between two limits, at which all λ are moved by one
+    factor (:func:`allocation.move_to`): the budget itself, as whatever μ takes beyond it, momentum included, would have
+    to be given back at the end; and ``leash`` times a straight line in their log, from full size to the budget at the
+    search's end.
 
     Args:
         share: budget as a share of the learnable FLOPs, in (0, 1).
@@ -103,7 +104,7 @@ class FlopsBudget(Objective):
         cohesion: ρ of a term ``ρ · Σ (log λ_n − mean log λ)²``, in units of the task loss, that holds the widths
             together. λ's gradient tells what a unit is worth to weights that have not had the time to do without
             it; where units are redundant, as neighbouring bands of a filter bank are, that is far too much.
-        leash: the factor, above 1; inf: no limits. At 1.6 it hardly acts where μ keeps up.
+        leash: the factor, above 1; inf: no upper limit. At 1.6 it hardly acts where μ keeps up.
 
     Raises:
         ValueError: if not exactly one budget is given; from ``check``, if it is out of reach.
@@ -182,12 +183,13 @@ class FlopsBudget(Objective):
 
     @torch.no_grad()
     def after_step(self, dynamic: Any, progress: float) -> None:
-        goal, slack = self._log_goal(dynamic), math.log(self.leash)
+        goal = self._log_goal(dynamic)
+        most = goal * progress + math.log(self.leash)
         now = float(learnable_share(dynamic.complexity).log())
-        if now > goal * progress + slack:
-            move_to(dynamic, goal * progress + slack)
-        elif now < goal - slack:
-            move_to(dynamic, goal - slack)
+        if now > most:
+            move_to(dynamic, most)
+        elif now < goal:
+            move_to(dynamic, goal)
             self.integral_error.zero_()  # it has gone on too long
 
     def _log_goal(self, dynamic: Any) -> float:
