@@ -33,7 +33,7 @@ from experiments.study import Record, markdown
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
-TITLES = {"vad": "Voice activity", "antispoofing": "Anti-spoofing", "vad_transformer": "Voice activity, TrVAD"}
+TITLES = {"vad": "Voice activity, CRNNVAD", "antispoofing": "Anti-spoofing", "vad_transformer": "Voice activity, TrVAD"}
 MARKERS = "so^vDPX*<>hp"
 COLOURS = ("black", *PALETTE, "#5a9bd4", "#8c564b", "#9a9a00")
 DRAWN = {"capsize": 2, "markersize": 5, "linewidth": 1.4, "elinewidth": 0.8}
