@@ -89,8 +89,8 @@ class FlopsBudget(Objective):
     the sizes found that use the budget up are what the widths freeze at (:func:`allocation.sizes_within`).
 
     How strong μ has to be is not known beforehand, nor how fast λ can follow: where a task is all but solved, sizes are
-    worth far more than the loss is large. So the learnable FLOPs stay between two limits, at which all λ are moved by one
-    factor (:func:`allocation.move_to`): the budget itself, as whatever μ takes beyond it, momentum included, would have
+    worth far more than the loss is large. So the learnable FLOPs stay between two limits, at which all λ are moved by
+    one factor (:func:`allocation.move_to`): the budget itself, as what μ takes beyond it, momentum included, would have
     to be given back at the end; and ``leash`` times a straight line in their log, from full size to the budget at the
     search's end.
 
