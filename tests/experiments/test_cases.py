@@ -44,7 +44,13 @@ def test_settings_are_the_fields_and_the_task() -> None:
 def test_a_network_is_plain_or_learns_what_it_is_asked_to(name: str) -> None:
     case = CASES[name]()
     assert not case.module(None, (), "taper").is_dynamic
-    chosen = {"filter_bank": "bands", "digits": "conv2", "vad": "conv", "antispoofing": "resnet.embedding"}[name]
+    chosen = {
+        "filter_bank": "bands",
+        "digits": "conv2",
+        "vad": "conv",
+        "vad_transformer": "blocks.0.feed_forward.pointwise1",
+        "antispoofing": "resnet.embedding",
+    }[name]
     module = case.module(LambdaSquared(1.0), (chosen,), "paper")
     assert isinstance(module, DynamicModule)
     assert list(module.widths) == [chosen.replace(".", "-")]
