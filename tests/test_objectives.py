@@ -119,8 +119,9 @@ def test_a_task_worth_more_than_its_loss_does_not_hold_the_search_up(leash: floa
     assert shares[-1] == pytest.approx(limits[-1], abs=1e-3)
 
 
-def test_a_pull_that_goes_too_far_is_stopped() -> None:
-    network, objective = mlp(512), FlopsBudget(share=0.25)
+@pytest.mark.parametrize("leash", [1.6, math.inf])
+def test_a_pull_that_goes_too_far_is_stopped_at_the_budget(leash: float) -> None:
+    network, objective = mlp(512), FlopsBudget(share=0.25, leash=leash)
     objective.integral_error.fill_(1e3)
     shares = log_shares(network, objective, lambda: torch.tensor(0.0), lr=0.1)
     assert min(shares) == pytest.approx(math.log(0.25), abs=1e-3)

@@ -18,6 +18,8 @@ from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsBudget
 from dyn_lightning.optim import narrowing
 from dyn_lightning.tasks import FrameDetection
+from experiments.antispoofing.systems import PRESETS
+from experiments.antispoofing.systems import all_systems as antispoofing_systems
 from experiments.study import (
     finished,
     is_of,
@@ -31,6 +33,7 @@ from experiments.study import (
     slug,
     unknown_names,
 )
+from experiments.vad.systems import all_systems as vad_systems
 from experiments.vad.systems import full_complexity
 
 
@@ -44,6 +47,17 @@ def test_a_network_built_narrower_has_the_rate_of_one_that_has_become_so() -> No
     for name, size in {"mel": 40, "conv": 40, "gru-l0": 64, "gru-l1": 64}.items():
         module.widths[name].freeze(size)
     assert 1e-3 * narrowing(list(module.widths.values())) ** 0.8 == pytest.approx(1e-3 * 8**0.4)
+
+
+def test_studies_raise_the_rate_of_narrow_networks_alone() -> None:
+    settings = PRESETS["mini"]
+    spoofing = {s.name: s.module(settings) for s in antispoofing_systems(settings)}
+    vad = {s.name: s.module(3e-3, 0.8) for s in vad_systems()}
+    for modules, lr, paper in ((spoofing, 1e-3, "paper, all stacks, λ ≥ 0.5"), (vad, 3e-3, "paper, bands, λ ≥ 0.5")):
+        for name in ("full", paper):
+            assert (modules[name].lr, modules[name].lr_growth) == (lr, 0.0)
+        assert (modules["learned 25 %"].lr, modules["learned 25 %"].lr_growth) == (lr, 0.8)
+        assert lr < modules["uniform 25 %"].lr < modules["uniform 6.25 %"].lr < 5 * lr
 
 
 def test_the_optimiser_in_words() -> None:
