@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from dyn_lightning.complexity import Complexity
-from dyn_lightning.data.corpora import VCTK_FOLDER, Speech
+from dyn_lightning.data.corpora import VCTK_FOLDER, Clip, Speech
 from dyn_lightning.data.vad import VADDataModule
 from dyn_lightning.report import result_record
 from experiments.study import (
@@ -118,22 +118,29 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def is_published(data: VADDataModule) -> bool:
     """Whether speech and noise are all of VCTK and ESC-50, by where they lie and by their counts."""
-    speech = [clip for mixtures in data.mixtures.values() for clip in mixtures.speech.clips]
-    noise = [clip for mixtures in data.mixtures.values() for clip in mixtures.noise.clips]
+    speech, corpus, classes = _material(data)
+    n_clips = sum(len(mixtures.noise) for mixtures in data.mixtures.values())
     return (
-        all(clip.path.is_relative_to(data.data_root / VCTK_FOLDER) for clip in speech)
+        corpus == VCTK_FOLDER.parts[0]
         and len(speech) >= VCTK_UTTERANCES
         and len({clip.group for clip in speech}) >= VCTK_SPEAKERS
-        and (len({clip.group for clip in noise}), len(noise)) == (ESC50_CLASSES, ESC50_CLIPS)
+        and (classes, n_clips) == (ESC50_CLASSES, ESC50_CLIPS)
     )
 
 
+def _material(data: VADDataModule) -> tuple[list[Clip], str, int]:
+    """All utterances, the folder of their corpus, and the number of classes of noise."""
+    speech = [clip for mixtures in data.mixtures.values() for clip in mixtures.speech.clips]
+    classes = {clip.group for mixtures in data.mixtures.values() for clip in mixtures.noise.clips}
+    return speech, speech[0].path.relative_to(data.data_root).parts[0], len(classes)
+
+
 def data_name(data: VADDataModule) -> str:
-    """What the run was trained and tested on: the published corpora or the folder, and the amount of material."""
+    """What the run was trained and tested on: the corpora, wherever they lie, and the amount of material."""
     stores = {split: (len(m.speech), len(m.noise)) for split, m in data.mixtures.items()}
     counts = ", ".join(f"{split} {speech} utterances {noise} clips" for split, (speech, noise) in stores.items())
-    folder = Path(data.data_root).name + ("" if data.speech == "auto" else f", {data.speech} and esc50")
-    corpora = PUBLISHED_DATA if is_published(data) else folder
+    _, speech_name, classes = _material(data)
+    corpora = PUBLISHED_DATA if is_published(data) else f"{speech_name} and {classes} of {ESC50_CLASSES} ESC-50 classes"
     items = data.n_items["val"], data.n_items["test"]
     tried = "" if items == EVAL_ITEMS else f"; {items[0]} and {items[1]} mixtures to validate and to test on"
     return f"{corpora}: {counts}; tests {' '.join(data.test_names)}{tried}"

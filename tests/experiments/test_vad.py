@@ -95,10 +95,10 @@ VCTK = "VCTK-Corpus-0.92/wav48_silence_trimmed"
     [
         ((VCTK, 110, 44_455, 50, 2000), "VCTK and ESC-50"),
         ((VCTK, 108, 43_800, 50, 2000), "VCTK and ESC-50"),  # a copy without p280 and p315
-        ((VCTK, 110, 4400, 50, 2000), "here"),
-        ((VCTK, 10, 44_455, 50, 2000), "here"),
-        ((VCTK, 110, 44_455, 10, 400), "here"),  # ESC-10
-        (("LibriSpeech", 251, 44_455, 50, 2000), "here"),
+        ((VCTK, 110, 4400, 50, 2000), "VCTK-Corpus-0.92 and 50 of 50 ESC-50 classes"),
+        ((VCTK, 10, 44_455, 50, 2000), "VCTK-Corpus-0.92 and 50 of 50 ESC-50 classes"),
+        ((VCTK, 110, 44_455, 10, 400), "VCTK-Corpus-0.92 and 10 of 50 ESC-50 classes"),
+        (("LibriSpeech", 251, 44_455, 50, 2000), "LibriSpeech and 50 of 50 ESC-50 classes"),
     ],
 )
 def test_data_are_called_by_the_published_name_where_they_are_the_published_corpora(
@@ -120,9 +120,8 @@ def test_published_results_are_of_the_paper_and_its_count() -> None:
     assert "recurrent layers out" in published["CRNNVAD"].note
 
 
-def test_committed_runs_keep_the_name_of_their_data(vad_root: Path) -> None:
-    assert check_data(parse(["--data_root", str(vad_root)])).startswith(f"{vad_root.name}: train ")
-    assert {r["dataset"].split(":")[0] for r in read_results(RESULTS)} == {"data"}
+def test_committed_runs_keep_the_name_of_their_data() -> None:
+    assert {r["dataset"].split(":")[0] for r in read_results(RESULTS)} == {"LibriSpeech and 10 of 50 ESC-50 classes"}
 
 
 @pytest.mark.parametrize("share", BUDGETS.values())
@@ -208,9 +207,12 @@ def test_the_command_line_names_the_data_and_what_is_tried(vad_root: Path, capsy
     assert [s.network for s in args.systems] == ["CRNNVAD", "TrVAD"]
     assert data_module(args).n_items == {"train": 3200, "val": 6, "test": 6}
     counts = "train 8 utterances 6 clips, val 2 utterances 2 clips, test 2 utterances 2 clips; tests mixed"
-    assert check_data(args) == f"{vad_root.name}: {counts}; 6 and 6 mixtures to validate and to test on"
+    assert (
+        check_data(args)
+        == f"LibriSpeech and 1 of 50 ESC-50 classes: {counts}; 6 and 6 mixtures to validate and to test on"
+    )
     args = parse(["--data_root", str(vad_root)])
-    assert check_data(args) == f"{vad_root.name}: {counts}"
+    assert check_data(args) == f"LibriSpeech and 1 of 50 ESC-50 classes: {counts}"
     with pytest.raises(DatasetError, match=r"VCTK-Corpus-0\.92/wav48_silence_trimmed: no such folder"):
         check_data(parse(["--data_root", str(vad_root), "--speech", "vctk"]))
     with pytest.raises(SystemExit):
