@@ -21,6 +21,8 @@ from dyn_lightning.layers import DynamicLayer
 from dyn_lightning.network import DynamicNetwork, plain_copy, run_in_eval, shallow_copy
 
 _PART = re.compile(r"\.(l\d+|part\d+|heads|head_size|value_size|out_proj|blocks|each)$")
+LEFT_WHOLE = ("it was not asked for", "it was asked to be fixed")
+"""Reasons of sizes that could be learned, but for what the user has said."""
 
 
 def dynamize(
@@ -95,6 +97,11 @@ def dynamize(
     return copy.deepcopy(result)
 
 
+def left_whole(network: DynamicNetwork) -> list[str]:
+    """Names of the sizes that could be learned, but that ``dynamic`` or ``fixed`` has left at full size."""
+    return [name for name, reason in network.fixed_reasons.items() if reason in LEFT_WHOLE]
+
+
 def _names(graph: Graph) -> dict[Size, str]:
     """A name for each size's Width: its first maker, dots as dashes, unlike any attribute of a ModuleDict."""
     names: dict[Size, str] = {}
@@ -131,7 +138,7 @@ def _declare(graph: Graph, fixed: Sequence[str], ties: Sequence[Sequence[str]]) 
         if not found:
             raise ValueError(f"fixed: the pattern {pattern!r} matches nothing; there are {known}")
         for size in found:
-            size.fix("it was asked to be fixed")
+            size.fix(LEFT_WHOLE[1])
 
 
 def _choose(graph: Graph, patterns: Sequence[str] | None, names: dict[Size, str]) -> list[Size]:
@@ -154,7 +161,7 @@ def _choose(graph: Graph, patterns: Sequence[str] | None, names: dict[Size, str]
         raise ValueError(f"dynamic: no pattern was given, so nothing would be learned. Sizes:\n{known}")
     for size in free:
         if size not in chosen:
-            size.fix("it was not asked for")
+            size.fix(LEFT_WHOLE[0])
     return chosen
 
 

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from dyn_lightning.compiled import CompiledNetwork
 from dyn_lightning.complexity import Complexity
-from dyn_lightning.dynamize import dynamize
+from dyn_lightning.dynamize import dynamize, left_whole
 from dyn_lightning.evaluation import EvaluatedModule
 from dyn_lightning.network import DynamicNetwork
 from dyn_lightning.objectives import Objective
@@ -67,7 +67,7 @@ class DynamicModule(EvaluatedModule):
         lr_schedule: "cosine" (to 0 at the end of the run) or "constant"; λ's learning rate is constant.
         lr_hold: share of the run before the cosine begins.
         lr_growth: how the learning rate of the weights grows while the sizes shrink: exponent of the geometric mean of
-            full over kept sizes. 1 is what narrow networks want with Adam (arXiv 2203.03466), 0 leaves it as it is.
+            full over kept sizes, those not asked for included. 1 suits Adam (arXiv 2203.03466); 0 leaves the rate.
         compile: call the network through ``torch.compile`` while its sizes stand still: in the warm-up, when settled,
             and in evaluation then. The search runs uncompiled, because its sizes change from step to step.
         gradient_clip_lam: largest gradient norm of all λ together. The weights' is the trainer's
@@ -280,8 +280,8 @@ class DynamicModule(EvaluatedModule):
             self.network, self.optimizer, lr=self.lr, weight_decay=self.weight_decay, lr_lam=self.lr_lam
         )
         total_steps = int(self.trainer.estimated_stepping_batches)
-        widths = list(self.widths.values())
-        schedule = make_schedule(optimizer, self.lr_schedule, total_steps, self.lr_hold, widths, self.lr_growth)
+        sizes = list(self.widths.values()), len(left_whole(self.network)) if self.is_dynamic else 0
+        schedule = make_schedule(optimizer, self.lr_schedule, total_steps, self.lr_hold, *sizes, self.lr_growth)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -128,11 +128,16 @@ def unused_mask(used: Sequence[Tensor], like: Tensor) -> Tensor:
     return unused.to(like.device)
 
 
-def narrowing(widths: Sequence[Width]) -> float:
-    """How many times narrower a network is than at full size: geometric mean of full over kept sizes; 1 without any."""
+def narrowing(widths: Sequence[Width], n_whole: int = 0) -> float:
+    """How many times narrower a network is than at full size: geometric mean of full over kept sizes; 1 without any.
+
+    Args:
+        widths: the sizes that are learned.
+        n_whole: how many more sizes there are, which stay as they are.
+    """
     with held(widths):  # one transfer from a GPU, not one for each width
         logs = [math.log(width.full_size / width.current) for width in widths]
-    return math.exp(sum(logs) / len(logs)) if logs else 1.0
+    return math.exp(sum(logs) / (len(logs) + n_whole)) if logs else 1.0
 
 
 def make_schedule(
@@ -141,6 +146,7 @@ def make_schedule(
     total_steps: int,
     hold: float = 0.0,
     widths: Sequence[Width] = (),
+    n_whole: int = 0,
     growth: float = 0.0,
 ) -> LambdaLR:
     """Learning rate over the steps of a run: of the weights by ``schedule``, of λ constant.
@@ -151,6 +157,8 @@ def make_schedule(
         total_steps: optimiser steps in the run.
         hold: share of the run before the cosine begins.
         widths: by whose sizes the rate of the weights grows.
+        n_whole: how many sizes could be learned beside these, and are not: where one layer alone narrows, the others
+            still want the rate of their full size.
         growth: exponent of :func:`narrowing`, by which the rate of the weights is multiplied. With Adam the best rate
             is inversely proportional to the width (arXiv 2203.03466, table 3), which is 1; with 0 it does not grow.
 
@@ -173,7 +181,7 @@ def make_schedule(
     shape: Callable[[int], float] = cosine if schedule == "cosine" else constant
 
     def weights(step: int) -> float:
-        return shape(step) * (narrowing(widths) ** growth if growth else 1.0)
+        return shape(step) * (narrowing(widths, n_whole) ** growth if growth else 1.0)
 
     return LambdaLR(optimizer, [weights] + [constant] * (len(optimizer.param_groups) - 1))
 

@@ -29,6 +29,7 @@ from experiments.digits.data import DigitsDataModule
 from experiments.digits.run import DATASET as DIGITS
 from experiments.digits.systems import IMAGE_SHAPE, ConvNet
 from experiments.filter_bank.study import N_BANDS, N_FREQS, N_OUTPUTS
+from experiments.study import LR_GROWTH
 from experiments.vad.run import data_name as vad_data_name
 
 
@@ -50,6 +51,7 @@ class Case(ABC):
         lr: of the weights.
         lr_lam: of log λ.
         lr_hold: share of the run before the weights' learning rate falls to 0 along a cosine.
+        lr_growth: exponent by which the learning rate of the weights grows as a budget narrows the network.
         search_share: of the epochs, that search where the sizes are final before the end.
     """
 
@@ -67,6 +69,7 @@ class Case(ABC):
     lr: float
     lr_lam: float
     lr_hold: float
+    lr_growth: float
     search_share: float
 
     @abstractmethod
@@ -93,13 +96,16 @@ class Case(ABC):
         """The input that FLOPs are counted on."""
         return example_input(self.backbone(), self.duration_s, self.shape)
 
-    def module(self, objective: Objective | None, dynamic: Sequence[str] | None, boundary: str) -> DynamicModule:
+    def module(
+        self, objective: Objective | None, dynamic: Sequence[str] | None, boundary: str, lr_growth: float = 0.0
+    ) -> DynamicModule:
         """The network ready to be trained.
 
         Args:
             objective: what pulls the sizes down; None where nothing is learned.
             dynamic: patterns of the layers whose sizes are learned; None for all.
             boundary: how a boundary unit passes away.
+            lr_growth: exponent by which the learning rate of the weights grows as the network narrows.
         """
         return DynamicModule(
             self.backbone(),
@@ -112,6 +118,7 @@ class Case(ABC):
             lr=self.lr,
             lr_lam=self.lr_lam,
             lr_hold=self.lr_hold,
+            lr_growth=lr_growth,
         )
 
 
@@ -131,6 +138,7 @@ class FilterBank(Case):
     lr: float = 2e-3
     lr_lam: float = 1e-2
     lr_hold: float = 0.5
+    lr_growth: float = LR_GROWTH
     search_share: float = 0.25
     steps_per_epoch: int = 150
 
@@ -164,6 +172,7 @@ class Digits(Case):
     lr: float = 2e-3
     lr_lam: float = 0.03
     lr_hold: float = 0.5
+    lr_growth: float = LR_GROWTH
     search_share: float = 0.25
 
     def backbone(self) -> nn.Module:
@@ -194,6 +203,7 @@ class VoiceActivity(Case):
     lr: float = 3e-3
     lr_lam: float = 0.03
     lr_hold: float = 0.5
+    lr_growth: float = LR_GROWTH
     search_share: float = 0.125
     items_per_epoch: int = 3200
 
@@ -243,6 +253,7 @@ class AntiSpoofing(Case):
     lr: float = 1e-3
     lr_lam: float = 0.03
     lr_hold: float = 0.5
+    lr_growth: float = LR_GROWTH
     search_share: float = 0.25
     preset: str = "mini"
 

@@ -67,9 +67,9 @@ class System:
         return None if self.share is None else FlopsBudget(flops_per_second=self.share * full_flops(case))
 
     def module(self, case: Case) -> DynamicModule:
-        """The system ready to be trained."""
+        """The system ready to be trained; with a budget at a learning rate that grows as the network narrows."""
         boundary = "taper" if self.beta is None else "paper"
-        return case.module(self.objective(case), self.dynamic, boundary)
+        return case.module(self.objective(case), self.dynamic, boundary, 0.0 if self.share is None else case.lr_growth)
 
 
 FULL = System("full", dynamic=())

@@ -20,13 +20,13 @@ from typing import Any, Protocol, TypeVar
 import lightning
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dyn_lightning.callbacks import ComplexityLogger, LambdaClamp, PhaseSwitch, WidthsCheckpoint
 from dyn_lightning.callbacks.consolidate import load_checkpoint, write_artifact
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.dynamize import dynamize
-from dyn_lightning.module import DynamicModule, example_input
+from dyn_lightning.module import DynamicModule
 from dyn_lightning.report import append_result, config_hash, plot_history, read_results
 from dyn_lightning.report.environment import revision
 
@@ -172,17 +172,17 @@ def keep_artifact(
 
 
 @torch.random.fork_rng()
-def narrow_lr(lr: float, growth: float, full: Complexity, narrower: nn.Module, duration_s: float) -> float:
+def narrow_lr(lr: float, growth: float, full: Complexity, narrower: nn.Module, example: Tensor) -> float:
     """The learning rate of a network that is built narrower: by the rule that raises it where sizes are learned.
 
     Args:
         lr: at full size.
         growth: exponent of the geometric mean of what each size is smaller by (``lr_growth`` of DynamicModule).
         full: cost of the network at full size.
-        narrower: the same network with smaller sizes, whose example lasts ``duration_s``.
+        narrower: the same network with smaller sizes.
+        example: input of a network.
     """
-    network = dynamize(narrower, example_input(narrower, duration_s, None), duration_s=duration_s)
-    sizes = network.complexity.full_sizes
+    sizes = dynamize(narrower, example).complexity.full_sizes
     logs = [math.log(size / sizes[name]) for name, size in full.full_sizes.items()]
     return float(lr * math.exp(growth * sum(logs) / len(logs)))
 

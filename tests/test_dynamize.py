@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dyn_lightning.consolidate import consolidate
-from dyn_lightning.dynamize import dynamize, uneven_sizes
+from dyn_lightning.dynamize import dynamize, left_whole, uneven_sizes
 from dyn_lightning.graph import Size
 from dyn_lightning.network import dynamic_layers, plain_copy
 
@@ -34,6 +34,7 @@ def test_dynamic_and_fixed_patterns() -> None:
     left = dynamize(_mlp(), x, fixed=["0"])
     assert list(left.widths) == ["2"]
     assert left.fixed_reasons["0"] == "it was asked to be fixed"
+    assert left_whole(chosen) == left_whole(left) == ["0"]  # what it answers cannot be learned, and is not counted
 
 
 def test_ties() -> None:

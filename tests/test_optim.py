@@ -201,7 +201,14 @@ def test_the_rate_of_the_weights_grows_as_the_sizes_shrink(growth, factor):
 
 
 def test_a_network_without_widths_is_not_narrower():
-    assert narrowing([]) == 1.0
+    assert narrowing([]) == narrowing([], 3) == 1.0
+
+
+def test_sizes_that_are_not_learned_count_as_they_are():
+    widths = [Width(16), Width(64)]
+    widths[0].freeze(2)
+    widths[1].freeze(32)
+    assert narrowing(widths, n_whole=2) == pytest.approx(2.0)  # of 8, 2, 1 and 1
 
 
 def test_unknown_schedule_is_named():

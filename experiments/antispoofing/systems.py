@@ -124,7 +124,8 @@ class System:
         backbone, duration_s = settings.backbone(**self.sizes), settings.n_samples / SAMPLE_RATE
         lr = settings.lr
         if self.kind == "uniform":
-            lr = narrow_lr(lr, settings.lr_growth, full_complexity(settings), backbone, duration_s)
+            example = torch.zeros(1, settings.n_samples)
+            lr = narrow_lr(lr, settings.lr_growth, full_complexity(settings), backbone, example)
         return DynamicModule(
             backbone,
             SpoofDetection(spoof_weight=settings.spoof_weight, bonafide_weight=settings.bonafide_weight),

@@ -15,6 +15,7 @@ from experiments.digits.data import PARTS, DigitsDataModule
 from experiments.digits.systems import System, all_systems, full_complexity
 from experiments.digits.table import percent, write_tables
 from experiments.study import (
+    LR_GROWTH,
     Record,
     begin_run,
     evaluate,
@@ -37,7 +38,7 @@ def train(job: Job) -> Record:
     system, seed, args = job
     begin_run(seed, os.cpu_count() or 1)  # one thread: more gain nothing on so small a network
     data = DigitsDataModule(args.batch_size)
-    module = system.module(args.lr)
+    module = system.module(args.lr, args.lr_growth)
     config = {"system": system.name, **settings(args)}
     folder = run_folder(args.runs, config, seed, DATASET)
     fitted = fit(system, module, data, folder, args.epochs, search_share=SEARCH_SHARE, monitor="val/error_rate")
@@ -64,7 +65,7 @@ def train(job: Job) -> Record:
 
 def settings(args: argparse.Namespace) -> dict[str, float]:
     """What must be the same for runs to be compared."""
-    return {name: getattr(args, name) for name in ("epochs", "batch_size", "lr")}
+    return {name: getattr(args, name) for name in ("epochs", "batch_size", "lr", "lr_growth")}
 
 
 def summary(record: Record) -> str:
@@ -83,6 +84,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=32)
     parser.add_argument("--batch_size", type=int, default=30)
     parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--lr_growth", type=float, default=LR_GROWTH, help="exponent by which lr grows with narrowing")
     parser.add_argument("--only", nargs="*", help="names of systems; all when absent")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each on one core")
     parser.add_argument("--runs", default="runs/digits", help="checkpoints")

@@ -17,6 +17,7 @@ from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsBudget, Objective
 from dyn_lightning.tasks import Classification
 from experiments.digits.data import N_CLASSES
+from experiments.study import narrow_lr
 
 IMAGE_SHAPE = (1, 1, 8, 8)
 CHANNELS = (32, 64)
@@ -76,16 +77,20 @@ class System:
         assert self.share is not None
         return FlopsBudget(flops_per_second=self.share * full_complexity().flops_full_size())
 
-    def module(self, lr: float) -> DynamicModule:
-        """The system ready to be trained; its FLOPs are those of one image."""
+    def module(self, lr: float, lr_growth: float = 0.0) -> DynamicModule:
+        """The system ready to be trained, at a learning rate that grows as it narrows; its FLOPs are of one image."""
+        backbone = ConvNet(self.channels)
+        if self.kind == "uniform":
+            lr = narrow_lr(lr, lr_growth, full_complexity(), backbone, torch.zeros(IMAGE_SHAPE))
         return DynamicModule(
-            ConvNet(self.channels),
+            backbone,
             Classification("input"),
             self.objective(),
             dynamic=None if self.kind == "learned" else [],
             example_duration_s=None,
             example_shape=list(IMAGE_SHAPE),
             lr=lr,
+            lr_growth=lr_growth if self.kind == "learned" else 0.0,
             lr_lam=LR_LAM,
             lr_hold=LR_HOLD,
         )

@@ -15,7 +15,7 @@ from dyn_lightning.figures import PALETTE, save_figure
 from dyn_lightning.files import write_atomically
 from dyn_lightning.report import read_results
 from experiments.digits.systems import BUDGETS
-from experiments.study import Record, markdown, mean_spread
+from experiments.study import Record, markdown, mean_spread, optimiser
 
 HERE = Path(__file__).parent
 STYLES = {"full": ("black", "s"), "learned": (PALETTE[0], "o"), "uniform": (PALETTE[1], "^")}
@@ -112,7 +112,7 @@ def _head(record: Record) -> str:
     config = record["config"]
     return (
         f"## {record['dataset']}\n"
-        f"{config['epochs']} epochs of batches of {config['batch_size']}, Adam at {config['lr']:g}. Checkpoint by the "
+        f"{config['epochs']} epochs of batches of {config['batch_size']}, {optimiser(config)}. Checkpoint by the "
         "error on validation; mean ± standard deviation over seeds.\n"
     )
 

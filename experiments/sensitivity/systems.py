@@ -5,7 +5,7 @@ from __future__ import annotations
 from experiments.cases import Case, least_share
 from experiments.grid import FULL, System
 
-TASKS = ("filter_bank", "digits", "vad")
+TASKS = ("filter_bank", "digits", "vad", "vad_transformer")
 BETAS = (0.1, 0.5, 1.0, 2.0)
 LAM_MINS = (0.0625, 0.125, 0.25, 0.5)
 BUDGETS = (0.5, 0.25, 0.125, 0.0625)

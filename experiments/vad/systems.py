@@ -86,7 +86,7 @@ class System:
         """The system ready to be trained, at a learning rate that grows as it narrows, but for the paper's."""
         kind = ShrinkOnly if self.cut_task_gradient else DynamicModule
         if self.backbone:
-            lr = narrow_lr(lr, lr_growth, full_complexity(self.network), self.plain(), 1.0)
+            lr = narrow_lr(lr, lr_growth, full_complexity(self.network), self.plain(), torch.zeros(1, SAMPLE_RATE))
         return kind(
             self.plain(),
             FrameDetection(),

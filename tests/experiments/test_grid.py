@@ -65,8 +65,9 @@ def test_a_system_has_the_procedure_of_its_objective() -> None:
     assert paper.beta == 50.0
     assert isinstance(budget, FlopsBudget)
     assert budget.flops_per_second == 0.25 * full_flops(Digits())
-    assert PAPER.module(Digits()).hparams["boundary"] == "paper"
-    assert BUDGET.module(Digits()).hparams["boundary"] == "taper"
+    modules = [system.module(Digits(lr_growth=0.5)) for system in (FULL, PAPER, BUDGET)]
+    assert [m.hparams["boundary"] for m in modules[1:]] == ["paper", "taper"]
+    assert [m.lr_growth for m in modules] == [0.0, 0.0, 0.5]
 
 
 def test_settings_of_the_task_are_options(grid: Grid, capsys: pytest.CaptureFixture[str]) -> None:

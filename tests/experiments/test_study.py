@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.module import DynamicModule
@@ -41,8 +42,8 @@ def test_a_network_built_narrower_has_the_rate_of_one_that_has_become_so() -> No
     full = full_complexity("CRNNVAD")
     # Sizes of CRNNVAD: 80 bands, 80 channels, 256 and 256 hidden; here a half, a half, a quarter and a quarter.
     narrower = CRNNVAD(n_mels=40, channels=40, hidden_size=64)
-    assert narrow_lr(1e-3, 0.8, full, narrower, 1.0) == pytest.approx(1e-3 * 8**0.4)
-    assert narrow_lr(1e-3, 0.0, full, narrower, 1.0) == 1e-3
+    assert narrow_lr(1e-3, 0.8, full, narrower, torch.zeros(1, 16000)) == pytest.approx(1e-3 * 8**0.4)
+    assert narrow_lr(1e-3, 0.0, full, narrower, torch.zeros(1, 16000)) == 1e-3
     module = DynamicModule(CRNNVAD(), FrameDetection(), FlopsBudget(0.1), lr=1e-3, lr_growth=0.8)
     for name, size in {"mel": 40, "conv": 40, "gru-l0": 64, "gru-l1": 64}.items():
         module.widths[name].freeze(size)
