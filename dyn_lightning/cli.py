@@ -232,11 +232,16 @@ def _logged_in(environment: MutableMapping[str, str]) -> bool:
 def main(args: Sequence[str] | None = None) -> int:
     """Entry point of ``dyn-lightning``. Gives the exit status."""
     given = list(sys.argv[1:] if args is None else args)
-    if given[:1] and given[0] in COMMANDS:
-        try:
+    try:
+        if given[:1] and given[0] in COMMANDS:
             return COMMANDS[given[0]](given[1:])
-        except (DatasetError, AudioError, ArtifactError) as error:
-            raise SystemExit(str(error)) from error
+        _lightning_cli(None if args is None else given)
+    except (DatasetError, AudioError, ArtifactError) as error:
+        raise SystemExit(str(error)) from error
+    return 0
+
+
+def _lightning_cli(args: list[str] | None) -> None:
     default_wandb_offline(os.environ)
     WidthsCLI(
         DynamicModule,
@@ -248,9 +253,8 @@ def main(args: Sequence[str] | None = None) -> int:
             "parser_mode": "omegaconf",
             "description": f"Learn layer sizes under a FLOPs budget. For {', '.join(COMMANDS)} see: predict --help",
         },
-        args=None if args is None else given,
+        args=args,
     )
-    return 0
 
 
 def _dynamic(model: lightning.LightningModule) -> DynamicModule:

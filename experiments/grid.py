@@ -19,6 +19,7 @@ from dyn_lightning.objectives import FlopsBudget, LambdaSquared, Objective
 from dyn_lightning.report import result_record
 from dyn_lightning.report.studies import unit_of
 from experiments.cases import CASES, Case, full_flops
+from experiments.command import results_file
 from experiments.study import (
     Record,
     begin_run,
@@ -108,7 +109,7 @@ class Grid:
         parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each on one core")
         parser.add_argument("--num_workers", type=int, default=0, help="loader processes of each run")
         parser.add_argument("--runs", default=f"runs/{self.folder.name}", help="checkpoints")
-        parser.add_argument("--results", default=str(self.folder / "results.jsonl"))
+        parser.add_argument("--results", default=results_file(self.folder.name))
         settings = parser.add_argument_group(f"settings of {kind.name}, the same for runs that are compared")
         for field in fields(kind):
             settings.add_argument(f"--{field.name}", type=type(field.default), default=field.default, help=" ")

@@ -234,6 +234,8 @@ def test_a_baseline_runs(tmp_path):
     (record,) = read_results("results.jsonl")
     assert record["widths"] == {}
     assert record["parameters"] == record["parameters_before"] == 257 * 64 + 64 * 32
+    network, _ = load_artifact(tmp_path / "runs/csv/version_0/artifact")  # for predict, and as a teacher
+    assert sum(p.numel() for p in network.parameters()) == record["parameters"]
 
 
 def test_phases_longer_than_the_run_are_named():
@@ -250,6 +252,12 @@ def test_consolidate_names_a_checkpoint_that_is_absent(capsys):
 def test_predict_needs_an_artifact():
     with pytest.raises(SystemExit, match="absent"):
         main(["predict", "--artifact", "absent", "--audio", "x.wav"])
+
+
+def test_data_that_are_absent_end_in_one_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "nowhere"))
+    with pytest.raises(SystemExit, match="nowhere: no such folder"):
+        main(["fit", *config("task/vad", "dynamic/budget", "trainer/cpu")])
 
 
 def test_scores_that_are_absent_end_in_one_line():

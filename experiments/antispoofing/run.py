@@ -35,6 +35,7 @@ from experiments.antispoofing.systems import (
     full_complexity,
 )
 from experiments.antispoofing.table import names, runs_of, studies, write_tables
+from experiments.command import as_command, results_file
 from experiments.study import (
     Record,
     begin_run,
@@ -50,7 +51,6 @@ from experiments.study import (
 )
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results.jsonl"
 SCORES = "eval_scores.txt"
 """Name of the file, in a run's folder, that ``dyn-lightning score`` reads."""
 Job = tuple[System, int, Settings, argparse.Namespace]
@@ -167,7 +167,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=runs_at_a_time(), help="runs at a time: on a GPU 2")
     parser.add_argument("--num_workers", type=int, default=0, help="loader processes of each run")
     parser.add_argument("--runs", default="runs/antispoofing", help="checkpoints and artifacts")
-    parser.add_argument("--results", default=str(RESULTS))
+    parser.add_argument("--results", default=results_file("antispoofing"))
     of_preset = parser.add_argument_group("in place of the preset's")
     of_preset.add_argument("--epochs", type=int)
     of_preset.add_argument("--batch_size", type=int)
@@ -203,4 +203,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.report import result_record
+from experiments.command import as_command, results_file
 from experiments.digits.data import PARTS, DigitsDataModule
 from experiments.digits.systems import System, all_systems, full_complexity
 from experiments.digits.table import percent, write_tables
@@ -27,7 +28,6 @@ from experiments.study import (
     unknown_names,
 )
 
-RESULTS = Path(__file__).parent / "results.jsonl"
 SEARCH_SHARE = 0.25
 DATASET = "scikit-learn digits: " + ", ".join(f"{name} {b - a}" for name, (a, b) in PARTS.items())
 Job = tuple[System, int, argparse.Namespace]
@@ -88,7 +88,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="*", help="names of systems; all when absent")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each on one core")
     parser.add_argument("--runs", default="runs/digits", help="checkpoints")
-    parser.add_argument("--results", default=str(RESULTS))
+    parser.add_argument("--results", default=results_file("digits"))
     args = parser.parse_args(arguments)
     if args.only and (problem := unknown_names(args.only, [s.name for s in all_systems()])):
         parser.error(problem)
@@ -108,4 +108,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -17,6 +17,7 @@ import torch
 
 from dyn_lightning.data.filter_bank import Reading
 from dyn_lightning.report import append_result, config_hash, read_results
+from experiments.command import as_command, results_file
 from experiments.filter_bank.study import (
     DATASET,
     FIXED,
@@ -87,11 +88,13 @@ def run_missing(jobs: Iterable[Job], results: str | os.PathLike[str], processes:
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=10, help="seeds 0, 1, … of ours; controls have 3")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=list(range(10)), help="of ours; controls have the first 3"
+    )
     parser.add_argument("--steps_per_epoch", type=int, default=Schedule().steps_per_epoch, help="of 28 epochs")
     parser.add_argument("--only", nargs="*", help="names of systems; all when absent")
     parser.add_argument("--jobs", "--processes", type=int, default=os.cpu_count() or 1, help="runs at a time")
-    parser.add_argument("--results", default=str(RESULTS))
+    parser.add_argument("--results", default=results_file("filter_bank"))
     args = parser.parse_args(arguments)
     if args.only and (problem := unknown_names(args.only, [s.name for s in SYSTEMS])):
         parser.error(problem)
@@ -108,7 +111,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs what is missing, and writes the table and the figure."""
     args = parse(arguments)
     schedule = Schedule(steps_per_epoch=args.steps_per_epoch)
-    ours, controls = range(args.seeds), range(min(args.seeds, CONTROL_SEEDS))
+    ours, controls = args.seeds, args.seeds[:CONTROL_SEEDS]
     jobs: list[Job] = [(reading, OURS, seed, schedule) for seed in ours for reading in READINGS]
     for seed in controls:
         for system in SYSTEMS[1:]:
@@ -118,4 +121,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

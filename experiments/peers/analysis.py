@@ -27,7 +27,7 @@ class Point:
         label: the budget in percent; "" for a method without one.
         lr: of the weights.
         runs: by seed; the best of its trials by validation where a method has several.
-        spent_s: time of all its training by seed, the trials' too.
+        spent_s: time of all its training by seed, the trials' too; of seeds that were trained in one go.
     """
 
     method: str
@@ -64,7 +64,9 @@ def points(records: Iterable[Record]) -> list[Point]:
         complete = {s: runs for s, runs in by_seed.items() if len(runs) >= METHODS[method].trials}
         if complete:
             best = {s: min(runs, key=validation_eer) for s, runs in sorted(complete.items())}
-            made.append(Point(method, label, lr, best, {s: sum(r["wall_time_s"] for r in complete[s]) for s in best}))
+            in_one_go = {s: runs for s, runs in complete.items() if not any(r.get("resumed") for r in runs)}
+            spent_s = {s: sum(r["wall_time_s"] for r in runs) for s, runs in in_one_go.items()}
+            made.append(Point(method, label, lr, best, spent_s))
     order = list(METHODS)
     return sorted(made, key=lambda p: (order.index(p.method), -float(p.label or 100), p.lr))
 

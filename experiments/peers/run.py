@@ -10,6 +10,7 @@ import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import nn
 
 from dyn_lightning.callbacks.consolidate import load_checkpoint
 from dyn_lightning.report import result_record
+from experiments.command import as_command, results_file
 from experiments.peers.benches import BENCHES, complexity_of
 from experiments.peers.jobs import (
     Job,
@@ -42,8 +44,6 @@ from experiments.study import (
     runs_at_a_time,
     unknown_names,
 )
-
-RESULTS = Path(__file__).parent / "results.jsonl"
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=runs_at_a_time(), help="runs at a time: on a GPU 2")
     parser.add_argument("--num_workers", type=int, default=0, help="loader processes of each run")
     parser.add_argument("--runs", default="runs/peers", help="checkpoints and artifacts")
-    parser.add_argument("--results", default=str(RESULTS))
+    parser.add_argument("--results", default=results_file("peers"))
     args = parser.parse_args(arguments)
     if problem := unknown_names(args.methods, list(METHODS)):
         parser.error(problem)
@@ -197,6 +197,9 @@ def main(arguments: list[str] | None = None) -> None:
     """
     quieten()
     args = parse(arguments)
+    if "torch-pruning" in args.methods and find_spec("torch_pruning") is None:
+        args.methods.remove("torch-pruning")
+        print("torch-pruning is left out, as it is not installed: pip install -c constraints.txt -e '.[peers]'")
     problems = []
     if len(args.lr_factors) > 1:
         for taught in (False, True):
@@ -209,4 +212,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -75,7 +75,7 @@ def rows(shown: Sequence[Point], comparison: Comparison, bench: Bench) -> list[d
                 "validation EER %": interval(p.over(validation)),
                 "test EER %": interval(p.over(test)),
                 "minus ours": interval(difference),
-                "training s": f"{np.mean(list(p.spent_s.values())):.0f}",
+                "training s": f"{np.mean(list(p.spent_s.values())):.0f}" if p.spent_s else "–",
             }
         )
     return table

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from experiments.command import as_command
 from experiments.grid import Grid
 from experiments.sensitivity.systems import TASKS, all_systems
 from experiments.sensitivity.table import write_tables
@@ -15,4 +16,4 @@ from experiments.sensitivity.table import write_tables
 GRID = Grid(Path(__file__).parent, __doc__, TASKS, all_systems, write_tables)
 
 if __name__ == "__main__":
-    GRID.main()
+    as_command(GRID.main)

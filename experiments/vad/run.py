@@ -15,6 +15,7 @@ from dyn_lightning.complexity import Complexity
 from dyn_lightning.data.corpora import VCTK_FOLDER, Clip, Speech
 from dyn_lightning.data.vad import VADDataModule
 from dyn_lightning.report import result_record
+from experiments.command import as_command, results_file
 from experiments.study import (
     LR_GROWTH,
     begin_run,
@@ -33,7 +34,6 @@ from experiments.vad.systems import Network, System, all_systems, full_complexit
 from experiments.vad.table import write_tables
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results.jsonl"
 EVAL_ITEMS = (256, 500)
 """Mixtures to validate and to test on."""
 PUBLISHED_DATA = "VCTK and ESC-50"
@@ -181,7 +181,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=runs_at_a_time(), help="runs at a time: on a GPU 2")
     parser.add_argument("--only", nargs="*", help="names of systems; all when absent")
     parser.add_argument("--runs", default="runs/vad", help="checkpoints and artifacts")
-    parser.add_argument("--results", default=str(RESULTS))
+    parser.add_argument("--results", default=results_file("vad"))
     args = parser.parse_args(arguments)
     args.systems = all_systems()
     if args.only:
@@ -214,4 +214,4 @@ def eer_of(record: dict[str, Any]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

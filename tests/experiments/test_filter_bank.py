@@ -118,13 +118,13 @@ def test_the_command_line_runs_what_it_names_beside_its_results(tmp_path, monkey
     monkeypatch.setattr(run, "run_missing", lambda jobs, results, processes: found.append((jobs, processes)))
     monkeypatch.setattr(run, "write_tables", lambda results, folder: found.append((results, folder)))
     results = str(tmp_path / "r.jsonl")
-    run.main(["--seeds", "4", "--only", "ours", "paper, β 1", "--results", results, "--jobs", "3"])
+    run.main(["--seeds", "0", "1", "2", "3", "--only", "ours", "paper, β 1", "--results", results, "--jobs", "3"])
     (jobs, processes), written = found
     assert {system.name for _, system, _, _ in jobs} == {"ours", "paper, β 1"}
     assert len(jobs) == 2 * (4 + 3)
     assert (processes, written) == (3, (results, tmp_path))
     assert {job[3] for job in jobs} == {Schedule()}
-    run.main(["--steps_per_epoch", "2", "--seeds", "1", "--results", results])
+    run.main(["--steps_per_epoch", "2", "--seeds", "0", "--results", results])
     assert {job[3].steps_per_epoch for job in found[2][0]} == {2}
     assert len(found[2][0]) == 2 * 5
     with pytest.raises(SystemExit):

@@ -36,6 +36,8 @@ def test_of_trials_validation_chooses_and_all_are_paid_for():
     (point,) = points([*trials, record("random 25 %, trial 1", 1, 0.2)])  # seed 1 is not complete
     assert [eer(r) for r in point.runs.values()] == [0.4]
     assert point.spent_s == {0: 30.0}
+    (resumed,) = points([*trials[:2], trials[2] | {"resumed": True}])  # its time is that of the rest
+    assert resumed.spent_s == {}
     assert point.name == "random 25 %"
 
 
