@@ -45,6 +45,15 @@ def test_python_block(block: str) -> None:
             assert not missing, f"{node.module} has no {missing}"
 
 
+def test_the_quickstart_meets_its_budget() -> None:
+    found: dict = {}
+    exec(PYTHON_BLOCK.findall((ROOT / "README.md").read_text())[0], found)
+    budget, report, complexity = found["budget"], found["report"], found["dynamic"].complexity
+    assert 0.9 * budget.budget(complexity) < report.flops <= budget.budget(complexity)
+    assert report.largest_difference < 1e-4
+    assert found["loss"] < 0.1  # eight items by heart
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_promises(document: Path) -> None:
     text = document.read_text()
@@ -58,7 +67,7 @@ def test_promises(document: Path) -> None:
     missing = [link for link in local if not (document.parent / link).exists()]
     assert not missing, f"linked, but absent: {missing}"
 
-    yamls = set(re.findall(r"[\w./-]+\.ya?ml\b", text))
+    yamls = {name for name in re.findall(r"[\w./-]+\.ya?ml\b", text) if Path(name).name != "config.yaml"}  # a run's own
     places = (ROOT, ROOT / "configs", document.parent)
     absent = [name for name in yamls if not any((place / name).exists() for place in places)]
     assert not absent, f"named, but absent: {absent}"
