@@ -61,7 +61,7 @@ def test_the_full_command_goes_through_everything(
     arguments = ["--preset", "full", "--data_root", str(full_size), "--results", str(tmp_path / "out")]
     assert main([*arguments, "--dry_run", "--jobs", "1", "--only", "ours", *SHARED, BANDS, STACKS]) == 0
     printed = capsys.readouterr().out
-    assert "vctk and esc50: train 3520 utterances 1200 clips, val 440 utterances 400 clips" in printed
+    assert "VCTK-Corpus-0.92 and 50 of 50 ESC-50 classes: train 3520 utterances 1200 clips, val 440 utterances 400 clips" in printed
     assert "ASVspoof2019 LA: train 2580 + 22800, dev 2548 + 22296, eval 7355 + 63882" in printed
     assert "All studies are complete." in printed
 
@@ -98,7 +98,7 @@ def test_the_full_command_goes_through_everything(
     page = (out / "report.html").read_text()
     assert "<h1>DRY RUN, no result: " in page
     assert "synthetic spectra" in page
-    assert "vctk and esc50" in page
+    assert "VCTK-Corpus-0.92 and 50 of 50 ESC-50 classes" in page
     assert "ASVspoof2019 LA" in page
     for name in (f"{name}, seed 0" for name in (SHARED[0], BANDS, STACKS)):
         assert f"{name}: what each learned size kept" in html.unescape(page)
