@@ -21,8 +21,7 @@ from dyn_lightning.layers import DynamicLayer
 from dyn_lightning.network import DynamicNetwork, plain_copy, run_in_eval, shallow_copy
 
 _PART = re.compile(r"\.(l\d+|part\d+|heads|head_size|value_size|out_proj|blocks|each)$")
-LEFT_WHOLE = ("it was not asked for", "it was asked to be fixed")
-"""Reasons of sizes that could be learned, but for what the user has said."""
+NOT_ASKED_FOR, ASKED_TO_BE_FIXED = "it was not asked for", "it was asked to be fixed"
 
 
 def dynamize(
@@ -99,7 +98,7 @@ def dynamize(
 
 def left_whole(network: DynamicNetwork) -> list[str]:
     """Names of the sizes that could be learned, but that ``dynamic`` or ``fixed`` has left at full size."""
-    return [name for name, reason in network.fixed_reasons.items() if reason in LEFT_WHOLE]
+    return [name for name, reason in network.fixed_reasons.items() if reason in (NOT_ASKED_FOR, ASKED_TO_BE_FIXED)]
 
 
 def _names(graph: Graph) -> dict[Size, str]:
@@ -138,7 +137,7 @@ def _declare(graph: Graph, fixed: Sequence[str], ties: Sequence[Sequence[str]]) 
         if not found:
             raise ValueError(f"fixed: the pattern {pattern!r} matches nothing; there are {known}")
         for size in found:
-            size.fix(LEFT_WHOLE[1])
+            size.fix(ASKED_TO_BE_FIXED)
 
 
 def _choose(graph: Graph, patterns: Sequence[str] | None, names: dict[Size, str]) -> list[Size]:
@@ -161,7 +160,7 @@ def _choose(graph: Graph, patterns: Sequence[str] | None, names: dict[Size, str]
         raise ValueError(f"dynamic: no pattern was given, so nothing would be learned. Sizes:\n{known}")
     for size in free:
         if size not in chosen:
-            size.fix(LEFT_WHOLE[0])
+            size.fix(NOT_ASKED_FOR)
     return chosen
 
 

@@ -93,9 +93,9 @@ def test_nothing_is_done_before_the_size_is_final() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("dynamic", "share", "n_sizes"), [(None, 0.5, 4), (["mel"], 0.85, 4)])
+@pytest.mark.parametrize(("dynamic", "share", "least"), [(None, 0.5, 1.1), (["mel"], 0.85, 1.04)])
 def test_settling_stores_forgets_what_the_optimiser_knew_and_the_rate_grows(
-    dynamic: list[str] | None, share: float, n_sizes: int
+    dynamic: list[str] | None, share: float, least: float
 ) -> None:
     backbone = CRNNVAD(12, 8, 16, sample_rate=8000, n_fft=256, hop_length=64)
     module = DynamicModule(
@@ -116,7 +116,7 @@ def test_settling_stores_forgets_what_the_optimiser_knew_and_the_rate_grows(
     assert mel.samples == mel.size < 12
     assert module.network.conv.weight not in trainer.optimizers[0].state
     widths = list(module.widths.values())
-    factor = narrowing(widths) ** (len(widths) / n_sizes)  # what is not learned counts too
-    assert factor > 1.02
+    factor = narrowing(widths) ** (len(widths) / 4)  # of four sizes; what is not learned counts too
+    assert factor > least
     trainer.lr_scheduler_configs[0].scheduler.step()  # the run's last step was before the sizes were final
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-3 * factor)

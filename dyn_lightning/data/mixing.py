@@ -44,7 +44,8 @@ def frame_levels_dbfs(samples: Samples) -> NDArray[np.float32]:
     count = n_frames(len(samples))
     power = sum(energies[i : i + count] for i in range(per_frame)) / np.float32(FRAME_LENGTH)
     levels: NDArray[np.float32] = 10.0 * np.log10(np.maximum(power, 10.0 ** (SILENCE_DBFS / 10)))
-    return levels.astype(np.float32, copy=False)
+    # Some processors' logarithm of the floor lies below it.
+    return np.maximum(levels, SILENCE_DBFS).astype(np.float32, copy=False)
 
 
 def reference_level_dbfs(levels_dbfs: NDArray[np.float32]) -> float:

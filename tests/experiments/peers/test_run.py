@@ -217,6 +217,26 @@ def test_the_rate_grows_wherever_sizes_are_learned_under_a_budget(bench: Bench, 
     assert plan.module.is_dynamic == (name not in ("full", "uniform", "random"))
 
 
+def test_gates_have_a_pace_and_a_search_of_their_own(bench: Bench) -> None:
+    given = Given(bench, 0.25, 0, lambda: pytest.fail("no teacher is asked for"))
+    plans = {name: METHODS[name].plan(given) for name in ("hard concrete", "gaussian gates", "growing")}
+    found = {name: (plan.module.lr_lam / bench.lr_lam, plan.search_share) for name, plan in plans.items()}
+    own = (pytest.approx(3.0), 0.5)
+    assert found == {"hard concrete": own, "gaussian gates": own, "growing": (1.0, bench.search_share)}
+
+
+def test_torch_pruning_is_left_out_where_it_is_not_installed(
+    bench: Bench, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(peers, "find_spec", lambda name: None)
+    monkeypatch.setattr(peers, "run_missing", lambda jobs, args, what: asked.append(args.methods))
+    monkeypatch.setattr(peers, "write_tables", lambda *_: None)
+    peers.main(["--benches", "vad", "--methods", "full", "torch-pruning", "--results", str(tmp_path / "r.jsonl")])
+    assert asked[-1] == ["full"]
+    assert "torch-pruning is left out" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("method", ["growing", "uniform"])
 def test_a_run_begins_the_same_whatever_ran_before_it(method: str) -> None:
     bench = vad_bench()
