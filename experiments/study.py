@@ -259,8 +259,8 @@ class _Keeping:
 
 def unknown_names(wanted: Iterable[str], known: Collection[str]) -> str | None:
     """What to say of names that no system has; None where all have one."""
-    unknown = [name for name in wanted if name not in known]
-    return f"no system is called {', '.join(unknown)}; there are: {', '.join(known)}" if unknown else None
+    quoted = [repr(name) for name in wanted if name not in known]
+    return f"no system is called {', '.join(quoted)}; there are: {', '.join(map(repr, known))}" if quoted else None
 
 
 def run_folder(runs: str | os.PathLike[str], config: Mapping[str, Any], seed: int, dataset: str) -> Path:

@@ -175,7 +175,7 @@ def test_the_command_line_changes_the_preset_and_knows_its_systems(capsys: pytes
     assert parse([]).seeds == [0, 1, 2, 3, 4]
     with pytest.raises(SystemExit):
         parse(["--only", "nothing"])
-    assert "no system is called nothing" in capsys.readouterr().err
+    assert "no system is called 'nothing'" in capsys.readouterr().err
 
 
 def record(system: str, kind: str, seed: int, eer: float, flops: float = 50e6, **changes: Any) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def test_a_tiny_study_ends_within_its_budgets_and_is_not_run_again(tmp_path: Pat
 def test_unknown_systems_are_named(capsys: Any) -> None:
     with pytest.raises(SystemExit):
         parse(["--only", "half"])
-    assert "no system is called half" in capsys.readouterr().err
+    assert "no system is called 'half'" in capsys.readouterr().err
     assert [s.name for s in all_systems()][:2] == ["full", "learned 25 %"]
 
 

@@ -79,7 +79,7 @@ def test_settings_of_the_task_are_options(grid: Grid, capsys: pytest.CaptureFixt
     for words, message in (
         (["--task", "digits", "--steps_per_epoch", "7"], "unrecognized arguments"),
         (["--task", "vad"], "invalid choice"),
-        (["--only", "nothing"], "no system is called nothing"),
+        (["--only", "nothing"], "no system is called 'nothing'"),
     ):
         with pytest.raises(SystemExit):
             grid.parse(words)

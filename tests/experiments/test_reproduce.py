@@ -205,7 +205,7 @@ def test_a_dry_run_writes_into_folders_of_its_own_by_settings_of_its_own() -> No
 def test_unknown_systems_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(["--only", "ours", "theirs"])
-    assert "no system is called theirs; there are: ours, fixed 32" in capsys.readouterr().err
+    assert "no system is called 'theirs'; there are: 'ours', 'fixed 32'" in capsys.readouterr().err
 
 
 def test_one_page_and_one_file_of_tables_for_all_studies(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_gpu_has_two_runs_at_a_time_and_each_core_one(monkeypatch: pytest.Monk
 
 def test_unknown_names_are_named_beside_the_known() -> None:
     assert unknown_names(["a"], ["a", "b"]) is None
-    assert unknown_names(["c"], ["a", "b"]) == "no system is called c; there are: a, b"
+    assert unknown_names(["c"], ["a", "b"]) == "no system is called 'c'; there are: 'a', 'b'"
 
 
 def square(number: int) -> dict[str, Any]:

@@ -217,7 +217,7 @@ def test_the_command_line_names_the_data_and_what_is_tried(vad_root: Path, capsy
         check_data(parse(["--data_root", str(vad_root), "--speech", "vctk"]))
     with pytest.raises(SystemExit):
         parse(["--only", "nothing"])
-    assert "no system is called nothing" in capsys.readouterr().err
+    assert "no system is called 'nothing'" in capsys.readouterr().err
 
 
 def test_runs_on_other_data_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
