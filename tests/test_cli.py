@@ -238,6 +238,26 @@ def test_a_baseline_runs(tmp_path):
     assert sum(p.numel() for p in network.parameters()) == record["parameters"]
 
 
+def test_a_trained_network_is_shrunk(tmp_path):
+    """Its artifact is the backbone of the next run, whose artifact is of the same class, and can be shrunk again."""
+    main(["fit", *config("task/filter_bank", "dynamic/none", "trainer/cpu"), *SMALL])
+    found = [load_artifact("runs/csv/version_0/artifact")[0]]
+    for version in (1, 2):
+        backbone = "--model.backbone=dyn_lightning.artifact.trained_network"
+        artifact = f"--model.backbone.artifact=runs/csv/version_{version - 1}/artifact"
+        share = f"--model.objective.share={0.5 if version == 1 else 0.8}"
+        main(["fit", *config("task/filter_bank", "dynamic/budget", "trainer/cpu"), *SMALL, backbone, artifact, share])
+        found.append(load_artifact(f"runs/csv/version_{version}/artifact")[0])
+    assert {type(network).__name__ for network in found} == {"FilterBankNet"}
+    sizes = [sum(p.numel() for p in network.parameters()) for network in found]
+    assert sizes[0] > sizes[1] > sizes[2]
+    (best,) = Path("runs/csv/version_2/checkpoints").glob("best.ckpt")
+    main(["consolidate", "--ckpt_path", str(best), "--dirpath", "again"])
+    again, _ = load_artifact("again")
+    for name, value in again.state_dict().items():
+        torch.testing.assert_close(value, found[2].state_dict()[name])
+
+
 def test_phases_longer_than_the_run_are_named():
     names = ("task/filter_bank", "dynamic/budget", "trainer/cpu")
     with pytest.raises(ValueError, match="shorten a phase"):

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch.utils import _pytree as pytree
 
 from dyn_lightning.artifact import save_artifact
+from dyn_lightning.artifact.trained import constructor_of
 from dyn_lightning.callbacks.complexity_logger import ComplexityLogger
 from dyn_lightning.consolidate import Report, consolidate, unchanged
 from dyn_lightning.module import DynamicModule
@@ -149,17 +150,12 @@ def write_artifact(
     threshold = float(module.threshold)
     if math.isfinite(threshold):
         metadata["threshold"] = threshold
-    backbone = module.hparams.get("backbone")
-    if isinstance(backbone, Mapping) and "class_path" in backbone:
-        backbone = {"class_path": backbone["class_path"], "init_args": dict(backbone.get("init_args") or {})}
-    else:
-        backbone = None
     save_artifact(
         small,
         dirpath,
         report=report.as_dict(),
         metadata=metadata,
-        backbone=backbone,
+        backbone=constructor_of(module.hparams.get("backbone")),
         example_input=example_of(inputs),
         metrics=metrics,
         exports=exports,

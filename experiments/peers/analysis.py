@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 
 from dyn_lightning.report.statistics import Summary, summarise
-from experiments.peers.methods import METHODS
+from experiments.peers.methods import METHODS, OURS
 from experiments.study import Record
-
-OURS = "growing"
 
 
 @dataclass(frozen=True)
@@ -115,9 +113,10 @@ class Comparison:
         return sorted(set.intersection(*(set(p.runs) for p in points)))[: self.n_tuning_seeds]
 
     def beside(self, point: Point) -> Point | None:
-        """Ours at a method's budget; for one with one thing changed, at the same learning rate."""
-        lr = point.lr if METHODS[point.method].lr_of == OURS else self.rate(OURS, point.label)
-        return next((p for p in self._at(OURS, point.label) if p.lr == lr), None)
+        """Ours, given as much, at a method's budget; for one with one thing changed, at the same learning rate."""
+        ours = METHODS[point.method].ours
+        lr = point.lr if METHODS[point.method].lr_of == OURS else self.rate(ours, point.label)
+        return next((p for p in self._at(ours, point.label) if p.lr == lr), None)
 
     def _at(self, method: str, label: str) -> list[Point]:
         return [p for p in self.tried if (p.method, p.label) == (method, label)]

@@ -6,10 +6,11 @@ import argparse
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 from experiments.peers.analysis import Comparison, points
 from experiments.peers.benches import BENCHES, Bench
-from experiments.peers.methods import CORE_BUDGETS, METHODS, system_name
+from experiments.peers.methods import CORE_BUDGETS, METHODS, Kind, system_name
 from experiments.peers.table import records_of
 from experiments.study import run_folder
 
@@ -71,7 +72,8 @@ def roots(args: argparse.Namespace) -> dict[str, str]:
 
 
 def queue(args: argparse.Namespace) -> Iterator[Job]:
-    """All runs asked for, in the order of their value: core, then peers, then ablations, and further budgets last."""
+    """All runs asked for, in the order of their value: core, then peers, then
+    those that begin with a trained network, then ablations, and further budgets last."""
 
     def jobs(method: str, label: str, seeds: list[int]) -> Iterator[Job]:
         for seed in seeds:
@@ -79,14 +81,14 @@ def queue(args: argparse.Namespace) -> Iterator[Job]:
                 for trial in range(METHODS[method].trials):
                     yield Job(bench, method, label, seed, trial, args)
 
-    chosen = {kind: [m for m in args.methods if METHODS[m].kind == kind] for kind in ("core", "peer", "ablation")}
+    chosen = {kind: [m for m in args.methods if METHODS[m].kind == kind] for kind in get_args(Kind)}
     few = args.seeds[: args.peer_seeds]
     near = [b for b in args.budgets if b in CORE_BUDGETS] or args.budgets[:1]
     for method in chosen["core"]:
         for label in near if METHODS[method].budgeted else near[:1]:
             yield from jobs(method, label, args.seeds)
     for label in args.budgets:
-        for method in (*chosen["peer"], *(chosen["ablation"] if label == near[0] else ())):
+        for method in (*chosen["peer"], *chosen["trained"], *(chosen["ablation"] if label == near[0] else ())):
             yield from jobs(method, label, few)
         if label not in near:
             for method in chosen["core"]:

@@ -22,10 +22,11 @@ from experiments.peers.torch_pruning import pruned_to
 from experiments.shrink_only import ShrinkOnly
 from experiments.study import LR_GROWTH, WARMUP_SHARE
 
-Kind = Literal["core", "peer", "ablation"]
+Kind = Literal["core", "peer", "trained", "ablation"]
 BUDGETS = ("6.25", "25", "50", "12.5", "2")
 """Shares in percent, in the order of their value."""
 CORE_BUDGETS = BUDGETS[:2]
+OURS, OURS_TRAINED = "growing", "from full"
 TRIALS = 3
 """Networks of random sizes that are trained for one of ours: its search costs about as much."""
 
@@ -109,11 +110,13 @@ class Given:
         )
         return Plan(module, **{"search_share": bench.search_share, **options})
 
-    def ours(self, *, callbacks: list[Callback] | None = None, **options: Any) -> Plan:
+    def ours(
+        self, backbone: nn.Module | None = None, *, callbacks: list[Callback] | None = None, **options: Any
+    ) -> Plan:
         """Learned sizes by a budget of FLOPs, as we would have them but for what is given."""
         objective = options.pop("objective", None) or FlopsBudget(flops_per_second=self.budget)
         options = {"callbacks": [Reorder()] if callbacks is None else callbacks, "lr_growth": LR_GROWTH, **options}
-        return self.plan(None, objective, **options)
+        return self.plan(backbone, objective, **options)
 
 
 def _paper(given: Given) -> Plan:
@@ -131,9 +134,9 @@ def _random(given: Given) -> Plan:
     return given.plan(fresh_network(backbone, example, sizes))
 
 
-def _magnitude(given: Given) -> Plan:
+def _magnitude(given: Given, backbone: nn.Module | None = None, warmup_share: float = 0.5) -> Plan:
     objective = OneShot(flops_per_second=given.budget)
-    return given.ours(objective=objective, callbacks=[RankByMagnitude()], warmup_share=0.5)
+    return given.ours(backbone, objective=objective, callbacks=[RankByMagnitude()], warmup_share=warmup_share)
 
 
 def _distilled(given: Given) -> Plan:
@@ -163,12 +166,12 @@ class Method:
 
     Attributes:
         title: its name in tables.
-        kind: "core", "peer" (what else a user might do) or "ablation" (``growing``, ours, with one thing changed).
+        kind: "core", "peer" (what else a user might do), "trained" (which begins with the trained full network of its
+            seed) or "ablation" (``growing``, ours, with one thing changed).
         plan: makes a run of it.
         budgeted: whether it is told a budget; otherwise it has one row.
         trials: runs, of which validation chooses one.
         benches: on which it can meet a budget.
-        has_teacher: whether it begins with the trained full network of its seed.
         lr_of: the method whose learning rate it is trained with; its own, tuned as all are, when absent.
     """
 
@@ -178,13 +181,22 @@ class Method:
     budgeted: bool = True
     trials: int = 1
     benches: tuple[str, ...] = ("vad", "antispoofing", "vad_transformer")
-    has_teacher: bool = False
     lr_of: str | None = None
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether the full network has to be trained first."""
+        return self.kind == "trained"
+
+    @property
+    def ours(self) -> str:
+        """The method of ours that it stands beside, which is given as much."""
+        return OURS_TRAINED if self.has_teacher else OURS
 
 
 def _changed(title: str, plan: Callable[[Given], Plan]) -> Method:
     """Ours with one thing changed, and so with its learning rate."""
-    return Method(title, "ablation", plan, lr_of="growing")
+    return Method(title, "ablation", plan, lr_of=OURS)
 
 
 METHODS: dict[str, Method] = {
@@ -192,22 +204,25 @@ METHODS: dict[str, Method] = {
     "growing": Method("learned sizes (ours)", "core", lambda g: g.ours()),
     "uniform": Method("uniformly narrower", "core", lambda g: g.plan(g.bench.narrower(g.share))),
     "shrink only": Method(
-        "same schedule, λ's task gradient cut", "core", lambda g: g.ours(kind=ShrinkOnly), lr_of="growing"
+        "same schedule, λ's task gradient cut", "core", lambda g: g.ours(kind=ShrinkOnly), lr_of=OURS
     ),
     "paper": Method("paper: fixed β, its noise, linear λ, no settling", "core", _paper, budgeted=False),
     "random": Method(f"random sizes, best of {TRIALS}", "peer", _random, trials=TRIALS, lr_of="uniform"),
     "hard concrete": Method("hard concrete gates (L0)", "peer", lambda g: g.ours(boundary="hard_concrete", **GATES)),
     "gaussian gates": Method("stochastic Gaussian gates", "peer", lambda g: g.ours(boundary="gaussian_gates", **GATES)),
     "magnitude": Method("pruned once by magnitude, then trained on", "peer", _magnitude),
-    "distilled": Method(
-        "uniformly narrower, taught by full size", "peer", _distilled, has_teacher=True, lr_of="uniform"
+    "from full": Method("learned sizes (ours), from trained full size", "trained", lambda g: g.ours(g.teacher())),
+    "cut from full": Method(
+        "trained full size pruned once by magnitude, then trained on",
+        "trained",
+        lambda g: _magnitude(g, g.teacher(), WARMUP_SHARE),
     ),
+    "distilled": Method("uniformly narrower, taught by trained full size", "trained", _distilled, lr_of="uniform"),
     "torch-pruning": Method(
-        "full size pruned by Torch-Pruning, then trained as long again",
-        "peer",
+        "trained full size pruned by Torch-Pruning, then trained on",
+        "trained",
         _torch_pruning,
         benches=("antispoofing",),
-        has_teacher=True,
     ),
     "constant rate": _changed("learning rate as at full size", lambda g: g.ours(lr_growth=0.0)),
     "attenuation": _changed("attenuation without noise", lambda g: g.ours(boundary="attenuation")),

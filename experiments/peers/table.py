@@ -17,7 +17,6 @@ from dyn_lightning.files import write_atomically
 from dyn_lightning.report import read_results
 from dyn_lightning.report.statistics import Summary, summarise
 from experiments.peers.analysis import (
-    OURS,
     Comparison,
     Point,
     flops_to_reach,
@@ -28,19 +27,19 @@ from experiments.peers.analysis import (
     validation_eer,
 )
 from experiments.peers.benches import BENCHES, Bench, complexity_of
-from experiments.peers.methods import CORE_BUDGETS, METHODS
+from experiments.peers.methods import CORE_BUDGETS, METHODS, OURS, OURS_TRAINED
 from experiments.study import Record, markdown
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
 TITLES = {"vad": "Voice activity, CRNNVAD", "antispoofing": "Anti-spoofing", "vad_transformer": "Voice activity, TrVAD"}
-MARKERS = "so^vDPX*<>hp"
-COLOURS = ("black", *PALETTE, "#5a9bd4", "#8c564b", "#9a9a00")
+MARKERS = "so^vDPX*<>hpd"
+COLOURS = ("black", *PALETTE, "#5a9bd4", "#8c564b", "#9a9a00", "#17a0a0", "#d080c0")
 DRAWN = {"capsize": 2, "markersize": 5, "linewidth": 1.4, "elinewidth": 0.8}
 EXPLAINED = (
     "Means over seeds, in brackets Student's 95 % interval: of other trainings on the same data, not of other data. "
     "Differences from ours are paired by seed. Training time is of a method's runs at the rate taken, the three of "
-    "`random` together, without a teacher's; on cores that other runs shared."
+    "`random` together, without that of a network given; on cores that other runs shared."
 )
 
 
@@ -63,7 +62,7 @@ def rows(shown: Sequence[Point], comparison: Comparison, bench: Bench) -> list[d
     table = []
     for p in shown:
         beside = comparison.beside(p)
-        difference = paired(p, beside, test) if beside is not None and p.method != OURS else None
+        difference = paired(p, beside, test) if beside is not None and p is not beside else None
         costs = [learnable_share(r, bench) for r in p.runs.values()]
         table.append(
             {
@@ -105,18 +104,19 @@ def findings(comparison: Comparison, bench: Bench) -> list[str]:
     by = {(p.method, p.label): p for p in chosen}
     labels = [p.label for p in chosen if p.method == OURS]
     lines = []
-    for label in labels:
+    for ours, label in ((p.method, p.label) for p in chosen if p.method in (OURS, OURS_TRAINED)):
         differences = [
-            (METHODS[p.method].title, paired(p, by[OURS, label], test))
+            (METHODS[p.method].title, paired(p, by[ours, label], test))
             for p in chosen
-            if p.label == label and p.method != OURS and METHODS[p.method].kind != "ablation"
+            if p.label == label and p.method != ours == METHODS[p.method].ours and METHODS[p.method].kind != "ablation"
         ]
         ahead = [title for title, d in differences if d is not None and d.mean > 0]
         behind = [title for title, d in differences if d is not None and d.mean <= 0]
         unknown = [title for title, d in differences if d is None]
         if differences:
+            given = ", from trained full size" if ours == OURS_TRAINED else ""
             lines.append(
-                f"- At {label} %: ours ahead of {len(ahead)} of {len(differences)} others in the mean"
+                f"- At {label} %{given}: ours ahead of {len(ahead)} of {len(differences)} others in the mean"
                 + (f"; not ahead of {', '.join(behind)}" if behind else "")
                 + (f"; no seed in common with {', '.join(unknown)}" if unknown else "")
                 + "."
@@ -203,8 +203,9 @@ def write_tables(
         done.append((bench, comparison))
         trained = {k: v for k, v in records[-1]["config"].items() if k in ("epochs", "items_per_epoch", "channels")}
         text.append(f"## {TITLES[bench.name]}\n\n{records[-1]['dataset']}. Trained with {trained}. {EXPLAINED}\n")
-        core = [p for p in comparison.chosen if METHODS[p.method].kind != "ablation"]
-        text.append(f"### Methods\n\n{markdown(rows(core, comparison, bench))}")
+        for title, kinds in (("Methods", ("core", "peer")), ("Given the trained full network", ("trained",))):
+            if shown := [p for p in comparison.chosen if METHODS[p.method].kind in kinds]:
+                text.append(f"### {title}\n\n{markdown(rows(shown, comparison, bench))}")
         if ablated := _ablations(comparison):
             text.append(f"### One thing changed\n\n{markdown(rows(ablated, comparison, bench))}")
         said = [*findings(comparison, bench), *not_run(comparison, bench)]

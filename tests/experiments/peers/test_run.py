@@ -94,13 +94,15 @@ def finished_run(system: str, seed: int, lr: float, eer: float) -> dict[str, Any
     }
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("distilled", "torch-pruning")])
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "torch-pruning"])
 def test_every_method_comes_to_its_budget(method: str, bench: Bench, tmp_path: Any) -> None:
+    if METHODS[method].has_teacher:
+        peers.train(job("full", tmp_path))
     record = peers.train(job(method, tmp_path))
     assert record["config"]["system"].startswith(system_name(method, LABEL))
     assert record["method"] == method
     assert 0 <= record["metrics"]["test/eer"] <= 1
-    if method not in ("full", "uniform", "paper"):
+    if method not in ("full", "uniform", "distilled", "paper"):
         cost = complexity_of(bench)
         share = (record["flops_per_second"] - cost.fixed_flops()) / cost.learnable_flops()
         assert 0.15 < share < 0.26
@@ -195,7 +197,7 @@ def test_the_queue_goes_by_value(bench: Bench) -> None:
     assert len(set(names)) == len(names)
     assert names[:4] == [("full", 0), ("full", 1), ("growing 6.25 %", 0), ("growing 6.25 %", 1)]
     kinds = [METHODS[j.method].kind for j in jobs if j.label == "6.25"]
-    assert kinds == sorted(kinds, key=["core", "peer", "ablation"].index)
+    assert kinds == sorted(kinds, key=["core", "peer", "trained", "ablation"].index)
     assert all(j.label == "6.25" for j in jobs if METHODS[j.method].kind == "ablation")
     assert [n for n, _ in names if n.startswith("random 6.25")] == [f"random 6.25 %, trial {i}" for i in (1, 2, 3)]
     assert ("growing 12.5 %", 0) in names
@@ -209,12 +211,23 @@ def test_a_budget_beyond_the_first_ones_can_be_run_alone(bench: Bench) -> None:
     assert [j.system for j in peers.queue(args)] == ["full", "growing 12.5 %", "linear 12.5 %"]
 
 
-@pytest.mark.parametrize("name", [m for m in METHODS if m not in ("distilled", "torch-pruning")])
+@pytest.mark.parametrize("name", [m for m in METHODS if m != "torch-pruning"])
 def test_the_rate_grows_wherever_sizes_are_learned_under_a_budget(bench: Bench, name: str) -> None:
-    plan = METHODS[name].plan(Given(bench, 0.25, 0, lambda: pytest.fail("no teacher is asked for")))
-    constant = ("full", "uniform", "random", "paper", "constant rate")
+    teacher = small if METHODS[name].has_teacher else lambda: pytest.fail("no teacher is asked for")
+    plan = METHODS[name].plan(Given(bench, 0.25, 0, teacher))
+    constant = ("full", "uniform", "random", "distilled", "paper", "constant rate")
     assert plan.module.lr_growth == (0.0 if name in constant else LR_GROWTH)
-    assert plan.module.is_dynamic == (name not in ("full", "uniform", "random"))
+    assert plan.module.is_dynamic == (name not in ("full", "uniform", "random", "distilled"))
+
+
+@pytest.mark.parametrize("name", ["from full", "cut from full"])
+def test_what_is_shrunk_has_the_trained_weights_and_learns_them(bench: Bench, name: str) -> None:
+    full = small()
+    audio = torch.randn(2, N_SAMPLES)
+    expected = full.eval()(audio)
+    module = METHODS[name].plan(Given(bench, 0.25, 0, lambda: full)).module.eval()
+    torch.testing.assert_close(module(audio), expected)
+    assert all(p.requires_grad for p in module.parameters())
 
 
 def test_gates_have_a_pace_and_a_search_of_their_own(bench: Bench) -> None:
@@ -270,8 +283,26 @@ def test_finished_runs_make_the_tables(bench: Bench, tmp_path: Any) -> None:
     assert "λ linear" in text.split("Not run at 6.25 %: ")[1]  # where it is asked for, and was not run
     assert "λ linear" not in text.split("Not run at 25 %: ")[1]
     assert "10.00 [10.00, 10.00]" in text  # λ linear minus ours
+    assert "Given the trained full network" not in text
     assert (tmp_path / "front.png").stat().st_size > 1000
     assert (tmp_path / "ablations.png").stat().st_size > 1000
+
+
+def test_methods_that_are_given_a_trained_network_stand_beside_ours_that_is(bench: Bench, tmp_path: Any) -> None:
+    eers = {"growing 25 %": 0.1, "from full 25 %": 0.05, "distilled 25 %": 0.08, "cut from full 25 %": 0.04}
+    for seed in (0, 1):
+        for system, eer in eers.items():
+            append_result(tmp_path / "results.jsonl", finished_run(system, seed, 1e-3, eer))
+    table.write_tables(tmp_path / "results.jsonl", tmp_path)
+    text = (tmp_path / "results.md").read_text()
+    before, given = text.split("### Given the trained full network")
+    assert METHODS["distilled"].title not in before
+    rows = {line.split(" | ")[0].removeprefix("| "): line for line in given.splitlines() if line.startswith("| ")}
+    assert "| 3.00 [3.00, 3.00] |" in rows[METHODS["distilled"].title]
+    assert "| -1.00 [-1.00, -1.00] |" in rows[METHODS["cut from full"].title]
+    said = "At 25 %, from trained full size: ours ahead of 1 of 2 others in the mean; not ahead of "
+    assert said + METHODS["cut from full"].title in text
+    assert "- At 25 %: ours" not in text  # nothing to compare with
 
 
 def test_every_method_has_a_place_in_the_figures(bench: Bench, tmp_path: Path) -> None:
