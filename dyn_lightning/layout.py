@@ -134,16 +134,23 @@ class Layout:
         return x.index_select(dim, self.indices(kept=kept, device=x.device))
 
     def _resample(self, x: Tensor, dim: int, *, kept: bool) -> Tensor:
-        """Weights for fewer samples of a continuum: as if these were interpolated back to those stored first."""
+        """Weights for fewer samples of a continuum: as if these were interpolated back to those stored first.
+
+        While the size is searched, the samples are those of both whole sizes next to K, one after the other, and what
+        is interpolated back from each counts as much as K is near to it.
+        """
         (width,) = self.widths
-        moving = width.noisy and not kept
-        size, stored = width.size if kept else width.current, width.samples
+        stored = width.samples
         if stored < width.full_size:
             x = x.narrow(dim, 0, stored)
-        if size == stored and not moving:
-            return x
-        k = width.k if moving else torch.tensor(float(size), device=x.device)
-        matrix = interpolation(stored, size, k).to(x.dtype)
+        if width.noisy and not kept:
+            parts = [share * interpolation(stored, size).to(x.device) for size, share in width.neighbours]
+            matrix = torch.cat(parts, 1).to(x.dtype)
+        else:
+            size = width.size if kept else width.current
+            if size == stored:
+                return x
+            matrix = interpolation(stored, size).to(x)
         return (x.movedim(dim, -1) @ matrix).movedim(-1, dim)
 
     def in_use(self) -> Tensor | None:

@@ -140,8 +140,21 @@ class Width(nn.Module):
         return self._elements(active_size(k)) if frozen < 0 else frozen
 
     @property
+    def neighbours(self) -> tuple[tuple[int, Tensor], ...]:
+        """The whole sizes on both sides of K while learning, each with its share, 0-d: 1 where K is at it, then less.
+
+        The larger one is ⌈K⌉; where nothing smaller is left it is alone. Shares have λ's gradient.
+        """
+        units = active_size(self._read()[0])
+        active, below = self._elements(units), self._elements(units - 1)
+        share = self.lam * self.units - (units - 1)
+        return ((active, share), (below, 1 - share)) if below else ((active, torch.ones_like(share)),)
+
+    @property
     def current(self) -> int:
-        """Elements that a forward pass uses now."""
+        """Elements that a forward pass uses now; of a resampled width while learning those of both neighbours."""
+        if self.noisy and self.resampled:
+            return sum(size for size, _ in self.neighbours)
         return self.active if self.noisy else self.size
 
     @property

@@ -235,7 +235,12 @@ def test_a_short_last_unit_is_noisy_as_a_whole() -> None:
 def test_a_resampled_width_interpolates_what_it_cuts() -> None:
     width = Width(4, resampled=True)
     x = torch.randn(2, 4, 3)
-    assert torch.equal(Layout(width).take(x, 1), x)  # K = N is the identity, also while learning
+    both = Layout(width).take(x, 1)  # while learning, of four and of three samples
+    assert torch.equal(both[:, :4], x)  # K = N
+    assert torch.equal(both[:, 4:], torch.zeros(2, 3, 3))
+    width.set_learning(False)
+    assert torch.equal(Layout(width).take(x, 1), x)
+    width.set_learning(True)
     width.freeze(1)
     # the only sample stands for every point
     torch.testing.assert_close(Layout(width).take(x, 1), x.sum(1, keepdim=True))
@@ -248,7 +253,10 @@ def test_a_resampled_width_learns_without_noise() -> None:
     x = torch.randn(50, 5)
     assert width.noise(x, 1) is x
     weights = torch.randn(3, 6)
-    assert (Layout(width).take(weights, 1).shape, Layout(width).take(weights, 1, kept=True).shape) == ((3, 5), (3, 4))
+    assert (Layout(width).take(weights, 1).shape, Layout(width).take(weights, 1, kept=True).shape) == (
+        (3, 5 + 4),
+        (3, 4),
+    )
     Layout(width).take(weights, 1).square().sum().backward()
     assert width.theta.grad is not None
     assert width.theta.grad != 0

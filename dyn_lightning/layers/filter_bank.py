@@ -18,9 +18,12 @@ from dyn_lightning.width import Width
 class MelFilterBank(DynamicLayer, PlainMelFilterBank):
     """features.MelFilterBank with a learned number of bands.
 
-    Its width may be resampled: K bands then always divide up the whole frequency range, their spacing is a continuous
-    function of the real-valued K while searching, and layers behind the bank take their weights for K bands as if the
-    bands were interpolated back to all N. Otherwise the bands stay what they are and the last are given up: the least
+    Its width may be resampled: K bands then always divide up the whole frequency range, and layers behind the bank take
+    their weights for K bands as if the bands were interpolated back to all N. While searching, the banks of both whole
+    sizes next to K are computed, (bins, ⌈K⌉ + ⌈K⌉ − 1), and layers behind weigh what is interpolated from each by how
+    near K is to it, so that the loss goes from one size to the next without a detour: bands whose spacing followed K
+    would push the highest one into the roll-off below the Nyquist frequency within every unit, and λ's gradient would
+    be that of its level. Otherwise the bands stay what they are and the last are given up: the least
     important ones once they have been reordered (:mod:`dyn_lightning.reorder`), and the highest without that.
 
     ``quiet``: a LogCompression or FixedScaling behind the bank makes the boundary noise in this bank's place.
@@ -54,17 +57,17 @@ class MelFilterBank(DynamicLayer, PlainMelFilterBank):
         if width is None or not width.resampled:
             return self.cut("fb")
         if width.noisy:
-            return respaced_filters(self, width.k, width.active)
-        return self.fb if width.current == self.n_mels else self._respaced(width.current)
+            return torch.cat([self._respaced(size) for size, _ in width.neighbours], 1)
+        return self._respaced(width.current)
 
     def _respaced(self, n_mels: int) -> Tensor:
-        return respaced_filters(self, torch.tensor(float(n_mels), device=self.fb.device), n_mels).to(self.fb.dtype)
+        return self.fb if n_mels == self.n_mels else respaced_filters(self, n_mels).to(self.fb.dtype)
 
     def plain_tensors(self) -> dict[str, Tensor]:
         width = self.width
         if width is None or not width.resampled:
             return super().plain_tensors()
-        return {"fb": self.fb if width.size == self.n_mels else self._respaced(width.size)}
+        return {"fb": self._respaced(width.size)}
 
     def to_plain(self) -> nn.Module:
         width = self.width
@@ -108,21 +111,16 @@ class FixedScaling(_BehindFilterBank, PlainFixedScaling):
     plain_class = PlainFixedScaling
 
 
-def respaced_filters(bank: PlainMelFilterBank, k: Tensor, n_mels: int) -> Tensor:
-    """Triangular mel filters for a real-valued number of bands K: (bins, n_mels).
+def respaced_filters(bank: PlainMelFilterBank, n_mels: int) -> Tensor:
+    """Triangular mel filters of fewer bands over a bank's range, as torchaudio's ``melscale_fbanks``: (bins, n_mels).
 
-    Band i rises from the i-th to the (i+1)-th and falls to the (i+2)-th of K + 2 points spaced equally in
-    mel; at an integer K these are torchaudio's ``melscale_fbanks`` of K bands. Of a fraction of a band, the
-    highest, what lies above ``f_max`` is cut off. Wider bands are lower in proportion, (K + 1) / (N + 1), so that the
-    level of a band does not depend on K.
+    Wider bands are lower in proportion, (n_mels + 1) / (N + 1), so that the level of a band does not depend on their
+    number.
     """
-    points_mel = bank.mel_min + (bank.mel_max - bank.mel_min) / (k + 1) * torch.arange(
-        n_mels + 2, device=k.device, dtype=torch.float32
-    )
+    points_mel = torch.linspace(bank.mel_min, bank.mel_max, n_mels + 2, device=bank.fb.device)
     points_hz = 700.0 * (10.0 ** (points_mel / 2595.0) - 1.0)
-    bins_hz = torch.linspace(0, bank.sample_rate // 2, bank.n_freqs, device=k.device)
+    bins_hz = torch.linspace(0, bank.sample_rate // 2, bank.n_freqs, device=bank.fb.device)
     slopes = points_hz[None, :] - bins_hz[:, None]
     steps = points_hz.diff()
     down, up = -slopes[:, :-2] / steps[:-1], slopes[:, 2:] / steps[1:]
-    filters = torch.minimum(down, up).clamp_min(0.0).masked_fill(bins_hz[:, None] > bank.f_max, 0.0)
-    return filters * ((k + 1) / (bank.n_mels + 1))
+    return torch.minimum(down, up).clamp_min(0.0) * ((n_mels + 1) / (bank.n_mels + 1))

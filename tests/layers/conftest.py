@@ -118,7 +118,7 @@ class Contract:
         out = tensors(self.call(self.layer))
         assert all(torch.isfinite(t).all() for t in out)
         for i, width in enumerate(self.widths):
-            if width not in self.layer.makes():
+            if width not in self.layer.makes() or width.resampled:  # its gradient comes of the layers behind
                 continue
             width.theta.grad = None
             sum(t.square().sum() for t in tensors(self.call(self.layer))).backward()
