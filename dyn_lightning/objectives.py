@@ -103,8 +103,7 @@ class FlopsBudget(Objective):
         integral: gain on its sum over the steps.
         cohesion: ρ of a term ``ρ · Σ (log λ_n − mean log λ)²``, in units of the task loss, that holds the widths
             together. λ's gradient tells what a unit is worth to weights that have not had the time to do without
-            it, which may be far too much. Resampled widths are free: weights behind a filter bank are interpolated
-            for every number of bands, and λ's gradient is the difference of two networks that work.
+            it; where units are redundant, as neighbouring bands of a filter bank are, that is far too much.
         leash: the factor, above 1; inf: no upper limit. At 1.6 it hardly acts where μ keeps up.
 
     Raises:
@@ -178,8 +177,8 @@ class FlopsBudget(Objective):
             error = log_share - self._log_goal(dynamic) * min(1.0, progress / self.descent)
             self.integral_error.add_(self.integral * error).clamp_(min=0.0)
             mu = (self.proportional * error + self.integral_error).clamp(min=0.0) * self.loss_scale
-        held = [width.lam.log() for width in dynamic.widths.values() if not width.resampled]
-        spread = (torch.stack(held) - torch.stack(held).mean()).square().sum() if held else 0.0
+        log_lam = torch.stack([width.lam for width in dynamic.widths.values()]).log()
+        spread = (log_lam - log_lam.mean()).square().sum()
         return mu * log_share + self.cohesion * self.loss_scale * spread
 
     @torch.no_grad()
