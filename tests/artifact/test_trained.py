@@ -75,3 +75,5 @@ def test_a_foreign_network_has_to_be_trusted(tmp_path):
 def test_an_absent_artifact_is_named(tmp_path):
     with pytest.raises(ArtifactError, match="nothing"):
         trained_network(str(tmp_path / "nothing"))
+    with pytest.raises(ArtifactError, match="nothing"):
+        constructor_of({"class_path": PATHS[0], "init_args": {"artifact": str(tmp_path / "nothing")}})
