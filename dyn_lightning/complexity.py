@@ -104,6 +104,18 @@ class Complexity:
         # Coefficients at full size, so that float32 does. No matrix product: autocast would round it.
         return ((lam.log() * exponents).sum(1).exp() * coefficients).sum()
 
+    @torch.no_grad()
+    def elasticities(self, convention: Convention = "full") -> Tensor:
+        """∂ log(learnable FLOPs) / ∂ log K of each Width, (widths,), at the real-valued sizes K.
+
+        What a size is answerable for: of a weight matrix each of its two sizes for all of it, so that they sum up to
+        about 2.
+        """
+        lam = torch.stack([width.lam for width in self.widths.values()])
+        exponents, coefficients = self._vectors(convention, lam)
+        flops = (lam.log() * exponents).sum(1).exp() * coefficients
+        return (flops[:, None] * exponents).sum(0) / flops[exponents.any(1)].sum()
+
     def flops_at(self, sizes: Mapping[str, int], convention: Convention = "full") -> float:
         """Exact FLOPs, in `unit`, at the given size of each Width. ValueError unless all are given."""
         return self._per_second(self._polynomial(convention).at(self._checked(sizes)))

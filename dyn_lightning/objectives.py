@@ -101,9 +101,10 @@ class FlopsBudget(Objective):
         descent: share of the search after which the target is down at the budget.
         proportional: gain on log(cost / target).
         integral: gain on its sum over the steps.
-        cohesion: ρ of a term ``ρ · Σ (log λ_n − mean log λ)²``, in units of the task loss, that holds the widths
-            together. λ's gradient tells what a unit is worth to weights that have not had the time to do without
-            it; where units are redundant, as neighbouring bands of a filter bank are, that is far too much.
+        cohesion: ρ of a term ``ρ · Σ w_n (log λ_n − m)²``, in units of the task loss, that holds the widths to their
+            weighted mean m. λ's gradient tells what a unit is worth to weights that have not had the time to do without
+            it. The weights w_n are as what the widths cost (:meth:`Complexity.elasticities`), 1 in their mean, so that
+            sizes part by what a FLOP earns in them, and one that is cheap does not shrink along with a dear one.
         leash: the factor, above 1; inf: no upper limit. At 1.6 it hardly acts where μ keeps up.
 
     Raises:
@@ -177,9 +178,7 @@ class FlopsBudget(Objective):
             error = log_share - self._log_goal(dynamic) * min(1.0, progress / self.descent)
             self.integral_error.add_(self.integral * error).clamp_(min=0.0)
             mu = (self.proportional * error + self.integral_error).clamp(min=0.0) * self.loss_scale
-        log_lam = torch.stack([width.lam for width in dynamic.widths.values()]).log()
-        spread = (log_lam - log_lam.mean()).square().sum()
-        return mu * log_share + self.cohesion * self.loss_scale * spread
+        return mu * log_share + self.cohesion * self.loss_scale * _spread(dynamic)
 
     @torch.no_grad()
     def after_step(self, dynamic: Any, progress: float) -> None:
@@ -196,6 +195,14 @@ class FlopsBudget(Objective):
         """Log of the share of the learnable FLOPs that the budget leaves."""
         complexity = dynamic.complexity
         return math.log((self.budget(complexity) - complexity.fixed_flops()) / complexity.learnable_flops())
+
+
+def _spread(dynamic: Any) -> Tensor:
+    """``Σ w_n (log λ_n − m)²``, 0-d, as ``FlopsBudget.cohesion`` has it."""
+    log_lam = torch.stack([width.lam for width in dynamic.widths.values()]).log()
+    weights = dynamic.complexity.elasticities()
+    weights = weights / weights.mean()
+    return (weights * (log_lam - (weights * log_lam).mean()).square()).sum()
 
 
 class LossTolerance(Objective):

@@ -147,6 +147,18 @@ def test_gradient_is_that_of_finite_differences(tagger, convention):
         assert gradient > 0
 
 
+@pytest.mark.parametrize("convention", ["full", "paper"])
+def test_elasticities_are_relative_slopes_of_the_learnable_cost(tagger, convention):
+    complexity = tagger.complexity
+    for width, size in zip(complexity.widths.values(), (9, 8, 5), strict=True):
+        width.set_lam(size / width.full_size)
+    sizes = complexity.sizes_now
+    learnable = complexity.flops_at(sizes, convention) - complexity.fixed_flops(convention)
+    for (name, size), elasticity in zip(sizes.items(), complexity.elasticities(convention), strict=True):
+        up, down = (complexity.flops_at({**sizes, name: size + step}, convention) for step in (1, -1))
+        assert elasticity.item() == pytest.approx(size * (up - down) / 2 / learnable, rel=1e-5)
+
+
 def test_frozen_widths_stay_in_the_graph_without_a_gradient(tagger):
     tagger.widths["stem"].freeze(7)
     tagger.complexity.flops_per_second().backward()

@@ -166,14 +166,32 @@ def test_descent_must_take_some_of_the_search() -> None:
         FlopsBudget(share=0.5, descent=0.0)
 
 
-def test_cohesion_pulls_widths_together_without_changing_their_mean() -> None:
+def test_cohesion_pulls_each_width_by_what_it_costs_to_their_weighted_mean() -> None:
     network, objective = mlp(), FlopsBudget(share=0.5, proportional=0.0, integral=0.0, cohesion=3.0)
-    set_lams(network, 0.8, 0.2)
+    set_lams(network, 0.75, 0.25)
     objective(network, torch.tensor(0.5), 0.0).backward()
-    first, second = (w.theta.grad.item() for w in network.widths.values())
-    distance = math.log(0.8 / 0.2) / 2
-    assert first == pytest.approx(3.0 * 0.5 * 2 * distance, rel=1e-4)
-    assert second == pytest.approx(-first, rel=1e-4)
+    sizes, cost = {"0": 48, "2": 8}, network.complexity
+
+    def slope(name: str) -> float:  # exact: no size has a power above 2
+        up, down = (cost.flops_at({**sizes, name: sizes[name] + step}) for step in (1, -1))
+        return sizes[name] * (up - down) / 2
+
+    total = slope("0") + slope("2")
+    shares = {name: 2 * slope(name) / total for name in sizes}
+    assert shares["0"] > 2 * shares["2"], "else the case would not tell the widths' weights apart"
+    mean = (shares["0"] * math.log(0.75) + shares["2"] * math.log(0.25)) / 2
+    for (name, width), lam in zip(network.widths.items(), (0.75, 0.25), strict=True):
+        expected = 3.0 * 0.5 * 2 * shares[name] * (math.log(lam) - mean)
+        assert width.theta.grad.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_width_that_costs_nothing_is_free_of_the_others() -> None:
+    network, objective = mlp(), FlopsBudget(share=0.5)
+    network.complexity.elasticities = lambda: torch.tensor([1.0, 0.0])
+    set_lams(network, 0.5, 1.0)
+    objective(network, torch.tensor(1.0), 0.0).backward()
+    held, free = (w.theta.grad.item() for w in network.widths.values())
+    assert (held, free) == (0.0, 0.0)
 
 
 def test_budget_out_of_reach_names_the_least() -> None:
