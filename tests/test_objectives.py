@@ -183,6 +183,7 @@ def test_cohesion_pulls_each_width_by_what_it_costs_to_their_weighted_mean() -> 
     for (name, width), lam in zip(network.widths.items(), (0.75, 0.25), strict=True):
         expected = 3.0 * 0.5 * 2 * shares[name] * (math.log(lam) - mean)
         assert width.theta.grad.item() == pytest.approx(expected, rel=1e-4)
+    assert sum(w.theta.grad.item() for w in network.widths.values()) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_a_width_that_costs_nothing_is_free_of_the_others() -> None:
