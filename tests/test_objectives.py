@@ -187,12 +187,15 @@ def test_cohesion_pulls_each_width_by_what_it_costs_to_their_weighted_mean() -> 
 
 
 def test_a_width_that_costs_nothing_is_free_of_the_others() -> None:
-    network, objective = mlp(), FlopsBudget(share=0.5)
-    network.complexity.elasticities = lambda: torch.tensor([1.0, 0.0])
-    set_lams(network, 0.5, 1.0)
-    objective(network, torch.tensor(1.0), 0.0).backward()
-    held, free = (w.theta.grad.item() for w in network.widths.values())
-    assert (held, free) == (0.0, 0.0)
+    def pulls(*costs: float) -> list[float]:
+        network = mlp()
+        network.complexity.elasticities = lambda: torch.tensor(costs)
+        set_lams(network, 0.5, 1.0)
+        FlopsBudget(share=0.5)(network, torch.tensor(1.0), 0.0).backward()
+        return [w.theta.grad.item() for w in network.widths.values()]
+
+    assert pulls(1.0, 0.0) == [0.0, 0.0]
+    assert pulls(1.0, 1.0) == pytest.approx([-math.log(2.0), math.log(2.0)], rel=1e-5), "held where both cost the same"
 
 
 def test_budget_out_of_reach_names_the_least() -> None:
