@@ -56,8 +56,11 @@ docs-check: $(STAMP) ## the README's snippets, links and targets, and the docstr
 	$(BIN)/python -m pytest -q tests/test_docs.py
 	$(BIN)/python -m pytest -q --doctest-modules dyn_lightning
 
+# Said before anything is installed.
+ifeq ($(filter sweep,$(MAKECMDGOALS))$(FILE),sweep)
+$(error make sweep: say which, such as FILE=configs/sweeps/vad_grid.yaml)
+endif
 sweep: $(STAMP) ## run a sweep file on this machine, or go on with it (FILE=configs/sweeps/vad_grid.yaml; ARGS='--jobs 2')
-	@[ -n "$(FILE)" ] || { echo "make sweep: say which, such as FILE=configs/sweeps/vad_grid.yaml"; exit 2; }
 	$(BIN)/dyn-lightning sweep $(FILE) $(ARGS)
 
 bench: $(STAMP) ## all benchmarks, each beside the plain network (ARGS=--quick only tries them)

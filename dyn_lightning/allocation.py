@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dyn_lightning.complexity import Complexity
+from dyn_lightning.errors import SettingError
 from dyn_lightning.width import Width
 
 REACH = 20.0
@@ -49,7 +50,10 @@ def sizes_within(dynamic: Any, budget: float) -> dict[str, int]:
 
     low, high = 0.0, 1.0
     if complexity.flops_at(scaled(low)) > budget:
-        raise ValueError(f"the least sizes cost {complexity.flops_at(scaled(low)):.4g}, above the budget {budget:.4g}")
+        raise SettingError(
+            f"a budget of {budget:.4g} {complexity.unit.replace('_', ' ')} is out of reach: the least sizes cost "
+            f"{complexity.flops_at(scaled(low)):.4g}"
+        )
     if complexity.flops_at(scaled(1.0)) <= budget:
         low = 1.0
     else:

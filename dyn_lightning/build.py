@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from dyn_lightning.complexity import Complexity
+from dyn_lightning.errors import SettingError
 from dyn_lightning.features.spectral import FixedScaling, LogCompression, MelFilterBank
+from dyn_lightning.functional import BOUNDARIES
 from dyn_lightning.gates import GATES
 from dyn_lightning.graph import Axis, Graph, Op, Size, Sum, axis_sizes, normal, substitute
 from dyn_lightning.graph.attention import ATTENTIONS
@@ -41,6 +43,8 @@ def build(
     makers = noise_makers(network, graph)
     behind = norms_behind(graph)
     gates = GATES.get(boundary)
+    if gates is None and boundary not in BOUNDARIES:
+        raise SettingError(f"boundary={boundary!r} is unknown: use one of {', '.join((*BOUNDARIES, *GATES))}")
     resampled = resamplable(network, graph) if mel_spacing == "respaced" and gates is None else set()
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     widths: dict[Size, Width] = {

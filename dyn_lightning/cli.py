@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning
-import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 from rich.console import Console
 
-from dyn_lightning.artifact import ArtifactError
 from dyn_lightning.callbacks import ComplexityLogger, LambdaClamp, PhaseSwitch
 from dyn_lightning.callbacks.consolidate import load_checkpoint
+from dyn_lightning.command_line import check_callbacks, check_checkpoint, has_config, model_of, option
 from dyn_lightning.commands import pareto, predict, report, score, sweep
 from dyn_lightning.consolidate_checkpoint import consolidate_checkpoint
-from dyn_lightning.data.audio import AudioError, DatasetError
 from dyn_lightning.data_check import data_check
+from dyn_lightning.errors import SettingError, in_one_line
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.profiling.profile import print_profile
 from dyn_lightning.report import append_result, config_hash, result_record
@@ -74,7 +73,7 @@ class WidthsTrainer(Trainer):
         """
         module = _dynamic(model)
         if ckpt_path is None:
-            raise ValueError("consolidate: give the checkpoint, --ckpt_path FILE")
+            raise SettingError("consolidate: give the checkpoint, --ckpt_path FILE")
         load_checkpoint(module, ckpt_path, weights_only=weights_only is not False)
         consolidate_checkpoint(
             module,
@@ -145,11 +144,11 @@ class WidthsCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         given = list(sys.argv[1:] if args is None else args) if not isinstance(args, dict) else []
         self._command = typed(["dyn-lightning", *given]) if given else None
-        if given and given[0] in ("consolidate", "profile") and not _has_config(given):
-            checkpoint = _option(given, "--ckpt_path")
+        if given and given[0] in ("consolidate", "profile") and not has_config(given):
+            checkpoint = option(given, "--ckpt_path")
             if checkpoint is not None:
                 # Parsed below for good; here it only has to take the place of the required arguments.
-                model = _model_of(checkpoint)
+                model = model_of(checkpoint)
                 self._subcommand_parsers[given[0]].set_defaults({f"model.{k}": v for k, v in model.items()})
         for action in self._subcommand_parsers["profile"]._actions:
             if action.dest in ("audit", "latency"):
@@ -157,6 +156,14 @@ class WidthsCLI(LightningCLI):
         super().parse_arguments(parser, args)
         # As given: later a random one stands in the place of True, and another one when the run goes on.
         self._seed_given = self.config[self.config.subcommand].get("seed_everything")
+
+    def before_instantiate_classes(self) -> None:
+        check_checkpoint(self.config[self.config.subcommand].get("ckpt_path"))
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        trainer = self._get(self.config_init, "trainer") or {}
+        check_callbacks(trainer.get("callbacks") or [])
+        return super().instantiate_trainer(**kwargs)
 
     def after_instantiate_classes(self) -> None:
         # What was parsed, with class paths: a checkpoint that holds it can be loaded without its YAML.
@@ -231,13 +238,18 @@ def _logged_in(environment: MutableMapping[str, str]) -> bool:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Entry point of ``dyn-lightning``. Gives the exit status."""
+    return in_one_line(lambda: _run(args))
+
+
+def _run(args: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if args is None else args)
-    try:
-        if given[:1] and given[0] in COMMANDS:
-            return COMMANDS[given[0]](given[1:])
-        _lightning_cli(None if args is None else given)
-    except (DatasetError, AudioError, ArtifactError) as error:
-        raise SystemExit(str(error)) from error
+    name = given[0] if given else ""
+    if name in COMMANDS:
+        return COMMANDS[name](given[1:])
+    known = (*WidthsCLI.subcommands(), *COMMANDS)
+    if name and not name.startswith("-") and name not in known:
+        raise SettingError(f"{name!r} is no command; there are {', '.join(known)}")
+    _lightning_cli(None if args is None else given)
     return 0
 
 
@@ -251,7 +263,8 @@ def _lightning_cli(args: list[str] | None) -> None:
         save_config_kwargs={"overwrite": True},
         parser_kwargs={
             "parser_mode": "omegaconf",
-            "description": f"Learn layer sizes under a FLOPs budget. For {', '.join(COMMANDS)} see: predict --help",
+            "description": "Learn layer sizes under a FLOPs budget. More commands, with a --help of their own: "
+            f"{', '.join(COMMANDS)}.",
         },
         args=args,
     )
@@ -261,32 +274,6 @@ def _dynamic(model: lightning.LightningModule) -> DynamicModule:
     if not isinstance(model, DynamicModule):
         raise TypeError(f"a DynamicModule is needed, not a {type(model).__name__}")
     return model
-
-
-def _has_config(args: Sequence[str]) -> bool:
-    return any(a in ("-c", "--config") or a.startswith("--config=") for a in args)
-
-
-def _option(args: Sequence[str], name: str) -> str | None:
-    for i, argument in enumerate(args):
-        if argument == name and i + 1 < len(args):
-            return args[i + 1]
-        if argument.startswith(f"{name}="):
-            return argument.partition("=")[2]
-    return None
-
-
-def _model_of(checkpoint: str) -> dict[str, Any]:
-    """The model's configuration in a checkpoint of the command line."""
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise SystemExit(f"{checkpoint}: cannot be read ({error})") from error
-    parameters = dict(content.get("hyper_parameters", {}))
-    parameters.pop("_instantiator", None)
-    if "backbone" not in parameters:
-        raise SystemExit(f"{checkpoint}: does not say how its model is made: add its configuration, -c FILE")
-    return parameters
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 from rich.console import Console
 
 from dyn_lightning.artifact.files import ARCHITECTURE, read_architecture
+from dyn_lightning.errors import SettingError
 from dyn_lightning.inference import Predictions, UtteranceScores, predict_files, score_utterances
 from dyn_lightning.report.page import TITLE, write_report
 from dyn_lightning.score_files import read_scores
@@ -18,7 +19,6 @@ from dyn_lightning.scoring import evaluate_scores, print_scores, read_asv_rates,
 from dyn_lightning.sweep.file import read_sweep, runs_of
 from dyn_lightning.sweep.pareto import print_front, write_front
 from dyn_lightning.sweep.points import mean_over_seeds, read_points
-from dyn_lightning.sweep.space import SweepError
 from dyn_lightning.tasks import SpoofDetection
 
 
@@ -50,7 +50,7 @@ def predict(args: Sequence[str] | None = None) -> int:
     metadata = read_architecture(Path(options.artifact) / ARCHITECTURE)["metadata"]
     is_spoofing = metadata.get("task") == SpoofDetection.__name__
     if strange := [name for name in own[not is_spoofing] if options[name] is not None]:
-        raise ValueError(
+        raise SettingError(
             f"{options.artifact}: an artifact of {metadata.get('task')} has no use for {', '.join(strange)}"
         )
     given: dict[str, Any] = {name: options[name] for name in own[is_spoofing] if options[name] is not None}
@@ -110,17 +110,14 @@ def sweep(args: Sequence[str] | None = None) -> int:
     options = parser.parse_args(None if args is None else list(args))
     for name in ("jobs", "max_runs"):
         if options[name] is not None and options[name] < 1:
-            raise SystemExit(f"--{name} {options[name]} must be 1 or more")
+            raise SettingError(f"--{name} {options[name]} must be 1 or more")
     console = Console(width=None if sys.stdout.isatty() else 160)
-    try:
-        given = read_sweep(options.file)
-        runs = runs_of(given, max_runs=options.max_runs, seed=options.seed)
-        if given.early_terminate:
-            console.print("early_terminate is for W&B's server: here every run goes to its end")
-        folder = options.runs or Path("runs", "sweeps", given.path.stem)
-        outcome = run_all(runs, folder, jobs=options.jobs, console=console)
-    except SweepError as error:
-        raise SystemExit(str(error)) from error
+    given = read_sweep(options.file)
+    runs = runs_of(given, max_runs=options.max_runs, seed=options.seed)
+    if given.early_terminate:
+        console.print("early_terminate is for W&B's server: here every run goes to its end")
+    folder = options.runs or Path("runs", "sweeps", given.path.stem)
+    outcome = run_all(runs, folder, jobs=options.jobs, console=console)
     print_summary(given, runs, outcome, console)
     if outcome.stopped:
         return 130
@@ -144,17 +141,14 @@ def pareto(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--per_run", action="store_true", help="Each run by itself, instead of means over seeds.")
     options = parser.parse_args(None if args is None else list(args))
     console = Console(width=None if sys.stdout.isatty() else 160)
-    try:
-        points, without = read_points(options.sources, options.metric)
-        points = [p for p in points if options.dataset is None or options.dataset in (p.dataset or "")]
-        points = points if options.per_run else mean_over_seeds(points)
-        if without:
-            console.print(f"{without} finished runs have no {options.metric} or no FLOPs", highlight=False)
-        print_front(points, options.metric, console)
-        for path in write_front(points, options.metric, options.out):
-            print(path)
-    except SweepError as error:
-        raise SystemExit(str(error)) from error
+    points, without = read_points(options.sources, options.metric)
+    points = [p for p in points if options.dataset is None or options.dataset in (p.dataset or "")]
+    points = points if options.per_run else mean_over_seeds(points)
+    if without:
+        console.print(f"{without} finished runs have no {options.metric} or no FLOPs", highlight=False)
+    print_front(points, options.metric, console)
+    for path in write_front(points, options.metric, options.out):
+        print(path)
     return 0
 
 

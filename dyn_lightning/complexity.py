@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dyn_lightning.costs import op_cost
 from dyn_lightning.costs.base import numel
+from dyn_lightning.errors import SettingError
 from dyn_lightning.polynomial import Polynomial, sorted_powers
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Complexity:
         parameters: int | None = None,
     ) -> None:
         if duration_s is not None and not (math.isfinite(duration_s) and duration_s > 0):
-            raise ValueError(f"duration_s={duration_s} must be a positive number of seconds, or None")
+            raise SettingError(f"duration_s={duration_s} must be a positive number of seconds, or None")
         self.widths = dict(widths)
         self.duration_s = duration_s
         names = {width: name for name, width in self.widths.items()}
@@ -73,7 +74,7 @@ class Complexity:
             cost = op_cost(op)
             missing = (cost.flops_full + cost.flops_paper + cost.params).variables - set(names)
             if missing:
-                raise ValueError(f"{op.name} ({op.kind}) depends on a Width that is not in `widths`: {missing}")
+                raise SettingError(f"{op.name} ({op.kind}) depends on a Width that is not in `widths`: {missing}")
             flops = {"full": cost.flops_full.renamed(names), "paper": cost.flops_paper.renamed(names)}
             own = cost.params - sum(map(numel, op.shared), start=Polynomial({}))
             params = own.renamed(names) if op.module not in seen else Polynomial({})
@@ -179,7 +180,7 @@ class Complexity:
 
     def _polynomial(self, convention: str) -> Polynomial:
         if convention not in self._flops:
-            raise ValueError(f"convention {convention!r} is not one of {', '.join(self._flops)}")
+            raise SettingError(f"convention {convention!r} is not one of {', '.join(self._flops)}")
         return self._flops[convention]
 
     def _per_second(self, flops: Any) -> float:
@@ -188,7 +189,7 @@ class Complexity:
     def _checked(self, sizes: Mapping[str, int]) -> Mapping[Any, int]:
         if set(sizes) != set(self.widths):
             wrong = sorted(set(sizes) ^ set(self.widths))
-            raise ValueError(f"sizes must name every Width once; missing or unknown: {', '.join(wrong)}")
+            raise SettingError(f"sizes must name every Width once; missing or unknown: {', '.join(wrong)}")
         return sizes
 
     def _vectors(self, convention: str, like: Tensor) -> tuple[Tensor, Tensor]:

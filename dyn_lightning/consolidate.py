@@ -1,4 +1,4 @@
-"""Dynamic backbone → plain small network, with the proof that both compute the same."""
+"""Dynamic backbone → plain small network, and the comparison of what both compute."""
 
 from __future__ import annotations
 

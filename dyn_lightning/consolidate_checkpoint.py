@@ -15,6 +15,7 @@ from torch import nn
 from dyn_lightning.callbacks.batch_norm import has_statistics, reestimate
 from dyn_lightning.callbacks.consolidate import example_of, summary, write_artifact
 from dyn_lightning.consolidate import Report
+from dyn_lightning.errors import SettingError
 from dyn_lightning.exports.quantize import compare_int8, quantize
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.operating_points import accuracy_cost_curve, curve_table, evaluate, save_curve, sizes_for
@@ -52,11 +53,11 @@ def consolidate_checkpoint(
     network = module.eval().network
     budget_given = flops_per_second is not None or share is not None
     if not module.is_dynamic and (budget_given or curve_points):
-        raise ValueError("consolidate: the run learned no sizes and so has one cost: leave out budget and curve")
+        raise SettingError("consolidate: the run learned no sizes and so has one cost: leave out budget and curve")
     batches, statistics = _data(module, datamodule, budget_given or curve_points > 0)
     if curve_points:
         if not batches:
-            raise ValueError("consolidate: a curve wants data, give the run's configuration as well: -c config.yaml")
+            raise SettingError("consolidate: a curve wants data, give the run's configuration as well: -c config.yaml")
         rows = accuracy_cost_curve(network, module.task, batches, points=curve_points, statistics=statistics)
         metric = save_curve(rows, dirpath.with_name(f"{dirpath.name}.curve"))
         print(curve_table(rows, metric))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dyn_lightning.build import build
+from dyn_lightning.errors import SettingError
 from dyn_lightning.graph import Graph, Size, read_graph, unify
 from dyn_lightning.graph.layers import is_leaf
 from dyn_lightning.graph.verify import Mismatch, find_mismatch
@@ -72,9 +73,9 @@ def dynamize(
     """
     taken = [name for name in DynamicNetwork.__annotations__ if hasattr(backbone, name)]
     if taken:
-        raise ValueError(f"dynamize: {type(backbone).__name__} has its own {', '.join(taken)}: rename it there")
+        raise SettingError(f"dynamize: {type(backbone).__name__} has its own {', '.join(taken)}: rename it there")
     if mel_spacing not in ("respaced", "ranked"):
-        raise ValueError(f"mel_spacing={mel_spacing!r} is unknown: use respaced or ranked")
+        raise SettingError(f"mel_spacing={mel_spacing!r} is unknown: use respaced or ranked")
     graph = read_graph(shallow_copy(backbone), example_input, free_outputs=free_outputs)
     _declare(graph, fixed, ties)
     names = _names(graph)
@@ -125,17 +126,17 @@ def _declare(graph: Graph, fixed: Sequence[str], ties: Sequence[Sequence[str]]) 
         tied = [[s for s in graph.roots() if _matches(s, name)] for name in group]
         for name, found in zip(group, tied, strict=True):
             if not found:
-                raise ValueError(f"ties: no size is called {name!r}; there are {known}")
+                raise SettingError(f"ties: no size is called {name!r}; there are {known}")
             for size in found:
                 if size.full_size != tied[0][0].full_size:
                     one, other = tied[0][0], size
                     apart = f"{one.names[0]} ({one.full_size}) and {other.names[0]} ({other.full_size})"
-                    raise ValueError(f"ties: {apart} cannot be tied")
+                    raise SettingError(f"ties: {apart} cannot be tied")
                 unify((tied[0][0],), (size,), "it was asked to be tied to another")
     for pattern in fixed:
         found = [s for s in graph.roots() if _matches(s, pattern)]
         if not found:
-            raise ValueError(f"fixed: the pattern {pattern!r} matches nothing; there are {known}")
+            raise SettingError(f"fixed: the pattern {pattern!r} matches nothing; there are {known}")
         for size in found:
             size.fix(ASKED_TO_BE_FIXED)
 
@@ -152,12 +153,12 @@ def _choose(graph: Graph, patterns: Sequence[str] | None, names: dict[Size, str]
         if not found:
             barred = [s for s in sizes if s.reason and _matches(s, pattern)]
             why = f" (matched, but fixed: {', '.join(names[s] for s in barred)})" if barred and patterns else ""
-            raise ValueError(
+            raise SettingError(
                 f"dynamic: the pattern {pattern!r} matches no size that can be learned{why}. Sizes:\n{known}"
             )
         chosen += [s for s in found if s not in chosen]
     if not chosen:
-        raise ValueError(f"dynamic: no pattern was given, so nothing would be learned. Sizes:\n{known}")
+        raise SettingError(f"dynamic: no pattern was given, so nothing would be learned. Sizes:\n{known}")
     for size in free:
         if size not in chosen:
             size.fix(NOT_ASKED_FOR)

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from dyn_lightning.compiled import CompiledNetwork
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.dynamize import dynamize, left_whole
+from dyn_lightning.errors import SettingError
 from dyn_lightning.evaluation import EvaluatedModule
 from dyn_lightning.network import DynamicNetwork
 from dyn_lightning.objectives import Objective
@@ -115,7 +116,7 @@ class DynamicModule(EvaluatedModule):
         self.example_shape: tuple[int, ...] | None = None
         if isinstance(backbone, DynamicNetwork):
             if dynamic is not None or fixed or ties:
-                raise ValueError("the backbone has widths already: give dynamic, fixed and ties to dynamize")
+                raise SettingError("the backbone has widths already: give dynamic, fixed and ties to dynamize")
             self.network: Any = backbone
         else:
             example = example_input(backbone, example_duration_s, example_shape)
@@ -137,7 +138,7 @@ class DynamicModule(EvaluatedModule):
                 )
         self.is_dynamic = isinstance(self.network, DynamicNetwork)
         if self.is_dynamic and objective is None:
-            raise ValueError("sizes are learned, but nothing pulls them down: give an objective or dynamic=[]")
+            raise SettingError("sizes are learned, but nothing pulls them down: give an objective or dynamic=[]")
         self.task = task
         self.objective: Any = objective if self.is_dynamic else None
         self.optimizer = optimizer
@@ -198,11 +199,11 @@ class DynamicModule(EvaluatedModule):
         Raises ValueError for a name that is no phase, or for a way back out of settle.
         """
         if phase not in PHASES:
-            raise ValueError(f"phase={phase!r} is unknown: use one of {', '.join(PHASES)}")
+            raise SettingError(f"phase={phase!r} is unknown: use one of {', '.join(PHASES)}")
         if not self.is_dynamic:
             return
         if self.phase == "settle" and phase != "settle":
-            raise ValueError(f"the widths are frozen: {phase} cannot follow settle. Start another run")
+            raise SettingError(f"the widths are frozen: {phase} cannot follow settle. Start another run")
         stored: list[nn.Parameter] = []
         if phase == "settle" and self.phase != "settle":
             sizes = self.objective.final_sizes(self.network)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dyn_lightning.allocation import learnable_share, least_size, move_to, sizes_within
 from dyn_lightning.complexity import Complexity
+from dyn_lightning.errors import SettingError
 
 ROUNDING = 0.01
 """Share of a unit by which K may stand above an integer and still count as that integer."""
@@ -127,13 +128,15 @@ class FlopsBudget(Objective):
     ) -> None:
         super().__init__()
         if (share is None) == (flops_per_second is None):
-            raise ValueError("give a budget either as share or as flops_per_second")
+            raise SettingError("give a budget either as share or as flops_per_second")
         if share is not None and not 0.0 < share < 1.0:
-            raise ValueError(f"share must lie between 0 and 1, got {share}")
+            raise SettingError(f"share must lie between 0 and 1, got {share}")
+        if flops_per_second is not None and not flops_per_second > 0.0:
+            raise SettingError(f"flops_per_second must be positive, got {flops_per_second}")
         if not 0.0 < descent <= 1.0:
-            raise ValueError(f"descent must lie in (0, 1], got {descent}")
+            raise SettingError(f"descent must lie in (0, 1], got {descent}")
         if not leash > 1.0:
-            raise ValueError(f"leash must be above 1, got {leash}")
+            raise SettingError(f"leash must be above 1, got {leash}")
         self.share = share
         self.flops_per_second = flops_per_second
         self.descent = descent
@@ -156,12 +159,12 @@ class FlopsBudget(Objective):
         unit = complexity.unit.replace("_", " ")
         least = complexity.flops_at({name: least_size(width) for name, width in dynamic.widths.items()})
         if budget < least:
-            raise ValueError(
+            raise SettingError(
                 f"a budget of {budget:.4g} {unit} is out of reach: with every width at its least the network costs "
                 f"{least:.4g}; raise the budget, lower lam_min, or let more sizes be learned"
             )
         if budget >= complexity.flops_full_size():
-            raise ValueError(
+            raise SettingError(
                 f"a budget of {budget:.4g} {unit} leaves nothing to do: at full size the network costs "
                 f"{complexity.flops_full_size():.4g}"
             )
@@ -236,7 +239,7 @@ class LossTolerance(Objective):
     ) -> None:
         super().__init__()
         if not 0.0 < tolerance < 1.0:
-            raise ValueError(f"tolerance must lie between 0 and 1, got {tolerance}")
+            raise SettingError(f"tolerance must lie between 0 and 1, got {tolerance}")
         self.tolerance = tolerance
         self.rate = rate
         self.memory = memory

@@ -23,6 +23,7 @@ from torch import nn
 from dyn_lightning.allocation import least_size, sizes_within
 from dyn_lightning.callbacks.batch_norm import reestimate
 from dyn_lightning.complexity import Complexity
+from dyn_lightning.errors import SettingError
 from dyn_lightning.tasks import Task
 
 LEAST_SHARE = 1 / 64  # of what the sizes govern, down to which a curve goes
@@ -41,13 +42,13 @@ def sizes_for(dynamic: Any, *, flops_per_second: float | None = None, share: flo
         ValueError: unless exactly one budget is given, or if it is out of reach.
     """
     if (flops_per_second is None) == (share is None):
-        raise ValueError("give a budget either as flops_per_second or as share")
+        raise SettingError("give a budget either as flops_per_second or as share")
     complexity = dynamic.complexity
     budget = flops_per_second
     if budget is None:
         assert share is not None
         if not 0.0 < share <= 1.0:
-            raise ValueError(f"share must lie in (0, 1], got {share}")
+            raise SettingError(f"share must lie in (0, 1], got {share}")
         budget = complexity.fixed_flops() + share * complexity.learnable_flops()
     now = complexity.sizes_now
     if complexity.flops_at(now) <= budget:
@@ -74,7 +75,7 @@ def evaluate(network: nn.Module, task: Task, batches: Iterable[Mapping[str, Any]
         for module, mode in modes.items():
             module.training = mode
     if not items:
-        raise ValueError("there are no batches to evaluate on")
+        raise SettingError("there are no batches to evaluate on")
     return {"loss": losses / items, **{name: float(value) for name, value in metrics.compute().items()}}
 
 
@@ -147,12 +148,12 @@ def save_curve(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], 
         ValueError: if there are no rows, or they lack the metric.
     """
     if not rows:
-        raise ValueError("the curve has no points")
+        raise SettingError("the curve has no points")
     known = rows[0]["metrics"]
     others = [name for name in known if name not in ("loss", "threshold")]
     metric = metric or ("eer" if "eer" in known else (others or ["loss"])[0])
     if metric not in known:
-        raise ValueError(f"metric: {metric} is none of {', '.join(known)}")
+        raise SettingError(f"metric: {metric} is none of {', '.join(known)}")
     unit = next(u for u in ("flops_per_second", "flops_per_call") if u in rows[0])
     figure = Figure(figsize=(6, 4), layout="constrained")
     FigureCanvasAgg(figure)

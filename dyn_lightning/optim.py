@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from dyn_lightning.errors import SettingError
 from dyn_lightning.layers.base import used_positions
 from dyn_lightning.network import learned_tensors
 from dyn_lightning.width import Width, held
@@ -166,9 +167,9 @@ def make_schedule(
         ValueError: for an unknown schedule, or ``hold`` outside [0, 1).
     """
     if schedule not in ("cosine", "constant"):
-        raise ValueError(f"lr_schedule={schedule!r} is unknown: use cosine or constant")
+        raise SettingError(f"lr_schedule={schedule!r} is unknown: use cosine or constant")
     if not 0.0 <= hold < 1.0:
-        raise ValueError(f"lr_hold={hold} must lie in [0, 1)")
+        raise SettingError(f"lr_hold={hold} must lie in [0, 1)")
     start = round(hold * total_steps)
 
     def cosine(step: int) -> float:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dyn_lightning.complexity import Complexity
+from dyn_lightning.errors import SettingError
 from dyn_lightning.graph import axis_size, read_graph
 
 
@@ -24,7 +25,7 @@ def example_input(backbone: nn.Module, duration_s: float | None, shape: Sequence
         return torch.zeros(*shape, device=parameter.device)
     sample_rate = getattr(backbone, "sample_rate", None)
     if duration_s is None or sample_rate is None:
-        raise ValueError(
+        raise SettingError(
             f"the example input of {type(backbone).__name__} is unknown: give example_shape (batch dimension "
             "first), or example_duration_s and a backbone with a sample_rate attribute"
         )

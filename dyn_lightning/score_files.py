@@ -22,6 +22,7 @@ from dyn_lightning.data.asvspoof_protocols import (
     utterance_of,
 )
 from dyn_lightning.data.audio import DatasetError
+from dyn_lightning.errors import UserError
 from dyn_lightning.files import write_atomically
 
 UNKNOWN = "-"
@@ -73,9 +74,9 @@ def write_scores(path: str | os.PathLike[str], table: ScoreTable) -> None:
     lines = []
     for name, system, key, score in columns:
         if len(name.split()) != 1 or len(system.split()) != 1:
-            raise ValueError(f"{name!r}, {system!r}: a score file has no place for white space in names. Rename it.")
+            raise UserError(f"{name!r}, {system!r}: a score file has no place for white space in names. Rename it.")
         if not np.isfinite(score):
-            raise ValueError(f"{name}: its score is {score}. Check the audio and the network.")
+            raise UserError(f"{name}: its score is {score}. Check the audio and the network.")
         lines.append(f"{name} {system} {key} {score!s}\n")
     write_atomically(Path(path), "".join(lines).encode())
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dyn_lightning.errors import SettingError
 from dyn_lightning.functional import BOUNDARIES, Amplitude, active_size, amplitudes, boundary_noise, kept_size
 
 
@@ -52,11 +53,11 @@ class Width(nn.Module):
     ) -> None:
         super().__init__()
         if full_size < 1:
-            raise ValueError(f"a width needs an element at least, got {full_size}")
+            raise SettingError(f"a width needs an element at least, got {full_size}")
         if boundary not in BOUNDARIES:
-            raise ValueError(f"boundary={boundary!r} is unknown: use one of {', '.join(BOUNDARIES)}")
+            raise SettingError(f"boundary={boundary!r} is unknown: use one of {', '.join(BOUNDARIES)}")
         if lam_min is not None and not 0.0 < lam_min <= 1.0:
-            raise ValueError(f"lam_min must lie in (0, 1], got {lam_min}")
+            raise SettingError(f"lam_min must lie in (0, 1], got {lam_min}")
         self.boundary = boundary
         self.resampled = resampled
         self.full_size = full_size
@@ -73,7 +74,7 @@ class Width(nn.Module):
     def set_multiple_of(self, multiple_of: int) -> None:
         """Set the elements in a unit. Raises ValueError outside 1…N."""
         if not 1 <= multiple_of <= self.full_size:
-            raise ValueError(f"multiple_of={multiple_of} must lie in 1…{self.full_size}, the width's full size")
+            raise SettingError(f"multiple_of={multiple_of} must lie in 1…{self.full_size}, the width's full size")
         self.multiple_of = multiple_of
         self.units = math.ceil(self.full_size / self.multiple_of)
         self.lam_min = max(self.lam_min, 1.0 / self.units)
@@ -111,7 +112,7 @@ class Width(nn.Module):
     def set_lam(self, lam: float) -> None:
         """Set λ. Raises ValueError outside (0, 1]."""
         if not 0.0 < lam <= 1.0:
-            raise ValueError(f"λ must lie in (0, 1], got {lam}")
+            raise SettingError(f"λ must lie in (0, 1], got {lam}")
         self.theta.fill_(math.log(lam))
 
     @torch.no_grad()
@@ -184,7 +185,7 @@ class Width(nn.Module):
         """
         size = self.size if size is None else size
         if not 1 <= size <= self.full_size:
-            raise ValueError(f"cannot freeze at {size}: the width has 1…{self.full_size} elements")
+            raise SettingError(f"cannot freeze at {size}: the width has 1…{self.full_size} elements")
         if size < self.full_size:
             size = self._elements(max(1, size // self.multiple_of))
         self._frozen_size.fill_(size)

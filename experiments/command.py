@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dyn_lightning.data.audio import DatasetError
+from dyn_lightning.errors import in_one_line
 
 
 def results_file(study: str) -> str:
@@ -13,12 +13,9 @@ def results_file(study: str) -> str:
 
 
 def as_command(main: Callable[[], int | None]) -> None:
-    """Runs a study as a command: data that are absent or damaged end it with one line, not with a traceback.
+    """Runs a study as a command: what was given wrong, such as absent data, ends it with one line.
 
     Raises:
-        SystemExit: with the command's status, or with what is wrong with the data.
+        SystemExit: with the command's status, or with what is wrong.
     """
-    try:
-        raise SystemExit(main())
-    except DatasetError as error:
-        raise SystemExit(str(error)) from error
+    raise SystemExit(in_one_line(main))

@@ -260,13 +260,37 @@ def test_a_trained_network_is_shrunk(tmp_path):
 
 def test_phases_longer_than_the_run_are_named():
     names = ("task/filter_bank", "dynamic/budget", "trainer/cpu")
-    with pytest.raises(ValueError, match="shorten a phase"):
+    with pytest.raises(SystemExit, match="shorten a phase"):
         main(["fit", *config(*names), *SMALL, "--phases.search_epochs=9"])
 
 
 def test_consolidate_names_a_checkpoint_that_is_absent(capsys):
     with pytest.raises(SystemExit, match=r"absent\.ckpt"):
         main(["consolidate", "--ckpt_path", "absent.ckpt"])
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--model.objective.init_args.share=25"], r"^share must lie between 0 and 1, got 25\.0$"),
+        (["--model.objective.init_args.share=1e-4"], r"^a budget of \S+ flops per call is out of reach"),
+        (["--model.dynamic=['nothing*']"], r"^dynamic: the pattern 'nothing\*' matches no size"),
+        (
+            ["--model.boundary=tapr"],
+            r"^boundary='tapr' is unknown: use one of .*paper, .*gaussian_gates, hard_concrete$",
+        ),
+        (["--ckpt_path=absent.ckpt"], r"^absent\.ckpt: no such file\."),
+        (config("dynamic/paper"), r"^trainer\.callbacks: there twice: ComplexityLogger"),
+    ],
+)
+def test_a_setting_that_cannot_be_ends_in_one_line(given, told):
+    with pytest.raises(SystemExit, match=told):
+        main(["fit", *config("task/filter_bank", "dynamic/budget", "trainer/cpu"), *SMALL, *given])
+
+
+def test_an_unknown_command_is_told_all_there_are():
+    with pytest.raises(SystemExit, match=r"'fti' is no command; there are fit, .*profile, predict, .*report"):
+        main(["fti"])
 
 
 def test_predict_needs_an_artifact():

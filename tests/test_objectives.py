@@ -211,6 +211,9 @@ def test_budget_above_full_size_is_refused() -> None:
     network = mlp()
     with pytest.raises(ValueError, match="leaves nothing to do"):
         FlopsBudget(flops_per_second=2 * network.complexity.flops_full_size()).check(network)
+    for nothing in (0.0, -1e6):
+        with pytest.raises(ValueError, match="flops_per_second must be positive"):
+            FlopsBudget(flops_per_second=nothing)
 
 
 @pytest.mark.parametrize("arguments", [{}, {"share": 0.5, "flops_per_second": 1e6}, {"share": 1.5}])

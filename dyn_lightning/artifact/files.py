@@ -34,7 +34,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """Tensors of a file that :func:`save_tensors` wrote. ArtifactError names one that is missing or damaged."""
     if not path.is_file():
-        raise ArtifactError(f"{path}: no such file. Point to the whole folder that save_artifact wrote.")
+        raise ArtifactError(f"{path}: no such file. Point to a whole artifact, such as runs/csv/version_0/artifact.")
     try:
         return safetensors.torch.load_file(path)
     except SafetensorError as error:
@@ -44,7 +44,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 def read_architecture(path: Path) -> dict[str, Any]:
     """Content of ``architecture.json``, checked as far as its version and keys."""
     if not path.is_file():
-        raise ArtifactError(f"{path}: no such file. Point to the whole folder that save_artifact wrote.")
+        raise ArtifactError(f"{path}: no such file. Point to a whole artifact, such as runs/csv/version_0/artifact.")
     try:
         document = json.loads(path.read_text())
     except ValueError as error:

@@ -8,12 +8,13 @@ from typing import Any
 
 from torch import nn
 
+from dyn_lightning.errors import UserError
 from dyn_lightning.features.spectral import MelFilterBank
 from dyn_lightning.models.attention import SlimMultiheadAttention
 from dyn_lightning.models.stacked_rnn import StackedRNN
 
 
-class ArtifactError(ValueError):
+class ArtifactError(UserError):
     """An artifact cannot be written or read; the message names the file and the mend."""
 
 

@@ -11,6 +11,7 @@ from lightning.pytorch import Callback
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from dyn_lightning.errors import SettingError
 from dyn_lightning.module import DynamicModule
 
 
@@ -27,7 +28,7 @@ class BatchNormReestimation(Callback):
 
     def __init__(self, batches: int = 16) -> None:
         if batches < 1:
-            raise ValueError(f"batches={batches} must be 1 or more")
+            raise SettingError(f"batches={batches} must be 1 or more")
         self.batches = batches
         self._recent: deque[Any] = deque(maxlen=batches)
         self._done = False

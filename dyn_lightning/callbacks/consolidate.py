@@ -19,6 +19,7 @@ from dyn_lightning.artifact import save_artifact
 from dyn_lightning.artifact.trained import constructor_of
 from dyn_lightning.callbacks.complexity_logger import ComplexityLogger
 from dyn_lightning.consolidate import Report, consolidate, unchanged
+from dyn_lightning.errors import UserError
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.report import plot_history
 
@@ -94,7 +95,7 @@ def load_checkpoint(module: DynamicModule, checkpoint: str, *, weights_only: boo
         module.on_load_checkpoint(content)
         module.load_state_dict(content["state_dict"])
     except (OSError, KeyError, RuntimeError) as error:
-        raise ValueError(f"{checkpoint}: cannot be loaded with this configuration ({error})") from error
+        raise UserError(f"{checkpoint}: cannot be loaded with this configuration ({error})") from error
 
 
 def validation_inputs(trainer: lightning.Trainer, module: DynamicModule, batches: int) -> list[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import lightning
 from lightning.pytorch import Callback
 
+from dyn_lightning.errors import SettingError
 from dyn_lightning.width import Width
 
 
@@ -36,7 +37,7 @@ class LambdaClamp(Callback):
         self.multiple_of = _by_pattern(multiple_of)
         for pattern, value in self.lam_min.items():
             if not 0.0 < value <= 1.0:
-                raise ValueError(f"lam_min={value} for {pattern!r} must lie in (0, 1]")
+                raise SettingError(f"lam_min={value} for {pattern!r} must lie in (0, 1]")
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         widths: Mapping[str, Width] = _widths(pl_module)
@@ -70,7 +71,7 @@ def _resolve(patterns: Mapping[str, Any], widths: Mapping[str, Width], argument:
     for pattern, value in patterns.items():
         names = [name for name in widths if fnmatchcase(name, pattern)]
         if not names and widths:
-            raise ValueError(
+            raise SettingError(
                 f"LambdaClamp: {argument}: the pattern {pattern!r} matches no width; there are {', '.join(widths)}"
             )
         found.update(dict.fromkeys(names, value))

@@ -7,6 +7,7 @@ from typing import Any
 import lightning
 from lightning.pytorch import Callback
 
+from dyn_lightning.errors import SettingError
 from dyn_lightning.module import DynamicModule
 
 
@@ -40,11 +41,11 @@ class PhaseSwitch(Callback):
         mode: str = "min",
     ) -> None:
         if warmup_epochs < 0 or (search_epochs is not None and search_epochs < 1):
-            raise ValueError(
+            raise SettingError(
                 f"warmup_epochs={warmup_epochs} must be 0 or more, search_epochs={search_epochs} 1 or more"
             )
         if mode not in ("min", "max"):
-            raise ValueError(f"mode={mode!r} must be min or max")
+            raise SettingError(f"mode={mode!r} must be min or max")
         self.warmup_epochs, self.search_epochs = warmup_epochs, search_epochs
         self.monitor, self.patience, self.min_delta, self.mode = monitor, patience, min_delta, mode
         self.best: float | None = None
@@ -54,10 +55,10 @@ class PhaseSwitch(Callback):
         module = _dynamic(pl_module)
         epochs = trainer.max_epochs
         if epochs is None or epochs < 0:
-            raise ValueError("PhaseSwitch counts in epochs: set the trainer's max_epochs")
+            raise SettingError("PhaseSwitch counts in epochs: set the trainer's max_epochs")
         wanted = self.warmup_epochs + (self.search_epochs or 1)
         if module.is_dynamic and wanted > epochs:
-            raise ValueError(
+            raise SettingError(
                 f"warmup_epochs={self.warmup_epochs} and search_epochs={self.search_epochs} need {wanted} "
                 f"epochs, the run has max_epochs={epochs}: raise max_epochs or shorten a phase"
             )
@@ -88,7 +89,7 @@ class PhaseSwitch(Callback):
         value = trainer.callback_metrics.get(self.monitor)
         if value is None:
             known = ", ".join(sorted(trainer.callback_metrics))
-            raise ValueError(f"PhaseSwitch: monitor={self.monitor!r} is not logged; there are {known}")
+            raise SettingError(f"PhaseSwitch: monitor={self.monitor!r} is not logged; there are {known}")
         score = float(value) if self.mode == "min" else -float(value)
         if self.best is None or score < self.best - self.min_delta:
             self.best, self.epochs_without_improvement = score, 0

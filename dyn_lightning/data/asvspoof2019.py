@@ -26,6 +26,7 @@ from dyn_lightning.data.balance import BalancedChoice
 from dyn_lightning.data.crops import centre_crop, random_crop
 from dyn_lightning.data.sampling import EpochSampler, epoch_sampler, make_loader
 from dyn_lightning.data.utterance_store import UtteranceStore
+from dyn_lightning.errors import SettingError
 
 Item = dict[str, Any]
 Batch = dict[str, Any]
@@ -226,7 +227,7 @@ class ASVspoof2019DataModule(lightning.LightningDataModule):
         super().__init__()
         self.save_hyperparameters()
         if n_samples < 1:
-            raise ValueError(f"n_samples={n_samples} must be at least 1. Use e.g. 64600.")
+            raise SettingError(f"n_samples={n_samples} must be at least 1. Use e.g. 64600.")
         self.data_root = Path(data_root)
         self.corpus = CORPORA[partition]
         self.batch_size, self.n_samples, self.sample_rate = batch_size, n_samples, sample_rate

@@ -9,16 +9,18 @@ import torch
 import torchaudio.functional
 from numpy.typing import NDArray
 
+from dyn_lightning.errors import UserError
+
 AUDIO_SUFFIXES = (".flac", ".wav")
 
 Samples = NDArray[np.float32]
 
 
-class AudioError(ValueError):
+class AudioError(UserError):
     """An audio file cannot be used; the message names the file and the mend."""
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError):
     """A data set is incomplete or laid out otherwise; the message names the place and the mend."""
 
 

@@ -18,6 +18,7 @@ import torchaudio.functional
 from numpy.typing import NDArray
 
 from dyn_lightning.data.audio import Samples
+from dyn_lightning.errors import SettingError
 
 RawBoostNoise = Literal["convolutive", "impulsive", "stationary"]
 
@@ -174,10 +175,12 @@ class Augmentation:
     def __post_init__(self) -> None:
         wrong = [factor for factor in self.speed_factors if not 0.5 <= factor <= 2.0]
         if wrong:
-            raise ValueError(f"speed_factors={list(self.speed_factors)}: {wrong[0]} is not within 0.5 to 2. Change it.")
+            raise SettingError(
+                f"speed_factors={list(self.speed_factors)}: {wrong[0]} is not within 0.5 to 2. Change it."
+            )
         unknown = [kind for kind in self.rawboost if kind not in self._noises]
         if unknown:
-            raise ValueError(f"rawboost: {unknown[0]!r} is unknown. Use any of {', '.join(self._noises)}.")
+            raise SettingError(f"rawboost: {unknown[0]!r} is unknown. Use any of {', '.join(self._noises)}.")
 
     @property
     def _noises(self) -> Mapping[str, Callable[[Samples, np.random.Generator], Samples]]:

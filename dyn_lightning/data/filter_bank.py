@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dyn_lightning.data.sampling import EpochSampler
+from dyn_lightning.errors import SettingError
 
 Reading = Literal["padded", "readout"]
 
@@ -27,7 +28,7 @@ def mel_weights(n_freqs: int = 257, n_mels: int = 32, sample_rate: int = 16000) 
     """
     weights = torchaudio.functional.melscale_fbanks(n_freqs, 0.0, sample_rate / 2, n_mels, sample_rate)
     if bool((weights.sum(dim=0) == 0).any()):
-        raise ValueError(f"n_mels={n_mels} is too many for n_freqs={n_freqs}: a band is empty. Use fewer bands.")
+        raise SettingError(f"n_mels={n_mels} is too many for n_freqs={n_freqs}: a band is empty. Use fewer bands.")
     return weights
 
 
@@ -67,7 +68,7 @@ def mel_targets(power: Tensor, n_mels: int = 32, sample_rate: int = 16000, n_out
     if n_outputs is None:
         return bands
     if n_outputs < n_mels:
-        raise ValueError(f"n_outputs={n_outputs} is smaller than n_mels={n_mels}. Ask for at least n_mels.")
+        raise SettingError(f"n_outputs={n_outputs} is smaller than n_mels={n_mels}. Ask for at least n_mels.")
     return torch.nn.functional.pad(bands, (0, n_outputs - n_mels))
 
 
@@ -108,7 +109,7 @@ def synthetic_batch(
         ValueError: unknown reading, or ``n_outputs < n_mels``.
     """
     if reading not in ("padded", "readout"):
-        raise ValueError(f"reading={reading!r} is unknown. Use 'padded' or 'readout'.")
+        raise SettingError(f"reading={reading!r} is unknown. Use 'padded' or 'readout'.")
     mean_power, interpolation = _spectrum_shape(n_freqs, n_mels, sample_rate)
     # −log(1 − uniform) is exponential, and four times faster than exponential_.
     periodogram = torch.rand(n, n_freqs, generator=generator).neg_().log1p_().neg_()

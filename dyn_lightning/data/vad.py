@@ -14,6 +14,7 @@ from dyn_lightning.data.clip_store import ClipStore
 from dyn_lightning.data.corpora import SPLITS, Speech, Split, find_noise, find_speech
 from dyn_lightning.data.recordings import AnnotatedRecordings
 from dyn_lightning.data.sampling import EpochSampler, epoch_sampler, make_loader
+from dyn_lightning.errors import SettingError
 
 Item = dict[str, Any]
 Batch = dict[str, Any]
@@ -53,13 +54,13 @@ class MixtureOptions:
             ("speech_share_min", "speech_share_max"),
         ):
             if not getattr(self, low) <= getattr(self, high):
-                raise ValueError(f"{low}={getattr(self, low)} exceeds {high}={getattr(self, high)}. Swap them.")
+                raise SettingError(f"{low}={getattr(self, low)} exceeds {high}={getattr(self, high)}. Swap them.")
         if not (self.speech_share_min > 0.0 and self.speech_share_max <= 1.0):
-            raise ValueError("speech_share_min and speech_share_max must lie in (0, 1]. Change them.")
+            raise SettingError("speech_share_min and speech_share_max must lie in (0, 1]. Change them.")
         # Excerpts are drawn so as to hold a frame within 15 dB of the loudness; cuts and fades
         # cost up to 5 dB.
         if not self.label_threshold_db <= -20.0:
-            raise ValueError(f"label_threshold_db={self.label_threshold_db} must be -20 or less. Lower it.")
+            raise SettingError(f"label_threshold_db={self.label_threshold_db} must be -20 or less. Lower it.")
 
 
 class Mixtures(Dataset[Item]):
@@ -205,7 +206,7 @@ class VADDataModule(lightning.LightningDataModule):
         self.save_hyperparameters()
         for name, seconds in (("duration_s", duration_s), ("eval_duration_s", eval_duration_s)):
             if mixing.n_frames(int(seconds * sample_rate)) < 1:
-                raise ValueError(f"{name}={seconds} is shorter than a frame of {mixing.FRAME_LENGTH} samples.")
+                raise SettingError(f"{name}={seconds} is shorter than a frame of {mixing.FRAME_LENGTH} samples.")
         self.data_root = Path(data_root)
         self.batch_size, self.num_workers, self.cache_mib = batch_size, num_workers, cache_mib
         self.n_items: dict[Split, int] = {"train": items_per_epoch, "val": val_items, "test": test_items}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dyn_lightning.artifact.program import results_in
+from dyn_lightning.errors import UserError
 
 CONVOLUTIONS = ("aten.conv1d", "aten.conv2d", "aten.conv3d")
 GRU, LSTM = ("aten.gru.input", "aten.rnn_tanh.input", "aten.rnn_relu.input"), ("aten.lstm.input",)
@@ -17,7 +18,7 @@ PADS = ("aten.pad.default", "aten.constant_pad_nd.default")
 _CONVOLVE = {1: torch.ops.aten.conv1d.default, 2: torch.ops.aten.conv2d.default, 3: torch.ops.aten.conv3d.default}
 
 
-class NotCausalError(ValueError):
+class NotCausalError(UserError):
     """A network cannot run frame by frame; the message names the layer."""
 
 

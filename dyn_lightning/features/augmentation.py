@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torchaudio.functional import mask_along_axis_iid
 
+from dyn_lightning.errors import SettingError
+
 
 class SpecAugment(nn.Module):
     """SpecAugment's masks (arXiv 1904.08779): of each utterance a run of rows and a run of frames become 0.
@@ -26,7 +28,7 @@ class SpecAugment(nn.Module):
     def __init__(self, freq_mask: int = 12, time_mask: int = 20, n_masks: int = 1) -> None:
         super().__init__()
         if min(freq_mask, time_mask, n_masks) < 0:
-            raise ValueError(f"negative: freq_mask={freq_mask}, time_mask={time_mask}, n_masks={n_masks}")
+            raise SettingError(f"negative: freq_mask={freq_mask}, time_mask={time_mask}, n_masks={n_masks}")
         self.freq_mask = freq_mask
         self.time_mask = time_mask
         self.n_masks = n_masks

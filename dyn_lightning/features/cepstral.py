@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchaudio.functional import create_dct, linear_fbanks
 
+from dyn_lightning.errors import SettingError
 from dyn_lightning.features.spectral import check_filters, check_range
 
 
@@ -69,7 +70,7 @@ class CosineTransform(nn.Module):
     def __init__(self, n_bands: int = 20, n_coefficients: int = 20) -> None:
         super().__init__()
         if n_coefficients > n_bands:
-            raise ValueError(f"n_coefficients={n_coefficients} must not be above n_bands={n_bands}")
+            raise SettingError(f"n_coefficients={n_coefficients} must not be above n_bands={n_bands}")
         self.n_bands = n_bands
         self.n_coefficients = n_coefficients
         self.register_buffer("dct", create_dct(n_coefficients, n_bands, norm="ortho"))
@@ -100,7 +101,7 @@ class Deltas(nn.Module):
     def __init__(self, win_length: int = 5) -> None:
         super().__init__()
         if win_length < 3 or win_length % 2 == 0:
-            raise ValueError(f"win_length must be odd and at least 3, got {win_length}")
+            raise SettingError(f"win_length must be odd and at least 3, got {win_length}")
         self.win_length = win_length
         steps = torch.arange(win_length) - win_length // 2
         self.register_buffer("kernel", (steps / steps.square().sum()).reshape(1, 1, 1, -1), persistent=False)

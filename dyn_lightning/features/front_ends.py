@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import nn
 
+from dyn_lightning.errors import SettingError
 from dyn_lightning.features.cepstral import CosineTransform, Deltas, LinearFilterBank
 from dyn_lightning.features.normalisation import RunningNorm, UtteranceNorm
 from dyn_lightning.features.spectral import FixedScaling, LogCompression, MelFilterBank, Spectrogram
@@ -48,7 +49,7 @@ def make_front_end(
     if kind == "log_stft":
         layers.update(log=LogCompression())
         return nn.Sequential(layers), n_freqs
-    raise ValueError(f"front_end={kind!r} is unknown: use log_mel, lfcc or log_stft")
+    raise SettingError(f"front_end={kind!r} is unknown: use log_mel, lfcc or log_stft")
 
 
 def make_normalisation(kind: Normalisation, n_rows: int) -> nn.Module:
@@ -67,4 +68,4 @@ def make_normalisation(kind: Normalisation, n_rows: int) -> nn.Module:
         return UtteranceNorm(variance=kind == "utterance")
     if kind == "running":
         return RunningNorm(n_rows)
-    raise ValueError(f"normalisation={kind!r} is unknown: use fixed, utterance_mean, utterance or running")
+    raise SettingError(f"normalisation={kind!r} is unknown: use fixed, utterance_mean, utterance or running")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dyn_lightning.errors import SettingError
+
 
 class UtteranceNorm(nn.Module):
     """Each row minus its mean over the utterance, over its standard deviation where ``variance`` asks for it.
@@ -52,7 +54,7 @@ class RunningNorm(nn.Module):
     def __init__(self, n_rows: int, momentum: float = 0.01, eps: float = 1e-5) -> None:
         super().__init__()
         if not 0.0 < momentum <= 1.0:
-            raise ValueError(f"momentum must be in (0, 1], got {momentum}")
+            raise SettingError(f"momentum must be in (0, 1], got {momentum}")
         self.n_rows = n_rows
         self.momentum = momentum
         self.eps = eps

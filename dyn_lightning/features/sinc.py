@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dyn_lightning.errors import SettingError
 from dyn_lightning.features.spectral import check_min_samples, hz_to_mel
 
 
@@ -28,7 +29,7 @@ class SincFilterBank(nn.Module):
     def __init__(self, n_filters: int = 70, kernel_size: int = 129, sample_rate: int = 16000) -> None:
         super().__init__()
         if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be odd, got {kernel_size}")
+            raise SettingError(f"kernel_size must be odd, got {kernel_size}")
         self.n_filters = n_filters
         self.kernel_size = kernel_size
         self.sample_rate = sample_rate

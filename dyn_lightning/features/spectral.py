@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
+from dyn_lightning.errors import SettingError
+
 # Mean and standard deviation of ln(mel power + 1e-6) over clean read speech (LibriSpeech, 16 kHz, full scale
 # 1.0, n_fft 1024, 80 bands): -3.5 and 3.9 over train-clean-100, -3.8 and 4.1 over test-other.
 LOG_MEL_MEAN = -4.0
@@ -137,7 +139,7 @@ class FixedScaling(nn.Module):
     def __init__(self, mean: float = LOG_MEL_MEAN, std: float = LOG_MEL_STD) -> None:
         super().__init__()
         if std <= 0.0:
-            raise ValueError(f"std must be positive, got {std}")
+            raise SettingError(f"std must be positive, got {std}")
         self.mean = mean
         self.std = std
 
@@ -151,7 +153,7 @@ class FixedScaling(nn.Module):
 def check_range(f_min: float, f_max: float, sample_rate: int) -> None:
     """Raise a ValueError if a range of frequencies in Hz is empty or reaches past the Nyquist frequency."""
     if not 0.0 <= f_min < f_max <= sample_rate / 2:
-        raise ValueError(
+        raise SettingError(
             f"need 0 <= f_min < f_max <= sample_rate / 2, got f_min={f_min}, f_max={f_max}, sample_rate={sample_rate}"
         )
 
@@ -160,7 +162,7 @@ def check_filters(fb: Tensor, argument: str) -> None:
     """Raise a ValueError that names the argument to lower if a filter of (n_freqs, filters) holds no frequency bin."""
     empty = int((fb.amax(0) == 0).sum())
     if empty:
-        raise ValueError(
+        raise SettingError(
             f"{empty} of {fb.shape[1]} bands hold none of the {fb.shape[0]} frequency bins: "
             f"choose fewer bands ({argument}) or a longer n_fft"
         )
@@ -169,7 +171,7 @@ def check_filters(fb: Tensor, argument: str) -> None:
 def check_min_samples(audio: Tensor, min_samples: int) -> None:
     """Raise a ValueError that names the least number of samples if ``audio`` (…, samples) is shorter."""
     if not torch.compiler.is_exporting() and audio.size(-1) < min_samples:
-        raise ValueError(f"audio is too short: {audio.size(-1)} samples, at least {min_samples} are needed (pad it)")
+        raise SettingError(f"audio is too short: {audio.size(-1)} samples, at least {min_samples} are needed (pad it)")
 
 
 def hz_to_mel(frequency_hz: float) -> float:

@@ -15,6 +15,7 @@ from dyn_lightning.artifact import ArtifactError, load_artifact
 from dyn_lightning.data.asvspoof_protocols import Utterance, problem
 from dyn_lightning.data.audio import AudioError, DatasetError, read_audio
 from dyn_lightning.data.crops import centre_crop
+from dyn_lightning.errors import SettingError
 from dyn_lightning.inference.audio_files import find_audio_files
 from dyn_lightning.score_files import UNKNOWN, ScoreTable, label, read_protocol, write_scores
 from dyn_lightning.tasks.spoof_detection import bonafide_scores
@@ -84,7 +85,7 @@ def score_utterances(
         ValueError: if batch_size is below 1.
     """
     if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        raise SettingError(f"batch_size must be at least 1, got {batch_size}")
     files = _by_utterance(inputs)
     known: Mapping[str, Utterance] | None = None
     unnamed: list[Path] = []

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from dyn_lightning.artifact import ArtifactError, load_artifact
 from dyn_lightning.data.audio import AudioError
+from dyn_lightning.errors import SettingError
 from dyn_lightning.files import write_atomically
 from dyn_lightning.inference.audio_files import name_files
 from dyn_lightning.inference.segments import Scores, Segment, find_segments, rttm
@@ -107,9 +108,9 @@ class Predictor:
             raise ArtifactError(f"threshold_on must be logit or probability, not {values['threshold_on']!r}")
         for name, value in (("overlap_s", overlap_s), ("hysteresis", hysteresis), *values.items()):
             if name in ("overlap_s", "hysteresis", "min_speech_s", "min_silence_s") and not value >= 0.0:
-                raise ValueError(f"{name} must not be negative, got {value}")
+                raise SettingError(f"{name} must not be negative, got {value}")
         if not block_s > 0.0:
-            raise ValueError(f"block_s must be positive, got {block_s}")
+            raise SettingError(f"block_s must be positive, got {block_s}")
         self.network = network.eval()
         self.sample_rate, self.hop_length = int(values["sample_rate"]), int(values["hop_length"])
         self.first_frame_centre_s = float(values["first_frame_centre_s"])
@@ -211,7 +212,7 @@ def predict_files(
         ValueError: if the inputs hold no audio, two files would have one name, or an option is wrong.
     """
     if frame_scores not in (None, "npy", "csv"):
-        raise ValueError(f"frame_scores must be npy, csv or None, got {frame_scores!r}")
+        raise SettingError(f"frame_scores must be npy, csv or None, got {frame_scores!r}")
     names = name_files(inputs)
     network, metadata = load_artifact(artifact, backbone=backbone, trusted=trusted, device=device)
     predictor = Predictor(network, metadata, **options)

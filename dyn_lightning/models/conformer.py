@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dyn_lightning.errors import SettingError
 from dyn_lightning.features.spectral import (
     FixedScaling,
     LogCompression,
@@ -39,7 +40,7 @@ class SelfAttention(nn.Module):
     def __init__(self, d_model: int, num_heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         if d_model % num_heads:
-            raise ValueError(f"d_model={d_model} cannot be divided among num_heads={num_heads}")
+            raise SettingError(f"d_model={d_model} cannot be divided among num_heads={num_heads}")
         self.head_dim = d_model // num_heads
         self.norm = nn.LayerNorm(d_model)
         self.query = nn.Linear(d_model, d_model)
@@ -72,7 +73,7 @@ class ConvolutionModule(nn.Module):
     def __init__(self, d_model: int, kernel_size: int, dropout: float = 0.0) -> None:
         super().__init__()
         if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size={kernel_size} must be odd")
+            raise SettingError(f"kernel_size={kernel_size} must be odd")
         self.norm = nn.LayerNorm(d_model)
         self.expand = nn.Conv1d(d_model, 2 * d_model, 1)
         self.gate = nn.GLU(dim=1)

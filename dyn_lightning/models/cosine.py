@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dyn_lightning.errors import SettingError
+
 Classifier = Literal["linear", "cosine"]
 
 
@@ -44,4 +46,4 @@ def make_classifier(kind: Classifier, in_features: int, num_classes: int) -> nn.
         return nn.Linear(in_features, num_classes)
     if kind == "cosine":
         return CosineClassifier(in_features, num_classes)
-    raise ValueError(f"classifier={kind!r} is unknown: use linear or cosine")
+    raise SettingError(f"classifier={kind!r} is unknown: use linear or cosine")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from dyn_lightning.errors import SettingError
+
 
 class FilterBankNet(nn.Module):
     """A linear layer with more outputs than the filter bank that it approximates (arXiv 2601.13704, case
@@ -22,7 +24,7 @@ class FilterBankNet(nn.Module):
     def __init__(self, n_freqs: int = 257, n_bands: int = 64, n_targets: int = 32, readout: bool = True) -> None:
         super().__init__()
         if n_bands < n_targets:
-            raise ValueError(f"n_bands ({n_bands}) must be at least n_targets ({n_targets})")
+            raise SettingError(f"n_bands ({n_bands}) must be at least n_targets ({n_targets})")
         self.bands = nn.Linear(n_freqs, n_bands, bias=False)
         self.readout = nn.Linear(n_bands, n_targets, bias=False) if readout else None
 

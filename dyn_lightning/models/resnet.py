@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from dyn_lightning.errors import SettingError
 from dyn_lightning.models.cosine import Classifier, make_classifier
 
 
@@ -67,7 +68,7 @@ class ResNet34(nn.Module):
     ) -> None:
         super().__init__()
         if len(channels) != len(blocks):
-            raise ValueError(f"channels={channels} and blocks={blocks} must be of one length")
+            raise SettingError(f"channels={channels} and blocks={blocks} must be of one length")
         self.stem = nn.Conv2d(1, channels[0], 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(channels[0])
         self.activation = nn.ReLU()

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dyn_lightning.errors import SettingError
+
 
 class StackedRNN(nn.Module):
     """torch.nn.GRU, LSTM or RNN layers whose hidden sizes differ.
@@ -36,7 +38,7 @@ class StackedRNN(nn.Module):
         super().__init__()
         kinds: dict[str, Any] = {"GRU": nn.GRU, "LSTM": nn.LSTM, "RNN": nn.RNN}
         if kind not in kinds:
-            raise ValueError(f"kind must be GRU, LSTM or RNN, got {kind}")
+            raise SettingError(f"kind must be GRU, LSTM or RNN, got {kind}")
         self.kind = kind
         self.dropout = dropout
         self.input_size = input_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from dyn_lightning.errors import SettingError
 from dyn_lightning.features.spectral import (
     FixedScaling,
     LogCompression,
@@ -115,7 +116,7 @@ class TrVAD(nn.Module):
     ) -> None:
         super().__init__()
         if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size={kernel_size} must be odd: the frames could not stay where they are")
+            raise SettingError(f"kernel_size={kernel_size} must be odd: the frames could not stay where they are")
         self.sample_rate = sample_rate
         self.n_fft = n_fft
         self.hop_length = hop_length

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from dyn_lightning.consolidate import consolidate
+from dyn_lightning.errors import SettingError
 from dyn_lightning.graph import call_arguments
 
 CANDIDATES = (32, 16, 8, 4, 2)
@@ -87,7 +88,7 @@ def width_latencies_s(
     wanted = {n: sizes_to_time(w.full_size) for n, w in dynamic.widths.items()} if sizes is None else sizes
     unknown = sorted(set(wanted) - set(dynamic.widths.keys()))
     if unknown:
-        raise ValueError(
+        raise SettingError(
             f"sizes: no width is called {', '.join(unknown)}; there are {', '.join(dynamic.widths.keys())}"
         )
     found = {}

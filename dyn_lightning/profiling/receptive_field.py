@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.utils._pytree import tree_map
 
+from dyn_lightning.errors import SettingError
 from dyn_lightning.graph import call_arguments, tensors_in
 from dyn_lightning.profiling.forward_mode import OpenDerivatives, default_dtype, plain_kernels
 
@@ -189,7 +190,7 @@ class _Probe:
         self.key, signal = _signal(self.args, self.kwargs)
         self.length, self.time_dim = signal.shape[time_dim], time_dim
         if self.length < 8:
-            raise ValueError(f"the example has {self.length} steps of time in dimension {time_dim}: give 8 or more")
+            raise SettingError(f"the example has {self.length} steps of time in dimension {time_dim}: give 8 or more")
         noise = torch.randn(2, *signal.shape, generator=torch.Generator().manual_seed(0)).to(signal)
         # Tangents may shrink at each of many steps, or grow: they start half-way to where the numbers end.
         self.signal, self.tangent = noise[0], torch.finfo(dtype).max ** 0.5 * noise[1]
@@ -286,7 +287,7 @@ def _signal(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int | str
     for key, value in places:
         if isinstance(value, Tensor) and value.is_floating_point() and value.dim():
             return key, value
-    raise ValueError("example_input: no tensor of floats is among the arguments, so there is no signal to follow")
+    raise SettingError("example_input: no tensor of floats is among the arguments, so there is no signal to follow")
 
 
 def _over(mask: Tensor, dim: int) -> Tensor:

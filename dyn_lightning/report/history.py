@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dyn_lightning.data.audio import DatasetError
+from dyn_lightning.errors import UserError
 from dyn_lightning.figures import PALETTE, save_figure, short_label
 from dyn_lightning.report.studies import flops_scale
 
@@ -168,7 +169,7 @@ def plot_history(history: Mapping[str, Sequence[float]], path: str | os.PathLike
         ValueError: if the history has no steps.
     """
     if not history.get("step", ()):
-        raise ValueError("the history is empty: set log_every_n_steps below the number of steps")
+        raise UserError("the history is empty: set log_every_n_steps below the number of steps")
     save_figure(history_figure(history_of(columns_of(history)), (7.0, 6.0)), path)
 
 

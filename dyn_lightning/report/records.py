@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from dyn_lightning.errors import UserError
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.report import environment
 from dyn_lightning.report.history import brief_history
@@ -49,9 +50,9 @@ def read_results(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         try:
             record = json.loads(line)
         except ValueError as error:
-            raise ValueError(f"{path}, line {number}: is no JSON ({error}). Remove the line") from error
+            raise UserError(f"{path}, line {number}: is no JSON ({error}). Remove the line") from error
         if not isinstance(record, dict):
-            raise ValueError(f"{path}, line {number}: is no JSON object. Remove the line")
+            raise UserError(f"{path}, line {number}: is no JSON object. Remove the line")
         records.append(record)
     return records
 

@@ -78,8 +78,10 @@ def read_sweep(path: str | os.PathLike[str]) -> Sweep:
     path = Path(path)
     try:
         content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise SweepError(f"{path}: cannot be read as YAML ({error})") from error
+    except OSError as error:
+        raise SweepError(f"{path}: cannot be read ({error.strerror}). Give a sweep file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SweepError(f"{path}: is no YAML ({error})") from error
     try:
         return _parse(path, content)
     except SweepError as error:
@@ -143,7 +145,11 @@ def runs_of(sweep: Sweep, *, max_runs: int | None = None, seed: int = 0) -> list
     limit = min(limits) if limits else None
     if sweep.method == "grid":
         names = [parameter.name for parameter in sweep.parameters]
-        points = (dict(zip(names, values, strict=True)) for values in product(*map(grid_values, sweep.parameters)))
+        try:
+            lists = [grid_values(parameter) for parameter in sweep.parameters]
+        except SweepError as error:
+            raise SweepError(f"{sweep.path}: {error}") from error
+        points = (dict(zip(names, values, strict=True)) for values in product(*lists))
     elif sweep.method == "random":
         if limit is None:
             raise SweepError(f"{sweep.path}: a random search has no end: give --max_runs, or run_cap in the file")

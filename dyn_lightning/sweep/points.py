@@ -68,7 +68,10 @@ def read_points(sources: Iterable[str], metric: str) -> tuple[list[Point], int]:
 def file_points(path: str | os.PathLike[str], metric: str) -> list[Point | None]:
     """Points of a file of results, or of a sweep's folder or journal; None for a run without the metric."""
     path = Path(path)
-    path = path / JOURNAL if path.is_dir() else path
+    if path.is_dir():
+        if not (path / JOURNAL).is_file():
+            raise SweepError(f"{path}: is no folder of dyn-lightning sweep. Give one, or the file of fit --results")
+        path = path / JOURNAL
     try:
         lines = read_results(path)
     except (OSError, ValueError) as error:

@@ -6,6 +6,7 @@ import lightning
 import torch
 from lightning.pytorch import Callback
 
+from dyn_lightning.errors import SettingError
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsBudget
 
@@ -50,9 +51,9 @@ class ScoreAtBudget(Callback):
         weight: float = 0.1,
     ) -> None:
         if flops_per_second is not None and flops_per_second <= 0:
-            raise ValueError(f"flops_per_second={flops_per_second} must be above 0")
+            raise SettingError(f"flops_per_second={flops_per_second} must be above 0")
         if weight < 0:
-            raise ValueError(f"weight={weight} must not be negative")
+            raise SettingError(f"weight={weight} must not be negative")
         self.monitor, self.share, self.weight = monitor, share, weight
         self.budget = FlopsBudget(share, flops_per_second).budget
 
@@ -60,7 +61,7 @@ class ScoreAtBudget(Callback):
         if not isinstance(pl_module, DynamicModule):
             raise TypeError(f"ScoreAtBudget needs a DynamicModule, not a {type(pl_module).__name__}")
         if self.share is not None and not pl_module.is_dynamic:
-            raise ValueError(
+            raise SettingError(
                 f"share={self.share} of the learnable FLOPs, and nothing is learned: give flops_per_second"
             )
 
@@ -72,7 +73,7 @@ class ScoreAtBudget(Callback):
         error = trainer.callback_metrics.get(self.monitor)
         if error is None:
             known = ", ".join(sorted(trainer.callback_metrics))
-            raise ValueError(f"ScoreAtBudget: monitor={self.monitor!r} is not logged; there are {known}")
+            raise SettingError(f"ScoreAtBudget: monitor={self.monitor!r} is not logged; there are {known}")
         complexity = pl_module.complexity
         cost = complexity.flops_at(complexity.sizes_now)
         score = score_at_budget(float(error), cost, self.budget(complexity), self.weight)

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from dyn_lightning.errors import UserError
 
-class SweepError(ValueError):
+
+class SweepError(UserError):
     """What is wrong with a sweep, and how to mend it."""
 
 

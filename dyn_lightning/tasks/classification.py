@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MeanMetric
 
+from dyn_lightning.errors import SettingError
 from dyn_lightning.losses import soft_cross_entropy
 from dyn_lightning.tasks.base import Batch, Task, TaskMetrics
 
@@ -29,7 +30,7 @@ class Classification(Task):
     def __init__(self, input_key: str = "audio", label_smoothing: float = 0.0) -> None:
         super().__init__()
         if not 0.0 <= label_smoothing <= 1.0:
-            raise ValueError(f"label_smoothing must lie in [0, 1], got {label_smoothing}")
+            raise SettingError(f"label_smoothing must lie in [0, 1], got {label_smoothing}")
         self.input_key = input_key
         self.label_smoothing = label_smoothing
 
@@ -63,7 +64,7 @@ class ClassificationMetrics(TaskMetrics):
 def _check(output: Tensor, target: Tensor) -> Tensor:
     """The target as class numbers, if it fits the output."""
     if output.ndim != 2 or target.shape != output.shape[:1]:
-        raise ValueError(
+        raise SettingError(
             f"the network's output is {tuple(output.shape)} and the target {tuple(target.shape)}: classification wants "
             "one logit per item and class, (B, C), and one class per item, (B,)"
         )

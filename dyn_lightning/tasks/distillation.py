@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dyn_lightning.artifact import load_artifact
+from dyn_lightning.errors import SettingError
 from dyn_lightning.tasks.base import Batch, Task, TaskMetrics
 
 
@@ -33,9 +34,9 @@ class Distillation(Task):
     ) -> None:
         super().__init__()
         if not 0.0 <= weight <= 1.0:
-            raise ValueError(f"weight must lie in [0, 1], got {weight}")
+            raise SettingError(f"weight must lie in [0, 1], got {weight}")
         if not temperature > 0.0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
+            raise SettingError(f"temperature must be positive, got {temperature}")
         self.task = task
         self.weight, self.temperature = weight, temperature
         self._teacher: list[nn.Module] = []  # in a list: it is no part of what is trained and saved

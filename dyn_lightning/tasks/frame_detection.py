@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from dyn_lightning.errors import SettingError
 from dyn_lightning.losses import soft_binary_cross_entropy
 from dyn_lightning.metrics.eer import EER, EERBySNR
 from dyn_lightning.tasks.base import Batch, Task, TaskMetrics
@@ -28,7 +29,7 @@ def align_target(output: Tensor, target: Tensor) -> Tensor:
     """
     surplus = target.shape[1] - output.shape[1]
     if output.shape[0] != target.shape[0] or surplus < 0:
-        raise ValueError(
+        raise SettingError(
             f"outputs {tuple(output.shape)} and targets {tuple(target.shape)} do not match: data and network "
             "must agree in n_fft and hop_length"
         )

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MeanMetric
 
+from dyn_lightning.errors import SettingError
 from dyn_lightning.tasks.base import Batch, Task, TaskMetrics
 
 
@@ -53,7 +54,7 @@ def pad_outputs(output: Tensor, target: Tensor) -> Tensor:
     """
     missing = target.shape[-1] - output.shape[-1]
     if missing < 0:
-        raise ValueError(
+        raise SettingError(
             f"the network has {output.shape[-1]} outputs, the targets {target.shape[-1]}: ask the data "
             "module for as many targets (n_outputs), or end the network in a layer of their size"
         )

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dyn_lightning.errors import SettingError
 from dyn_lightning.losses import am_softmax_loss, oc_softmax_loss, soft_cross_entropy
 from dyn_lightning.metrics.eer import EER
 from dyn_lightning.metrics.eer_by_system import EERBySystem
@@ -57,10 +58,10 @@ class SpoofDetection(Task):
     ) -> None:
         super().__init__()
         if loss not in get_args(Loss):
-            raise ValueError(f"loss must be one of {', '.join(get_args(Loss))}, got {loss!r}")
+            raise SettingError(f"loss must be one of {', '.join(get_args(Loss))}, got {loss!r}")
         for name, value in (("spoof_weight", spoof_weight), ("bonafide_weight", bonafide_weight), ("scale", scale)):
             if not value > 0.0:
-                raise ValueError(f"{name} must be positive, got {value}")
+                raise SettingError(f"{name} must be positive, got {value}")
         self.kind: Loss = loss
         self.scale, self.margin = scale, margin
         self.bonafide_margin, self.spoof_margin = bonafide_margin, spoof_margin
@@ -153,8 +154,8 @@ def _check_output(output: Tensor, kind: Loss) -> None:
     one_column = output.ndim == 1 or (output.ndim == 2 and output.shape[1] == 1)
     two_columns = output.ndim == 2 and output.shape[1] == 2
     if kind == "oc_softmax" and not one_column:
-        raise ValueError(
+        raise SettingError(
             f"the network's output is {tuple(output.shape)}, oc_softmax wants one cosine per utterance, (B,) or (B, 1)"
         )
     if kind != "oc_softmax" and not two_columns:
-        raise ValueError(f"the network's output is {tuple(output.shape)}, {kind} wants spoof and bona fide, (B, 2)")
+        raise SettingError(f"the network's output is {tuple(output.shape)}, {kind} wants spoof and bona fide, (B, 2)")

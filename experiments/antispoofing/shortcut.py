@@ -23,6 +23,7 @@ from dyn_lightning.data.audio import Samples
 from dyn_lightning.files import write_atomically
 from dyn_lightning.metrics.bootstrap import bootstrap_interval
 from dyn_lightning.metrics.eer import eer
+from experiments.command import as_command
 
 CROPS = (64600, 64000, 16000)
 EPOCHS = 4  # crops of each training file that a probe is fitted on
@@ -200,4 +201,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

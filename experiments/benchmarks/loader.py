@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from dyn_lightning.data.vad import Item, VADDataModule
 from dyn_lightning.models.crnn_vad import CRNNVAD
+from experiments.command import as_command
 
 
 def loader_items_per_second(loader: DataLoader[Item], epochs: int) -> float:
@@ -79,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

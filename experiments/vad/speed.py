@@ -5,6 +5,7 @@ Apart from training, because nothing else may run beside it: ``python -m experim
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -65,6 +66,15 @@ def write_speed(results: str | os.PathLike[str], folder: Path) -> dict[str, floa
     return factors
 
 
+def main(arguments: list[str] | None = None) -> None:
+    """Prints and writes what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--results", default=str(HERE / "results.jsonl"), help="the runs")
+    parser.add_argument("--out_dir", type=Path, default=HERE, help="where speed.json goes")
+    args = parser.parse_args(arguments)
+    for name, factor in write_speed(args.results, args.out_dir).items():
+        print(f"{name:24s} {factor:.5f}")
+
+
 if __name__ == "__main__":
-    for system_name, factor in write_speed(HERE / "results.jsonl", HERE).items():
-        print(f"{system_name:24s} {factor:.5f}")
+    main()

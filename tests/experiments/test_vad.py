@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +16,10 @@ from dyn_lightning.data.corpora import Clip
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.models.tr_vad import TrVAD
-from dyn_lightning.report import read_results
+from dyn_lightning.report import append_result, read_results
 from dyn_lightning.report.sources import read_published
 from experiments.study import slug
+from experiments.vad import speed
 from experiments.vad.run import (
     PUBLISHED_DATA,
     check_data,
@@ -220,9 +222,23 @@ def test_the_command_line_names_the_data_and_what_is_tried(vad_root: Path, capsy
     assert "no system is called 'nothing'" in capsys.readouterr().err
 
 
-def test_runs_on_other_data_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
-    from dyn_lightning.report import append_result
+def test_speed_is_measured_of_the_runs_given_and_written_where_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "DURATION_S", 0.5)
+    monkeypatch.setattr(speed, "REPEATS", 1)
+    results = tmp_path / "results.jsonl"
+    widths = {"mel": [20, 80], "conv": [20, 80], "gru-l0": [64, 256], "gru-l1": [64, 256]}
+    for name, kept in (("full", {}), ("learned 25 %", widths)):
+        append_result(results, {**record(name, 0, 0.1), "widths": kept})
+    speed.main(["--results", str(results), "--out_dir", str(tmp_path)])
+    factors = json.loads((tmp_path / "speed.json").read_text())
+    assert list(factors) == ["full", "learned 25 %"]
+    assert all(0.0 < factor < 1.0 for factor in factors.values())
+    assert "learned 25 %" in capsys.readouterr().out
 
+
+def test_runs_on_other_data_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
     for r in (record("full", 0, 0.1), record("full", 0, 0.2, dataset="there"), record("full", 1, 0.1)):
         append_result(tmp_path / "r.jsonl", r)
     write_tables(tmp_path / "r.jsonl", tmp_path)

@@ -42,13 +42,22 @@ def test_options_of_a_sweep(make_sweep, capsys):
 def test_what_cannot_run_ends_in_one_line(make_sweep):
     bayes = make_sweep(method="bayes", parameters={"a": {"min": 1.0, "max": 2.0}})
     with pytest.raises(SystemExit, match=r"small\.yaml: method: bayes needs W&B's server"):
-        sweep([str(bayes)])
+        main(["sweep", str(bayes)])
     with pytest.raises(SystemExit, match=r"absent\.yaml: cannot be read"):
         main(["sweep", "absent.yaml"])
     with pytest.raises(SystemExit, match="--jobs 0 must be 1 or more"):
-        sweep([str(bayes), "--jobs", "0"])
+        main(["sweep", str(bayes), "--jobs", "0"])
     with pytest.raises(SystemExit, match=r"absent\.jsonl: cannot be read"):
-        pareto(["absent.jsonl"])
+        main(["pareto", "absent.jsonl"])
+    Path("empty").mkdir()
+    with pytest.raises(SystemExit, match=r"empty: is no folder of dyn-lightning sweep\. Give one, or"):
+        main(["pareto", "empty"])
+    unlisted = make_sweep(parameters={"a": {"min": 1.0, "max": 2.0}})
+    with pytest.raises(SystemExit, match=r"small\.yaml: parameter a: a grid has no place for uniform"):
+        main(["sweep", str(unlisted)])
+    unlisted.write_text("method: [")
+    with pytest.raises(SystemExit, match=r"small\.yaml: is no YAML"):
+        main(["sweep", str(unlisted)])
 
 
 def test_means_data_sets_and_single_runs(tmp_path, monkeypatch, capsys):
@@ -66,7 +75,7 @@ def test_means_data_sets_and_single_runs(tmp_path, monkeypatch, capsys):
             },
         )
     with pytest.raises(SystemExit, match="--dataset TEXT"):
-        pareto(["r.jsonl"])
+        main(["pareto", "r.jsonl"])
     capsys.readouterr()
 
     def errors(*options: str) -> list[float]:
