@@ -18,6 +18,7 @@ from torch import nn
 
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.dynamize import dynamize
+from dyn_lightning.files import write_atomically
 from dyn_lightning.report import read_results
 from experiments.vad.systems import SAMPLE_RATE, System, all_systems
 
@@ -60,9 +61,7 @@ def write_speed(results: str | os.PathLike[str], folder: Path) -> dict[str, floa
     for record in read_results(results):
         first.setdefault(record["config"]["system"], record)
     factors = real_time_factors({n: network_of(r, systems[n]) for n, r in first.items() if n in systems})
-    temporary = folder / "speed.json.part"
-    temporary.write_text(json.dumps(factors, indent=2) + "\n")
-    os.replace(temporary, folder / "speed.json")
+    write_atomically(folder / "speed.json", f"{json.dumps(factors, indent=2)}\n".encode())
     return factors
 
 

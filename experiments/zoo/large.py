@@ -19,8 +19,8 @@ import torch
 
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.dynamize import dynamize
+from dyn_lightning.files import write_atomically
 from dyn_lightning.graph import call_arguments, tensors_in
-from experiments.zoo.run import write
 from tests.zoo import LARGE
 from tests.zoo.masking import outputs, relative_difference
 
@@ -94,7 +94,7 @@ def main() -> None:
             f"{record['step_s']:.1f} s, consolidated in {record['consolidate_s']:.1f} s at "
             f"{100 * record['flops_share']:.0f} % of the FLOPs, difference {record['difference_consolidated']:.0e}"
         )
-    write(Path(__file__).with_name("large.json"), json.dumps(records, indent=1) + "\n")
+    write_atomically(Path(__file__).with_name("large.json"), f"{json.dumps(records, indent=1)}\n".encode())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import time
 import warnings
@@ -22,6 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dyn_lightning.files import write_atomically
 from experiments.zoo import ours, peer
 from experiments.zoo.flops import counted_flops, parameter_count
 from experiments.zoo.table import write_tables
@@ -136,13 +136,6 @@ def read(path: Path) -> dict[str, Record]:
     return {record["network"]: record for record in records}
 
 
-def write(path: Path, text: str) -> None:
-    """Replace a file in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)
-
-
 def main() -> None:
     """Runs the networks asked for, writes results.jsonl and results.md, prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -166,7 +159,7 @@ def main() -> None:
             print(f"{name}: skipped, {error}", flush=True)
             continue
         ordered = [records[n] for n in NETWORKS if n in records]
-        write(path, "".join(json.dumps(record) + "\n" for record in ordered))
+        write_atomically(path, "".join(json.dumps(record) + "\n" for record in ordered).encode())
         states = {tool: records[name][tool]["state"] for tool in TOOLS}
         print(name, states, records[name]["ours"].get("error", ""), flush=True)
     write_tables(path, args.out_dir)
