@@ -64,7 +64,10 @@ def find_root(data_root: str | os.PathLike[str], corpus: Corpus) -> Path:
     """
     data_root = Path(data_root)
     if not data_root.is_dir():
-        raise DatasetError(f"{data_root}: no such folder. Set data_root to the folder that holds {corpus.title}.")
+        raise DatasetError(
+            f"{data_root}: no such folder. Set data_root, or DATA_ROOT in the environment, to the folder that holds "
+            f"{corpus.title}."
+        )
     roots = [data_root / below for below in corpus.roots]
     for root in roots:
         if any(_protocol_path(root, corpus, part).is_file() for part in corpus.protocols):
