@@ -45,7 +45,7 @@ def find_speech(data_root: str | os.PathLike[str], speech: Speech = "auto") -> S
     root = Path(data_root)
     if not root.is_dir():
         raise DatasetError(
-            f"{root}: no such folder. Set data_root, or DATA_ROOT in the environment, to the folder that holds the corpora."
+            f"{root}: no such folder. Set data_root, or DATA_ROOT in the environment, to the folder of the corpora."
         )
     if speech == "auto":
         if (root / "LibriSpeech").is_dir():
