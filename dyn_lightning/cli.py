@@ -16,8 +16,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 from rich.console import Console
 
+from dyn_lightning.artifact.from_module import load_checkpoint
 from dyn_lightning.callbacks import ComplexityLogger, LambdaClamp, PhaseSwitch
-from dyn_lightning.callbacks.consolidate import load_checkpoint
 from dyn_lightning.command_line import check_callbacks, check_checkpoint, has_config, model_of, option
 from dyn_lightning.commands import pareto, predict, report, score, sweep
 from dyn_lightning.consolidate_checkpoint import consolidate_checkpoint

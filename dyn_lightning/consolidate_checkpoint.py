@@ -12,8 +12,8 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import nn
 
+from dyn_lightning.artifact.from_module import example_of, summary, write_artifact
 from dyn_lightning.callbacks.batch_norm import has_statistics, reestimate
-from dyn_lightning.callbacks.consolidate import example_of, summary, write_artifact
 from dyn_lightning.consolidate import Report
 from dyn_lightning.errors import SettingError
 from dyn_lightning.exports.quantize import compare_int8, quantize

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dyn_lightning.artifact.from_module import load_checkpoint, write_artifact
 from dyn_lightning.callbacks import ComplexityLogger, LambdaClamp, PhaseSwitch, WidthsCheckpoint
-from dyn_lightning.callbacks.consolidate import load_checkpoint, write_artifact
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.module import DynamicModule

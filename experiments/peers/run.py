@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dyn_lightning.callbacks.consolidate import load_checkpoint
+from dyn_lightning.artifact.from_module import load_checkpoint
 from dyn_lightning.report import result_record
 from experiments.command import as_command, results_file
 from experiments.peers.benches import BENCHES, complexity_of

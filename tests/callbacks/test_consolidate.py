@@ -3,12 +3,11 @@
 import json
 from pathlib import Path
 
-import pytest
 import torch
 
 from dyn_lightning.artifact import load_artifact
+from dyn_lightning.artifact.from_module import load_checkpoint, summary
 from dyn_lightning.callbacks import ComplexityLogger, Consolidate, LambdaClamp, PhaseSwitch, WidthsCheckpoint
-from dyn_lightning.callbacks.consolidate import load_checkpoint, summary, write_artifact
 
 
 def test_writes_the_best_checkpoint_and_its_report(make_module, make_trainer, data, tmp_path):
@@ -57,30 +56,3 @@ def test_a_baseline_is_written_as_it_is(make_module, make_trainer, data, tmp_pat
     assert summary(report, tmp_path).splitlines()[0].startswith("no sizes to learn: ")
     again, _ = load_artifact(tmp_path / "a", backbone=make_module(dynamic=[]).network)
     assert torch.equal(again(x), module.network(x))
-
-
-def test_a_search_in_progress_freezes_first(make_module, tmp_path):
-    module = make_module()
-    module.widths["bands"].set_lam(0.4)
-    small, report = write_artifact(module.eval(), tmp_path / "a", [torch.rand(2, 65)])
-    assert small.bands.out_features == 6
-    assert report.sizes == {"bands": (6, 16)}
-
-
-def test_a_network_that_does_not_compute_the_same_is_refused(make_module, tmp_path):
-    module = make_module().eval()
-    module.network.bands.register_forward_hook(
-        lambda layer, _inputs, output: output * 2 if hasattr(layer, "out_width") else output
-    )
-    module.widths["bands"].set_lam(0.5)
-    with pytest.raises(RuntimeError, match="tolerance"):
-        write_artifact(module, tmp_path / "a", [torch.rand(2, 65)])
-    assert not (tmp_path / "a").exists()
-
-
-def test_checkpoint_of_another_network_is_named(make_module, tmp_path):
-    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    with pytest.raises(ValueError, match=r"other\.ckpt"):
-        load_checkpoint(make_module(), str(tmp_path / "other.ckpt"))
-    with pytest.raises(ValueError, match="no such file"):
-        load_checkpoint(make_module(), str(tmp_path / "absent.ckpt"))
