@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dyn_lightning.cli import COMMANDS, main
-from dyn_lightning.commands import pareto, sweep
+from dyn_lightning.cli import main
+from dyn_lightning.cli.pareto import pareto
+from dyn_lightning.cli.sweep import sweep
 from dyn_lightning.report import append_result
 
 ROOT = Path(__file__).parents[2]
@@ -97,7 +98,7 @@ def test_the_documentation_names_options_and_files_that_exist(capsys):
     assert len(lines) >= 6
     for _, command, *words in lines:
         with pytest.raises(SystemExit):
-            COMMANDS[command](["--help"])
+            main([command, "--help"])
         usage = capsys.readouterr().out
         assert all(word in usage for word in words if word.startswith("--")), words
         assert all((ROOT / word).is_file() for word in words if word.endswith(".yaml")), words

@@ -16,8 +16,9 @@ import yaml
 from sweeps.config import schema_violations_from_proposed_config
 
 from dyn_lightning.callbacks import Consolidate
-from dyn_lightning.cli import WidthsCLI, main
-from dyn_lightning.commands import sweep
+from dyn_lightning.cli import main
+from dyn_lightning.cli.sweep import sweep
+from dyn_lightning.cli.training import WidthsCLI
 from dyn_lightning.report import read_results
 from dyn_lightning.sweep.file import Sweep, as_json, command_line, read_sweep, runs_of
 from dyn_lightning.sweep.space import draw, grid_values

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from dyn_lightning.artifact import save_artifact
-from dyn_lightning.commands import predict, score
+from dyn_lightning.cli.predict import predict
+from dyn_lightning.cli.score import score
 from dyn_lightning.data.audio import DatasetError
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.models.filter_bank import FilterBankNet

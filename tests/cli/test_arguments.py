@@ -5,7 +5,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary
 
 from dyn_lightning.callbacks import ComplexityLogger, WidthsCheckpoint
-from dyn_lightning.command_line import check_callbacks, check_checkpoint, has_config, model_of, option
+from dyn_lightning.cli.arguments import check_callbacks, check_checkpoint, has_config, model_of, option
 from dyn_lightning.errors import SettingError, UserError
 
 

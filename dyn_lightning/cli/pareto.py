@@ -1,0 +1,40 @@
+"""``dyn-lightning pareto``: runs that no other one beats in both error and FLOPs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from jsonargparse import ArgumentParser
+from rich.console import Console
+
+from dyn_lightning.sweep.pareto import print_front, write_front
+from dyn_lightning.sweep.points import mean_over_seeds, read_points
+
+
+def pareto(args: Sequence[str] | None = None) -> int:
+    """``dyn-lightning pareto``: runs that no other one beats in both error and FLOPs. Gives the exit status."""
+    parser = ArgumentParser(prog="dyn-lightning pareto", description="The Pareto set of finished runs.")
+    parser.add_argument(
+        "sources",
+        type=str,
+        nargs="+",
+        help="Files of fit --results, folders of dyn-lightning sweep, wandb:ENTITY/PROJECT[/SWEEP].",
+    )
+    parser.add_argument("--metric", type=str, default="val/eer", help="The less the better.")
+    parser.add_argument("--out", type=str, default="front.json", help="The points; a figure goes beside it.")
+    parser.add_argument(
+        "--dataset", type=str | None, default=None, help="Only runs whose data set has this in its name."
+    )
+    parser.add_argument("--per_run", action="store_true", help="Each run by itself, instead of means over seeds.")
+    options = parser.parse_args(None if args is None else list(args))
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    points, without = read_points(options.sources, options.metric)
+    points = [p for p in points if options.dataset is None or options.dataset in (p.dataset or "")]
+    points = points if options.per_run else mean_over_seeds(points)
+    if without:
+        console.print(f"{without} finished runs have no {options.metric} or no FLOPs", highlight=False)
+    print_front(points, options.metric, console)
+    for path in write_front(points, options.metric, options.out):
+        print(path)
+    return 0

@@ -1,0 +1,54 @@
+"""``dyn-lightning predict``: what an artifact says of audio files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser
+
+from dyn_lightning.artifact.files import ARCHITECTURE, read_architecture
+from dyn_lightning.errors import SettingError
+from dyn_lightning.inference import Predictions, UtteranceScores, predict_files, score_utterances
+from dyn_lightning.tasks import SpoofDetection
+
+
+def predict(args: Sequence[str] | None = None) -> int:
+    """``dyn-lightning predict``: what an artifact says of audio files. Gives the exit status."""
+    parser = ArgumentParser(
+        prog="dyn-lightning predict",
+        description="Speech segments of audio files or, by an artifact of anti-spoofing, a score for each.",
+    )
+    parser.add_argument("--artifact", type=str, required=True, help="Folder that consolidation wrote.")
+    parser.add_argument("--audio", type=str, nargs="+", required=True, help="Audio files, or folders.")
+    parser.add_argument("--out_dir", type=str, default="predictions", help="Where RTTM, CSV and score files go.")
+    parser.add_argument("--device", type=str, default="cpu")
+    segments = parser.add_argument_group("Voice activity")
+    segments.add_argument("--frame_scores", type=Literal["npy", "csv"] | None, default=None)
+    segments.add_argument("--threshold", type=float | None, default=None, help="Instead of the artifact's.")
+    for name, what in (("speech", "Leave out segments of speech"), ("silence", "Fill pauses")):
+        segments.add_argument(f"--min_{name}_s", type=float | None, default=None, help=f"{what} shorter than this.")
+    spoofing = parser.add_argument_group("Anti-spoofing")
+    spoofing.add_argument(
+        "--protocol", type=str | None, default=None, help="Of ASVspoof: what each utterance is, and which to score."
+    )
+    spoofing.add_argument("--batch_size", type=int | None, default=None, help="Utterances per pass, 32 if not given.")
+    options = parser.parse_args(None if args is None else list(args))
+    own = {
+        False: ("frame_scores", "threshold", "min_speech_s", "min_silence_s"),
+        True: ("protocol", "batch_size"),
+    }
+    metadata = read_architecture(Path(options.artifact) / ARCHITECTURE)["metadata"]
+    is_spoofing = metadata.get("task") == SpoofDetection.__name__
+    if strange := [name for name in own[not is_spoofing] if options[name] is not None]:
+        raise SettingError(
+            f"{options.artifact}: an artifact of {metadata.get('task')} has no use for {', '.join(strange)}"
+        )
+    given: dict[str, Any] = {name: options[name] for name in own[is_spoofing] if options[name] is not None}
+    run = score_utterances if is_spoofing else predict_files
+    result: Predictions | UtteranceScores = run(
+        options.artifact, options.audio, options.out_dir, device=options.device, **given
+    )
+    print(result.summary())
+    return result.exit_code

@@ -1,0 +1,99 @@
+"""Lightning's Trainer with the commands that need no training."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import lightning
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from rich.console import Console
+
+from dyn_lightning.artifact.from_module import load_checkpoint
+from dyn_lightning.consolidate_checkpoint import consolidate_checkpoint
+from dyn_lightning.errors import SettingError
+from dyn_lightning.module import DynamicModule
+from dyn_lightning.profiling.profile import print_profile
+
+
+class WidthsTrainer(Trainer):
+    """Lightning's Trainer with the two commands that need no training."""
+
+    def consolidate(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule | None = None,
+        ckpt_path: str | None = None,
+        dirpath: str = "artifact",
+        flops_per_second: float | None = None,
+        share: float | None = None,
+        curve: int = 0,
+        exports: list[Literal["onnx", "pt2", "int8"]] | None = None,
+        weights_only: bool | None = None,
+    ) -> None:
+        """Write the artifact of a checkpoint.
+
+        Args:
+            model: of the checkpoint's configuration.
+            datamodule: where given, both networks are compared on its validation batches, else on noise, and batch
+                normalisation takes its statistics anew for the sizes of a budget.
+            ckpt_path: a checkpoint of any phase.
+            dirpath: folder of the artifact.
+            flops_per_second: a budget below the checkpoint's own, all that runs included; sizes next to the learned
+                proportions are picked to meet it.
+            share: such a budget as a share of the FLOPs that the sizes govern.
+            curve: also evaluate this many budgets on the validation set, and write <dirpath>.curve.png and .json.
+            exports: onnx, pt2 and int8 (by torch's dynamic quantisation): files beside the weights.
+            weights_only: as elsewhere; only False loads anything but tensors and primitives.
+        """
+        module = _dynamic(model)
+        if ckpt_path is None:
+            raise SettingError("consolidate: give the checkpoint, --ckpt_path FILE")
+        load_checkpoint(module, ckpt_path, weights_only=weights_only is not False)
+        consolidate_checkpoint(
+            module,
+            Path(dirpath),
+            datamodule,
+            flops_per_second=flops_per_second,
+            share=share,
+            curve_points=curve,
+            exports=exports or (),
+        )
+
+    def profile(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule | None = None,
+        ckpt_path: str | None = None,
+        receptive_field: bool = True,
+        audit: bool = False,
+        latency: bool = False,
+        time_dim: int = -1,
+        weights_only: bool | None = None,
+    ) -> None:
+        """Print what each layer costs, at full size and at the kept sizes, and what it sees of the input.
+
+        Args:
+            model: of any configuration.
+            datamodule: not needed; it may stand in the configuration.
+            ckpt_path: a checkpoint whose sizes are shown; without it all sizes are full.
+            receptive_field: measure receptive fields and the latency of a streaming call.
+            audit: count the consolidated network by public counters as well, those of the extra ``audit`` that
+                are installed, and show what they miss.
+            latency: time the consolidated network by the size of each width, and suggest a ``multiple_of``.
+            time_dim: dimension of time of the network's input.
+            weights_only: as elsewhere; only False loads anything but tensors and primitives.
+        """
+        module = _dynamic(model)
+        if ckpt_path is not None:
+            load_checkpoint(module, ckpt_path, weights_only=weights_only is not False)
+        module.eval()
+        console = Console(width=None if sys.stdout.isatty() else 200)
+        print_profile(module, console, receptive_field=receptive_field, audit=audit, latency=latency, time_dim=time_dim)
+
+
+def _dynamic(model: lightning.LightningModule) -> DynamicModule:
+    if not isinstance(model, DynamicModule):
+        raise TypeError(f"a DynamicModule is needed, not a {type(model).__name__}")
+    return model
