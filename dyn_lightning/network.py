@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.graph import call_arguments, tensors_in
+from dyn_lightning.graph.untouched import fresh, untouched
 from dyn_lightning.layers import DynamicLayer
 from dyn_lightning.layout import Layout
 from dyn_lightning.width import Width, held
@@ -244,12 +245,15 @@ def replace_module(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
 
 
 def run_in_eval(network: nn.Module, example_input: Any) -> list[Tensor]:
-    """All tensors that a network answers in evaluation mode, without gradients; its mode is put back."""
-    args, kwargs = call_arguments(example_input)
+    """All tensors that a network answers in evaluation mode, without gradients.
+
+    Its mode, its buffers, the random generators and the example input are left as they were.
+    """
+    args, kwargs = fresh(call_arguments(example_input))
     modes = {m: m.training for m in network.modules()}
     network.eval()
     try:
-        with torch.no_grad():
+        with untouched(network), torch.no_grad():
             return tensors_in(network(*args, **kwargs))
     finally:
         for module, mode in modes.items():

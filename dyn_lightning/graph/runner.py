@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from dyn_lightning.graph.untouched import fresh, untouched
+
 
 class Runner(TorchFunctionMode):
     """Runs a network and reports each call of a layer (as a whole) or a function outside such layers."""
@@ -59,7 +61,9 @@ class Runner(TorchFunctionMode):
         return hook
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run the network in evaluation mode, without gradients; hooks and mode are put back as they were."""
+        """Run the network in evaluation mode, without gradients; hooks, mode, buffers and the random
+        generators are put back as they were.
+        """
         modules = dict(self.network.named_modules())
         modes = {m: m.training for m in modules.values()}
         handles = []
@@ -68,9 +72,10 @@ class Runner(TorchFunctionMode):
             handles.append(module.register_forward_pre_hook(self._enter(name, leaf), prepend=True))
             # Also after an error: some networks try a call, and make another one where it fails.
             handles.append(module.register_forward_hook(self._leave(name, leaf), with_kwargs=True, always_call=True))
+        args, kwargs = fresh((args, kwargs))
         try:
             self.network.eval()
-            with torch.no_grad(), self:
+            with untouched(self.network), torch.no_grad(), self:
                 return self.network(*args, **kwargs)
         finally:
             for handle in handles:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from dyn_lightning.graph.axes import Axis, Size, axis_size, fix_sizes, is_free, normal
 from dyn_lightning.graph.ints import Attribute, NotedInt, note_attributes, watch_equal
@@ -28,6 +29,10 @@ class Tracer(Runner):
         self._own: dict[int, tuple[str, str]] = {}
         self._notes: dict[int, tuple[Tensor, Axes]] = {}
         self._holders: dict[int, str] = {}
+        # Beside the tensors, not on them: some are the backbone's own, or the example's.
+        self._axes: Any = WeakIdKeyDictionary()
+        self._trails: Any = WeakIdKeyDictionary()
+        self._on_use: Any = WeakIdKeyDictionary()
         for name, module in network.named_modules():
             for store in (module._parameters, module._buffers):
                 for key, tensor in store.items():
@@ -38,10 +43,10 @@ class Tracer(Runner):
         """The notes on a tensor; a tensor without any has fixed dimensions."""
         if (trail := self.trail(x)) is not None:
             trail.reads[-1].add(len(self.graph.events))
-        use: Callable[[], None] | None = x.__dict__.pop("_dyn_on_use", None)
+        use: Callable[[], None] | None = self._on_use.pop(x, None)
         if use is not None:
             use()
-        noted = x.__dict__.get("_dyn_axes")
+        noted = self._axes.get(x)
         if noted is None and id(x) in self._own:
             noted = self._bare(x)
         if noted is None:
@@ -51,17 +56,17 @@ class Tracer(Runner):
     def note(self, x: Any, axes: Axes) -> None:
         """Put notes on a tensor."""
         if isinstance(x, Tensor) and len(axes) == x.dim():
-            x.__dict__["_dyn_axes"] = axes
+            self._axes[x] = axes
 
     def trail(self, x: Tensor) -> Trail | None:
         """Where a tensor's features come from, if they are those of a layer still."""
-        found: Trail | None = x.__dict__.get("_dyn_trail")
+        found: Trail | None = self._trails.get(x)
         return found
 
     def lead(self, x: Any, trail: Trail | None) -> None:
         """Say where a tensor's features come from."""
         if isinstance(x, Tensor):
-            x.__dict__["_dyn_trail"] = trail
+            self._trails[x] = trail
             if trail is not None and trail.norm:
                 self.graph.trails.append(trail)
 
@@ -110,7 +115,7 @@ class Tracer(Runner):
 
     def on_use(self, x: Tensor, action: Callable[[], None]) -> None:
         """Put off what a tensor's making asks for until somebody reads it: an unread result binds nothing."""
-        x.__dict__["_dyn_on_use"] = action
+        self._on_use[x] = action
 
     def fix_axes(self, axes: Iterable[Axes], reason: str) -> None:
         """Fix every size in the notes of some tensors."""
