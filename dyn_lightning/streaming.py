@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import soundfile
 import torch
 import torchaudio
 from torch import Tensor, nn
 
-from dyn_lightning.data.audio import AudioError
+from dyn_lightning.data.audio import AudioError, AudioFile, AudioWarning, check_rates
 from dyn_lightning.models.stacked_rnn import StackedRNN
 
 RECURRENT = (nn.GRU, nn.LSTM, StackedRNN)
 _SLIDING = (nn.Conv1d, nn.Conv2d, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d)
-MAX_RESAMPLING_KERNEL = 2**26  # elements: 256 MiB
 
 
 class StreamResampler:
@@ -35,14 +33,10 @@ class StreamResampler:
     """
 
     def __init__(self, from_rate: int, to_rate: int) -> None:
+        check_rates(from_rate, to_rate)
         gcd = math.gcd(from_rate, to_rate)
         self.step_in, self.step_out = from_rate // gcd, to_rate // gcd
         width = math.ceil(6 * self.step_in / (min(self.step_in, self.step_out) * 0.99))
-        if self.step_out * (self.step_in + 2 * width) > MAX_RESAMPLING_KERNEL:
-            raise ValueError(
-                f"{from_rate} Hz and {to_rate} Hz have too small a common divisor to resample in little "
-                "memory; convert the file to a usual rate"
-            )
         self.margin = width // self.step_in + 1  # steps on either side
         self.resample = torchaudio.transforms.Resample(from_rate, to_rate, dtype=torch.float32)
         self.pending = torch.zeros(0)
@@ -75,29 +69,15 @@ def read_blocks(path: str | os.PathLike[str], sample_rate: int, block_s: float) 
     Raises:
         AudioError: the file is missing, no audio, truncated, empty, or holds NaN or infinite samples.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise AudioError(f"{path}: no such file. Check the path.")
-    try:
-        with soundfile.SoundFile(path) as file:
-            if not file.frames:
-                raise AudioError(f"{path}: holds no samples. Leave it out.")
-            resampler = _resampler(path, file.samplerate, sample_rate)
-            size = max(1, round(block_s * file.samplerate))
-            left = file.frames
-            while left:
-                block = file.read(min(size, left), dtype="float32", always_2d=True)
-                if not len(block):
-                    raise AudioError(f"{path}: is truncated, {left} of {file.frames} samples are missing. Replace it.")
-                if not np.isfinite(block).all():
-                    raise AudioError(f"{path}: holds NaN or infinite samples. Replace it, or leave it out.")
-                left -= len(block)
-                mono = torch.from_numpy(block.mean(axis=1, dtype=np.float32))
-                yield mono if resampler is None else resampler.push(mono)
-            if resampler is not None:
-                yield resampler.finish()
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise AudioError(f"{path}: cannot be decoded ({error}). Replace it with an intact file.") from error
+    with AudioFile(path) as file:
+        if file.doubt is not None:
+            warnings.warn(file.doubt, AudioWarning, stacklevel=2)
+        resampler = _resampler(file.path, file.sample_rate, sample_rate)
+        for block in file.blocks(block=max(1, round(block_s * file.sample_rate))):
+            mono = torch.from_numpy(block)
+            yield mono if resampler is None else resampler.push(mono)
+        if resampler is not None:
+            yield resampler.finish()
 
 
 class RecurrentCarry:

@@ -6,9 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dyn_lightning.data.audio import DatasetError
-
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".w64", ".caf", ".au", ".sph")
+from dyn_lightning.data.audio import AUDIO_SUFFIXES, DatasetError, list_audio
 
 
 def name_files(inputs: Sequence[str | os.PathLike[str]]) -> dict[Path, Path]:
@@ -36,7 +34,7 @@ def find_audio_files(inputs: Sequence[str | os.PathLike[str]]) -> Iterator[tuple
         if not given.is_dir():
             yield given, Path(given.stem)
             continue
-        files = sorted(p for p in given.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
+        files = list_audio(given)
         if not files:
             raise DatasetError(f"{given}: holds no audio ({' '.join(AUDIO_SUFFIXES)}). Check the folder.")
         yield from ((p, p.relative_to(given).with_suffix("")) for p in files)

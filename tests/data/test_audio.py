@@ -1,8 +1,12 @@
+import os
+import struct
+
 import numpy as np
 import pytest
 import soundfile
 
-from dyn_lightning.data.audio import AudioError, DatasetError, find_audio, read_audio
+from dyn_lightning.data.audio import AudioError, AudioWarning, DatasetError, find_audio, read_audio
+from dyn_lightning.streaming import read_blocks
 
 RATE = 16000
 
@@ -112,7 +116,50 @@ def test_find_audio(tmp_path, write_audio):
     with pytest.raises(DatasetError, match="no such folder"):
         find_audio(tmp_path / "gone")
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(DatasetError, match=r"no \.flac or \.wav"):
+    with pytest.raises(DatasetError, match=r"no audio file \(\.flac \.wav "):
         find_audio(tmp_path)
     b, a = write_audio(tmp_path / "x/b.FLAC", tone()), write_audio(tmp_path / "x/a.wav", tone())
     assert find_audio(tmp_path) == [a, b]
+
+
+def test_find_audio_leaves_clutter_alone(tmp_path, write_audio):
+    a = write_audio(tmp_path / "x/a.flac", tone())
+    for name in ("x/._a.flac", "__MACOSX/x/._a.flac", ".Trash/b.wav", "x/.DS_Store", "x/Thumbs.db", "@eaDir/a.flac"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_bytes(b"\x00\x05\x16\x07" + bytes(100))
+    assert find_audio(tmp_path) == [a]
+    (tmp_path / "x/empty.wav").touch()
+    with pytest.warns(AudioWarning, match=r"1 empty audio files are left out: .*empty\.wav"):
+        assert find_audio(tmp_path) == [a]
+
+
+def header(path, rate: int, channels: int) -> None:
+    """A WAV file of 1,000 samples with any rate and number of channels in its header."""
+    fmt = struct.pack("<HHIIHH", 1, channels, rate, rate * 2 * channels % 2**32, 2 * channels % 2**16, 16)
+    data = bytes(2000 * channels)
+    head = struct.pack("<4sI4s4sI", b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16)
+    path.write_bytes(head + fmt + b"data" + struct.pack("<I", len(data)) + data)
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "message"),
+    [
+        (1, 1, "its header states a sample rate of 1 Hz"),
+        (2_000_000_000, 1, "its header states a sample rate of 2000000000 Hz"),
+        (16000, 1000, "its header states 1000 channels"),
+        (15_999, 1, "15999 Hz and 16000 Hz have too small a common divisor"),
+    ],
+)
+def test_headers_that_no_recording_has_are_refused_at_once(tmp_path, rate, channels, message):
+    path = tmp_path / "a.wav"
+    header(path, rate, channels)
+    for read in (lambda: read_audio(path, RATE), lambda: list(read_blocks(path, RATE, 1.0))):
+        with pytest.raises(AudioError, match=rf"a\.wav: {message}"):
+            read()
+
+
+def test_a_name_that_is_no_text(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(), RATE)
+    path = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    (tmp_path / "a.wav").rename(path)
+    assert len(read_audio(path, RATE)) == len(tone())
