@@ -87,6 +87,7 @@ def build(
         if any(isinstance(ref, (Layout, Width, tuple)) for ref in refs.values()):
             replace_module(network, plain, DYNAMIC_LAYERS[type(plain)].from_plain(plain, **refs))
 
+    no_nested_tensors(network)
     modules = dict(network.named_modules())
     network.widths = nn.ModuleDict({names[size]: width for size, width in widths.items()})
     network.duration_s = duration_s
@@ -103,6 +104,18 @@ def build(
     ops = [_op(op, plain_modules, widths) for op in (*graph.ops, *_bare_ops(graph, plain_modules))]
     network.complexity = Complexity(ops, dict(network.widths.items()), duration_s, parameters=parameters)
     network.__class__ = dynamic_class(type(network), overlaid=bool(network.bare or network.numbers))
+    return network
+
+
+def no_nested_tensors(network: nn.Module) -> nn.Module:
+    """Let every torch.nn.TransformerEncoder pad in evaluation as it does in training; answers the network.
+
+    Its layers take nested tensors on their fused path alone, which reads whole weights. Positions that are masked then
+    hold what they hold in training, where nested tensors have zeros.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.TransformerEncoder):
+            module.enable_nested_tensor = module.use_nested_tensor = False
     return network
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dyn_lightning.build import build
+from dyn_lightning.build import build, no_nested_tensors
 from dyn_lightning.errors import SettingError
 from dyn_lightning.graph import Graph, Size, read_graph, unify
 from dyn_lightning.graph.layers import is_leaf
@@ -78,10 +78,10 @@ def dynamize(
     if mel_spacing not in ("respaced", "ranked"):
         raise SettingError(f"mel_spacing={mel_spacing!r} is unknown: use respaced or ranked")
     parameters = copies(backbone.parameters())
-    graph = read_graph(shallow_copy(backbone), example_input, free_outputs=free_outputs)
+    graph = read_graph(no_nested_tensors(shallow_copy(backbone)), example_input, free_outputs=free_outputs)
     written = put_back(parameters)  # by the network's own code, as where it normalises its weights: mostly none
     del parameters
-    expected = _answers(shallow_copy(backbone), example_input)
+    expected = _answers(no_nested_tensors(shallow_copy(backbone)), example_input)
     _declare(graph, fixed, ties)
     names = _names(graph)
     untraced: dict[Size, str] = {}

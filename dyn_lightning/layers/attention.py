@@ -74,6 +74,7 @@ class _Attention(DynamicLayer):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
+        plain.check_hint(attn_mask, is_causal)
         heads, head_size, value_size = self._parts
         noisy = {
             "query": ((3, head_size),),

@@ -101,6 +101,7 @@ class SlimMultiheadAttention(nn.Module):
             "bias_v",
         )
         weights = {name: getattr(self, name) for name in names}
+        check_hint(attn_mask, is_causal)
         return attend(
             (query, key, value), weights, self.num_heads, self.head_size, self.value_size,
             out=self.out_proj, scale=self.scale, dropout=self.dropout if self.training else 0.0,
@@ -113,6 +114,12 @@ class SlimMultiheadAttention(nn.Module):
             f"{self.in_sizes}, heads={self.num_heads}, head_size={self.head_size}, value_size={self.value_size}, "
             f"out_size={self.out_size}"
         )
+
+
+def check_hint(attn_mask: Tensor | None, is_causal: bool) -> None:
+    """``is_causal`` says of a mask that it is causal. Raises RuntimeError, as torch.nn does, where there is none."""
+    if is_causal and attn_mask is None:
+        raise RuntimeError("is_causal is a hint about attn_mask: give attn_mask as well")
 
 
 def attend(
