@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+import os
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -16,18 +18,65 @@ class SettingError(UserError):
     """A setting is impossible, by itself or for this network or run."""
 
 
+class FileError(UserError, OSError):
+    """A file or folder cannot be read or written."""
+
+
+_REFUSALS = {
+    errno.ENOSPC: "the disk is full. Free some space, and run the command again",
+    errno.EDQUOT: "your quota of the disk is used up. Free some space, and run the command again",
+    errno.EFBIG: "would be larger than is allowed here. Raise the limit (ulimit -f), or choose another disk",
+    errno.EROFS: "the file system can only be read. Choose another place",
+    errno.EACCES: "permission denied. Change the file's or its folder's rights, or choose another place",
+    errno.EPERM: "not permitted. Change the file's or its folder's rights, or choose another place",
+    errno.ENOENT: "no such file or folder. Check the path",
+    errno.ENOTDIR: "a part of the path is a file, not a folder. Choose another place",
+    errno.EEXIST: "a file of this name stands in the way. Choose another place",
+    errno.EISDIR: "is a folder. Give a file",
+    errno.ENAMETOOLONG: "the name is too long. Choose a shorter one",
+    errno.EIO: "the disk failed. Check it, and run the command again",
+}
+
+
+def file_error(error: OSError, path: str | os.PathLike[str] | None = None) -> FileError:
+    """What the system refused, in one line.
+
+    Args:
+        error: of the system.
+        path: the file as the user knows it; None: as the error names it.
+    """
+    named = error.filename if path is None else os.fspath(path)
+    refusal = _REFUSALS.get(error.errno or 0, f"{error.strerror or error}. Check the file and its disk")
+    return FileError(refusal if named is None else f"{_printable(named)}: {refusal}")
+
+
+def _printable(name: str | bytes | int) -> str:
+    """A name whose bytes may be no UTF-8."""
+    text = os.fsdecode(name) if isinstance(name, (str, bytes)) else str(name)
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def in_one_line(command: Callable[[], T]) -> T:
     """What a command gives.
 
     Raises:
-        SystemExit: with the message of a UserError, by itself or as the cause of another error, for a traceback.
+        SystemExit: with the message of a UserError, or of a file that the system refuses, by itself or as the cause of
+            another error, for a traceback.
     """
     try:
         return command()
     except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, UserError):
-            cause = cause.__cause__
-        if cause is None:
-            raise
-        raise SystemExit(str(cause)) from error
+        causes = [error, *_causes(error)]
+        for cause in causes:
+            if isinstance(cause, UserError):
+                raise SystemExit(str(cause)) from error
+        for cause in causes:
+            if isinstance(cause, OSError) and (cause.filename is not None or cause.errno in _REFUSALS):
+                raise SystemExit(str(file_error(cause))) from error
+        raise
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    while error.__cause__ is not None:
+        error = error.__cause__
+        yield error

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from dyn_lightning.module import DynamicModule
+from dyn_lightning.runs.checkpoint_io import write_whole_checkpoints
 
 
 class WidthsCheckpoint(ModelCheckpoint):
@@ -18,6 +19,9 @@ class WidthsCheckpoint(ModelCheckpoint):
     A score from before the sizes are final belongs to a larger network, so it chooses nothing. In a run
     without epochs to settle in, the best checkpoint is the last one. A module without learned sizes has its
     final sizes from the start.
+
+    All checkpoints of the run, those of other callbacks too, are written as a whole or not at all, unless the trainer
+    was given a ``CheckpointIO`` of your own.
 
     Args:
         monitor: what is to be best, a logged value of the validation.
@@ -44,6 +48,10 @@ class WidthsCheckpoint(ModelCheckpoint):
             auto_insert_metric_name=False,
         )
         self._final = False
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        write_whole_checkpoints(trainer)
+        super().setup(trainer, pl_module, stage)
 
     def check_monitor_top_k(self, trainer: lightning.Trainer, current: Tensor | None = None) -> bool:
         return self._final and super().check_monitor_top_k(trainer, current)

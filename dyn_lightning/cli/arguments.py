@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from dyn_lightning.errors import SettingError, UserError
+from dyn_lightning.runs.checkpoint_io import read_checkpoint
 
 NAMED_CHECKPOINTS = ("best", "last", "hpc", "registry")
 """What Lightning takes for ``--ckpt_path`` in place of a file; the last one also with a name behind it."""
@@ -48,10 +47,7 @@ def model_of(checkpoint: str) -> dict[str, Any]:
         UserError: if the file is absent or damaged, or holds no configuration.
     """
     check_checkpoint(checkpoint)
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(f"{checkpoint}: is no checkpoint, or a damaged one. Give another") from error
+    content = read_checkpoint(checkpoint)
     parameters = dict(content.get("hyper_parameters", {}))
     parameters.pop("_instantiator", None)
     if "backbone" not in parameters:

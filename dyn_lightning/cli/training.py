@@ -20,6 +20,7 @@ from dyn_lightning.module import DynamicModule
 from dyn_lightning.report import append_result, config_hash, result_record
 from dyn_lightning.report.environment import revision, typed
 from dyn_lightning.run_identity import config_file, data_name, run_config
+from dyn_lightning.runs.checkpoint_io import write_whole_checkpoints
 from dyn_lightning.sweep.points import WANDB_RUN
 
 
@@ -69,7 +70,9 @@ class WidthsCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer = self._get(self.config_init, "trainer") or {}
         check_callbacks(trainer.get("callbacks") or [])
-        return super().instantiate_trainer(**kwargs)
+        made = super().instantiate_trainer(**kwargs)
+        write_whole_checkpoints(made)
+        return made
 
     def after_instantiate_classes(self) -> None:
         # What was parsed, with class paths: a checkpoint that holds it can be loaded without its YAML.

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -20,6 +19,7 @@ from dyn_lightning.data.audio import DatasetError
 from dyn_lightning.errors import UserError
 from dyn_lightning.figures import PALETTE, save_figure, short_label
 from dyn_lightning.report.studies import flops_scale
+from dyn_lightning.runs.checkpoint_io import read_checkpoint
 
 Curve = tuple[Sequence[float], Sequence[float]]
 """Steps and values."""
@@ -211,10 +211,10 @@ def _csv_columns(path: Path) -> dict[str, Curve]:
 def _checkpoint_columns(path: Path) -> dict[str, Curve]:
     """The history that ``ComplexityLogger`` left in a checkpoint; empty where it did not run."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
-        raise DatasetError(f"{path}: is no checkpoint that can be read ({error})") from error
-    kept = content.get("callbacks", {}) if isinstance(content, dict) else {}
+        content = read_checkpoint(path, mmap=True)
+    except UserError as error:
+        raise DatasetError(str(error)) from error
+    kept = content.get("callbacks", {})
     return columns_of(kept.get("ComplexityLogger", {}).get("history", {}))
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from dyn_lightning.errors import UserError
+from dyn_lightning.files import append_line, read_text
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.report import environment
 from dyn_lightning.report.history import brief_history
@@ -27,34 +29,49 @@ def append_result(path: str | os.PathLike[str], record: Mapping[str, Any]) -> No
 
     Raises:
         TypeError: if a value is not JSON.
+        FileError: if the line cannot be written as a whole; then none of it is.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps(_finite(record), sort_keys=True, allow_nan=False) + "\n"
-    # A single write of an appending descriptor: no other process can come in between.
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        os.write(descriptor, line.encode())
-    finally:
-        os.close(descriptor)
+    append_line(path, json.dumps(_finite(record), sort_keys=True, allow_nan=False))
 
 
 def read_results(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """All records of a file that :func:`append_result` wrote.
 
+    A line that was cut off, by a full disk or a power cut, is left out, which is said once.
+
     Raises:
-        ValueError: names the line that is no JSON object.
+        UserError: names the file that cannot be read, or the line that is no JSON object.
     """
     records = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
+            if _is_cut_off(line, error):
+                _say(f"{path}, line {number}: is cut off, and is left out")
+                continue
             raise UserError(f"{path}, line {number}: is no JSON ({error}). Remove the line") from error
         if not isinstance(record, dict):
             raise UserError(f"{path}, line {number}: is no JSON object. Remove the line")
         records.append(record)
     return records
+
+
+def _is_cut_off(line: str, error: Exception) -> bool:
+    """Whether a line is the beginning of a JSON object, and no more; or the zeros of a power cut."""
+    if "\0" in line:
+        return True
+    if not (line.startswith("{") and isinstance(error, json.JSONDecodeError)):
+        return False
+    return error.msg.startswith("Unterminated string") or error.pos >= len(line.rstrip())
+
+
+@functools.cache
+def _say(text: str) -> None:
+    """Say something on stderr, once in a process: a journal is read again and again."""
+    logging.getLogger(__name__).warning(text)
 
 
 def result_record(

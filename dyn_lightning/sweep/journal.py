@@ -1,7 +1,7 @@
 """What has become of a sweep's runs: one JSON line for each start and each end.
 
-Plain lines, as all results are: each is a single appending write, so that several processes may write without a server
-or a lock, a power cut costs one line at most, and any tool can read, compare and merge them.
+Plain lines, as all results are: each is written as a whole or not at all, so that several processes may write without a
+server, a power cut costs one line at most, and any tool can read, compare and merge them.
 """
 
 from __future__ import annotations
