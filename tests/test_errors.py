@@ -1,5 +1,7 @@
 """Errors for the user end a command in one line; others keep their traceback."""
 
+import errno
+
 import pytest
 
 from dyn_lightning.artifact import ArtifactError
@@ -47,6 +49,23 @@ def test_a_bug_keeps_its_traceback():
 
     with pytest.raises(RuntimeError, match="a bug while"):
         in_one_line(handled)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), r"^the disk is full\. Free"),
+        (PermissionError(errno.EACCES, "Permission denied", "a.txt"), r"^a\.txt: permission denied\. Change"),
+        (FileNotFoundError(errno.ENOENT, "No such file", b"\xff.wav"), "^\ufffd\\.wav: no such file"),
+        (OSError(errno.ESTALE, "Stale file handle", "a.txt"), r"^a\.txt: Stale file handle\. Check"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(error, message):
+    for raised in ((error,), (error, RuntimeError("wrapped"))):
+        with pytest.raises(SystemExit, match=message):
+            in_one_line(raising(*raised))
+    with pytest.raises(ConnectionError):  # no file of the user's
+        in_one_line(raising(ConnectionError("reset")))
 
 
 def test_what_a_command_gives():

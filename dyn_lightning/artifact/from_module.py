@@ -16,6 +16,7 @@ from dyn_lightning.artifact.trained import constructor_of
 from dyn_lightning.consolidate import Report, consolidate, unchanged
 from dyn_lightning.errors import UserError
 from dyn_lightning.module import DynamicModule
+from dyn_lightning.runs.checkpoint_io import read_checkpoint
 
 
 def load_checkpoint(module: DynamicModule, checkpoint: str, *, weights_only: bool = True) -> None:
@@ -27,16 +28,19 @@ def load_checkpoint(module: DynamicModule, checkpoint: str, *, weights_only: boo
         weights_only: load tensors and primitives alone; anything else in a checkpoint can run code.
 
     Raises:
-        ValueError: names the file, if it is no such checkpoint or belongs to another network.
+        UserError: names the file, if it is no such checkpoint or belongs to another network.
     """
+    content = read_checkpoint(checkpoint, map_location=module.device, weights_only=weights_only)
     try:
-        if not Path(checkpoint).is_file():
-            raise OSError("no such file")
-        content = torch.load(checkpoint, map_location=module.device, weights_only=weights_only)
         module.on_load_checkpoint(content)
         module.load_state_dict(content["state_dict"])
-    except (OSError, KeyError, RuntimeError) as error:
-        raise UserError(f"{checkpoint}: cannot be loaded with this configuration ({error})") from error
+    except UserError as error:
+        raise UserError(f"{checkpoint}: {error}") from error
+    except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as error:
+        reason = "; ".join(line.strip() for line in str(error).splitlines()[:3])
+        raise UserError(
+            f"{checkpoint}: cannot be loaded with this configuration ({reason}). Give its run's, -c config.yaml"
+        ) from error
 
 
 def with_best_weights(module: DynamicModule, checkpoint: str) -> DynamicModule:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from dyn_lightning.errors import UserError
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsTerm
 from dyn_lightning.report import append_result, config_hash, plot_history, read_results, result_record
@@ -45,9 +46,25 @@ def test_writers_at_the_same_time_do_not_mix(tmp_path):
 
 def test_damaged_line_is_named(tmp_path):
     path = tmp_path / "results.jsonl"
-    path.write_text('{"a": 1}\n{"a": \n')
-    with pytest.raises(ValueError, match="line 2"):
+    for damaged in ("nonsense", '{"a": 1}{"a": 2}', "[1]", "{'a': 1}"):
+        path.write_text(f'{{"a": 1}}\n{damaged}\n')
+        with pytest.raises(UserError, match=r"results\.jsonl, line 2: is no JSON"):
+            read_results(path)
+    path.write_bytes(b'{"a": "\xff"}\n')
+    with pytest.raises(UserError, match="line 1: is no UTF-8"):
         read_results(path)
+
+
+@pytest.mark.parametrize("length", range(1, 24))
+def test_a_torn_line_is_left_out_and_named(tmp_path, caplog, length):
+    path, whole = tmp_path / "results.jsonl", '{"a": [1, {"b": "c"}]}\n'
+    path.write_text(whole + whole[:length])
+    torn = length < len(whole) - 1
+    assert len(read_results(path)) == (1 if torn else 2)
+    assert ("results.jsonl, line 2: is cut off" in caplog.text) == torn
+    append_result(path, {"a": 2})
+    assert read_results(path)[-1] == {"a": 2}
+    assert len(read_results(path)) == (2 if torn else 3)
 
 
 def test_what_is_no_json_leaves_the_file_alone(tmp_path):

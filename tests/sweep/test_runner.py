@@ -106,7 +106,7 @@ def test_a_program_that_is_absent_fails(make_runs, quiet):
 def test_a_record_that_cannot_be_read_is_a_failure(make_runs, capsys):
     runs = make_runs(parameters={"a": {"values": [1, 2]}})
     (RUNS / runs[0].key).mkdir(parents=True)
-    (RUNS / runs[0].key / "results.jsonl").write_text("{\n")
+    (RUNS / runs[0].key / "results.jsonl").write_text("nonsense\n")
     outcome = run_all(runs, RUNS, jobs=1, console=Console(width=200))
     assert [outcome.latest[run.key]["event"] for run in runs] == ["failed", "finished"]
     assert "results.jsonl, line 1: is no JSON" in capsys.readouterr().out
