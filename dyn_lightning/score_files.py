@@ -22,6 +22,7 @@ from dyn_lightning.data.asvspoof_protocols import (
     utterance_of,
 )
 from dyn_lightning.data.audio import DatasetError
+from dyn_lightning.data.text_files import read_lines
 from dyn_lightning.errors import UserError
 from dyn_lightning.files import write_atomically
 
@@ -128,7 +129,7 @@ def read_protocol(path: str | os.PathLike[str]) -> Protocol:
         DatasetError: the file is missing, or its lines are of none of these protocols.
     """
     path = _existing(path, "the protocol")
-    first = next((line.split() for line in path.read_text(errors="replace").splitlines() if line.strip()), [])
+    first = next((line.split() for line in read_lines(path) if line.strip()), [])
     # those with more columns first: the system of bona fide speech may be called as its key
     corpora = sorted(CORPORA.values(), key=lambda corpus: -corpus.n_columns)
     corpus = next((c for c in corpora if len(first) >= c.n_columns and first[c.key] in KEYS[:2]), None)
@@ -156,7 +157,7 @@ _Row = tuple[str, str, str, float]
 def _read_rows(path: Path, lone_scores: bool) -> tuple[list[_Row], list[str]]:
     """The sound lines as (utterance, system, key, score), and the problems of the others."""
     malformed, unnumbered, rows = [], [], list[_Row]()
-    for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, text in enumerate(read_lines(path), start=1):
         columns = text.split()
         if not columns:
             continue

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dyn_lightning.data.asvspoof_corpora import Corpus, Part
 from dyn_lightning.data.audio import DatasetError
+from dyn_lightning.data.text_files import read_lines
 from dyn_lightning.metrics.tdcf import asv_error_rates, tandem_costs
 
 BONA_FIDE_SYSTEM = "-"
@@ -128,7 +129,7 @@ def utterance_of(line: list[str], corpus: Corpus, folder: Path) -> Utterance:
 def read_protocol_lines(path: Path, corpus: Corpus) -> tuple[list[list[str]], list[str]]:
     """The sound lines of a protocol, split into columns, and the problems of the others."""
     short, unknown, contradictory, lines = [], [], [], []
-    for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, text in enumerate(read_lines(path), start=1):
         columns = text.split()
         if not columns:
             continue
@@ -157,7 +158,7 @@ def enrolled(root: Path, corpus: Corpus, part: Part) -> set[str]:
         return set()
     names: set[str] = set()
     for path in root.glob(corpus.enrolments[part]):
-        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for text in read_lines(path):
             names.update(text.split()[1].split(",") if len(text.split()) > 1 else ())
     return names
 
@@ -215,7 +216,7 @@ def read_asv_scores(path: Path, systems: Collection[str]) -> dict[str, Tensor]:
     """
     scores: dict[str, list[float]] = {"target": [], "nontarget": [], "spoof": []}
     malformed, found = [], set()
-    for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, text in enumerate(read_lines(path), start=1):
         columns = text.split()
         if not columns:
             continue

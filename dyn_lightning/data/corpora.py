@@ -8,12 +8,13 @@ Below one data root, side by side: ``LibriSpeech/<subset>/<speaker>/<chapter>/*.
 import csv
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dyn_lightning.data.audio import AUDIO_SUFFIXES, DatasetError, find_audio
+from dyn_lightning.data.audio import DatasetError, find_audio
+from dyn_lightning.data.text_files import read_lines
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -175,7 +176,7 @@ def find_noise(data_root: str | os.PathLike[str]) -> Splits:
 def esc50(folder: str | os.PathLike[str]) -> Splits:
     """Splits ESC-50 by its folds: 1–3 train, 4 val, 5 test. Clips cut from one recording share a fold.
 
-    A file named in the table may have either suffix, .wav or .flac.
+    A file named in the table may have another suffix, as .flac.
 
     Args:
         folder: holds ``audio/`` and ``meta/esc50.csv``.
@@ -188,30 +189,25 @@ def esc50(folder: str | os.PathLike[str]) -> Splits:
     table = folder / "meta" / "esc50.csv"
     if not table.is_file():
         raise DatasetError(f"{table}: no such file. Download ESC-50 again, with its meta folder.")
-    present = {path.name: path for path in find_audio(folder / "audio")}
+    present = {path.stem: path for path in reversed(find_audio(folder / "audio"))}
     splits: Splits = {"train": [], "val": [], "test": []}
-    with open(table, encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = {"filename", "fold", "category"} - set(reader.fieldnames or ())
-        if missing:
-            raise DatasetError(f"{table}: column {sorted(missing)[0]!r} is missing. Restore the official table.")
-        for row in reader:
-            if row["fold"] not in _ESC50_FOLDS:
-                raise DatasetError(
-                    f"{table}, line {reader.line_num}: fold {row['fold']!r} is not 1 to 5. Restore the official table."
-                )
-            stem = Path(row["filename"]).stem
-            path = _first_present(present, (stem + suffix for suffix in AUDIO_SUFFIXES))
-            if path is None:
-                raise DatasetError(
-                    f"{folder / 'audio' / row['filename']}: is named in {table.name} but absent. Download ESC-50 again."
-                )
-            splits[_ESC50_FOLDS[row["fold"]]].append(Clip(path, stem, row["category"]))
+    reader = csv.DictReader(read_lines(table))
+    missing = {"filename", "fold", "category"} - set(reader.fieldnames or ())
+    if missing:
+        raise DatasetError(f"{table}: column {sorted(missing)[0]!r} is missing. Restore the official table.")
+    for row in reader:
+        if row["fold"] not in _ESC50_FOLDS:
+            raise DatasetError(
+                f"{table}, line {reader.line_num}: fold {row['fold']!r} is not 1 to 5. Restore the official table."
+            )
+        stem = Path(row["filename"]).stem
+        if stem not in present:
+            raise DatasetError(
+                f"{folder / 'audio' / row['filename']}: is named in {table.name} but absent or empty. Download ESC-50 "
+                "again."
+            )
+        splits[_ESC50_FOLDS[row["fold"]]].append(Clip(present[stem], stem, row["category"]))
     for split in SPLITS:
         if not splits[split]:
             raise DatasetError(f"{table}: no clip for {split}. Restore the official table with all five folds.")
     return splits
-
-
-def _first_present(present: dict[str, Path], names: Iterable[str]) -> Path | None:
-    return next((present[name] for name in names if name in present), None)

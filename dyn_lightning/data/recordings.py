@@ -1,6 +1,8 @@
-"""Recordings with speech segments marked by people, as AMI has them: audio, RTTM and UEM files."""
+"""Recordings with speech segments marked by people, as AMI has them: audio with RTTM and UEM, or LAB files."""
 
 import os
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,44 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from dyn_lightning.data.audio import AUDIO_SUFFIXES, DatasetError, read_audio
+from dyn_lightning.data.annotations import UNSCORED, Segments, read_lab, read_rttm, read_uem
+from dyn_lightning.data.audio import AUDIO_SUFFIXES, AudioWarning, DatasetError, is_clutter, read_audio
 from dyn_lightning.data.mixing import FRAME_LENGTH, HOP, n_frames
 
 IGNORED = -100.0  # target of frames that are not scored
-
-Segments = list[tuple[float, float]]  # (start_s, end_s)
-
-
-def read_rttm(path: str | os.PathLike[str]) -> dict[str, Segments]:
-    """Speech segments by recording; the speakers' segments may overlap.
-
-    Raises:
-        DatasetError: a line is no RTTM record.
-    """
-    return _read_segments(Path(path), "SPEAKER <file> <channel> <start> <duration> …", (1, 3, 4), duration=True)
-
-
-def read_uem(path: str | os.PathLike[str]) -> dict[str, Segments]:
-    """The parts that are annotated, and so scored, by recording.
-
-    Raises:
-        DatasetError: a line is no UEM record.
-    """
-    return _read_segments(Path(path), "<file> <channel> <start> <end>", (0, 2, 3), duration=False)
-
-
-def _read_segments(path: Path, record: str, columns: tuple[int, int, int], duration: bool) -> dict[str, Segments]:
-    segments: dict[str, Segments] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        fields = line.split()
-        if not fields or line.startswith(";;"):
-            continue
-        try:
-            name, start, end = fields[columns[0]], float(fields[columns[1]]), float(fields[columns[2]])
-        except (IndexError, ValueError) as error:
-            raise DatasetError(f"{path}, line {number}: is not '{record}'. Restore the official file.") from error
-        segments.setdefault(name, []).append((start, start + end if duration else end))
-    return segments
 
 
 def frames_in_segments(segments: Segments, count: int, sample_rate: int) -> NDArray[np.bool_]:
@@ -58,52 +27,97 @@ def frames_in_segments(segments: Segments, count: int, sample_rate: int) -> NDAr
     return inside
 
 
-class AnnotatedRecordings(Dataset[dict[str, Any]]):
-    """Whole recordings with frame labels: 1 speech, 0 none, -100 outside the UEM, where nothing is annotated.
+@dataclass(frozen=True)
+class Recording:
+    """A recording's file, its speech, the parts that are scored, and regions in them that are not (start_s, end_s)."""
 
-    Takes all recordings named in any ``*.uem`` of the folder, with the segments of the RTTM file of the same
-    name. An item is a dict of ``audio`` (samples,), ``length``, ``target`` (frames,), ``utterance_id`` and
-    ``meta``, whose ``snr_db`` is NaN: nobody knows it.
+    path: Path
+    speech: Segments
+    scored: Segments
+    unscored: Segments
+
+    @property
+    def name(self) -> str:
+        """By which annotations call it."""
+        return self.path.stem
+
+
+class AnnotatedRecordings(Dataset[dict[str, Any]]):
+    """Whole recordings with frame labels: 1 speech, 0 none, -100 where nothing is scored.
+
+    Takes all recordings named in any ``*.uem`` of the folder, with the segments of the RTTM file of the same name; what
+    the UEM leaves out, and regions that the RTTM calls NOSCORE, are not scored. A recording with a LAB file of its own
+    name, and in no UEM, is scored as a whole. An item is a dict of ``audio`` (samples,), ``length``, ``target``
+    (frames,), ``utterance_id`` and ``meta``, whose ``snr_db`` is NaN: nobody knows it.
 
     Args:
-        folder: holds the audio (.flac or .wav), ``*.rttm`` and ``*.uem``.
+        folder: holds the audio, ``*.rttm`` and ``*.uem``, or ``*.lab``.
         sample_rate: in Hz.
 
     Raises:
-        DatasetError: no UEM file, an RTTM file or a recording is missing, or a malformed line.
+        DatasetError: no annotation, an RTTM file or a recording is missing, a recording has two annotations, or a
+            malformed line.
     """
 
     def __init__(self, folder: str | os.PathLike[str], sample_rate: int) -> None:
         self.sample_rate = sample_rate
-        self.recordings: list[tuple[Path, Segments, Segments]] = []
-        folder = Path(folder)
-        tables = sorted(folder.glob("*.uem"))
-        if not tables:
-            raise DatasetError(f"{folder}: no .uem file in it. Add the annotations, or remove the folder.")
+        self.recordings: list[Recording] = []
+        self._folder = Path(folder)
+        if not self._folder.is_dir():
+            raise DatasetError(f"{folder}: no such folder. Check the path.")
+        # Beginning with the least wanted format, which one that comes later replaces.
+        formats = {suffix: rank for rank, suffix in enumerate(reversed(AUDIO_SUFFIXES))}
+        files = [p for p in sorted(self._folder.iterdir()) if p.is_file() and not is_clutter(Path(p.name))]
+        audio = sorted((p for p in files if p.suffix.lower() in formats), key=lambda p: formats[p.suffix.lower()])
+        self._audio = {path.stem: path for path in audio}
+        texts = {path.name.lower(): path for path in files}
+        tables = [path for name, path in texts.items() if name.endswith(".uem")]
+        labels = {path.stem: path for name, path in texts.items() if name.endswith(".lab")}
+        if not tables and not labels:
+            raise DatasetError(f"{folder}: no .uem and no .lab file in it. Add the annotations, or remove the folder.")
         for table in tables:
-            if not table.with_suffix(".rttm").is_file():
+            self._add_table(table, texts.get(f"{table.stem}.rttm".lower()), labels)
+        for name, path in labels.items():
+            if name not in {recording.name for recording in self.recordings}:
+                self._add(name, path, read_lab(path), [(0.0, float("inf"))], [])
+
+    def _add_table(self, table: Path, rttm: Path | None, labels: dict[str, Path]) -> None:
+        """The recordings of a UEM file."""
+        scored = read_uem(table)
+        speech = {} if rttm is None else read_rttm(rttm)
+        unscored = {} if rttm is None else read_rttm(rttm, UNSCORED)
+        if rttm is not None and speech and not speech.keys() & scored.keys():
+            raise DatasetError(f"{rttm}: names none of the recordings of {table.name}. Put the two in agreement.")
+        for name, parts in sorted(scored.items()):
+            if rttm is None and name not in labels:
                 raise DatasetError(f"{table.with_suffix('.rttm')}: no such file. Add it, or remove {table.name}.")
-            speech = read_rttm(table.with_suffix(".rttm"))
-            for name, scored in sorted(read_uem(table).items()):
-                paths = [folder / (name + suffix) for suffix in AUDIO_SUFFIXES]
-                path = next((path for path in paths if path.is_file()), None)
-                if path is None:
-                    raise DatasetError(f"{paths[0]}: is named in {table.name} but absent. Add it.")
-                self.recordings.append((path, speech.get(name, []), scored))
+            found = speech.get(name, []) if rttm is not None else read_lab(labels[name])
+            self._add(name, table, found, parts, unscored.get(name, []))
+            if not found:
+                warnings.warn(f"{rttm or labels[name]}: has no speech in {name}", AudioWarning, stacklevel=3)
+
+    def _add(self, name: str, source: Path, speech: Segments, scored: Segments, unscored: Segments) -> None:
+        if name not in self._audio:
+            place = self._folder / (name + AUDIO_SUFFIXES[0])
+            raise DatasetError(f"{place}: is named in {source.name} but absent. Add it.")
+        if any(recording.name == name for recording in self.recordings):
+            raise DatasetError(f"{source}: names {name}, as another UEM file does. Leave it in one of them.")
+        self.recordings.append(Recording(self._audio[name], speech, scored, unscored))
 
     def __len__(self) -> int:
         return len(self.recordings)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        path, speech, scored = self.recordings[index]
-        audio = read_audio(path, self.sample_rate)
+        recording = self.recordings[index]
+        audio = read_audio(recording.path, self.sample_rate)
         count = n_frames(len(audio))
-        target = frames_in_segments(speech, count, self.sample_rate).astype(np.float32)
-        target[~frames_in_segments(scored, count, self.sample_rate)] = IGNORED
+        target = frames_in_segments(recording.speech, count, self.sample_rate).astype(np.float32)
+        target[~frames_in_segments(recording.scored, count, self.sample_rate)] = IGNORED
+        target[frames_in_segments(recording.unscored, count, self.sample_rate)] = IGNORED
         return {
             "audio": torch.from_numpy(audio),
             "length": len(audio),
             "target": torch.from_numpy(target),
-            "utterance_id": path.stem,
+            "utterance_id": recording.name,
             "meta": {"snr_db": float("nan")},
         }
