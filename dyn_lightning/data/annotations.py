@@ -16,24 +16,9 @@ UNSCORED = ("NOSCORE", "NO_RT_METADATA")
 _OTHER = "NON-SPEECH NON-LEX LEXEME SPKR-INFO SEGMENT FILLER EDIT IP SU CB A/P"
 _RTTM_TYPES = frozenset((*SPEECH, *UNSCORED, *_OTHER.split()))
 _RTTM_COLUMNS = (5, 10)
+_SILENCES = ("sil", "silence", "<sil>", "sp", "pau", "pause", "h#", "#")
 _NON_SPEECH_LABELS = frozenset(
-    [
-        "sil",
-        "silence",
-        "<sil>",
-        "sp",
-        "pau",
-        "pause",
-        "h#",
-        "#",
-        "nonspeech",
-        "non-speech",
-        "non_speech",
-        "notspeech",
-        "noise",
-        "music",
-        "0",
-    ]
+    (*_SILENCES, "noise", "music", "0", "nonspeech", "non-speech", "non_speech", "notspeech"),
 )
 _HTK_PER_S = 10_000_000  # units of 100 ns
 _HTK_FROM = 10_000  # 1 ms; as seconds nearly three hours
