@@ -11,7 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dyn_lightning.budgets import share_of_all, share_of_learnable
 from dyn_lightning.complexity import Complexity
+from dyn_lightning.errors import UserError
+from dyn_lightning.graph import call_arguments, tensors_in
 from dyn_lightning.network import DynamicNetwork, plain_copy, run_in_eval
 
 
@@ -30,6 +33,13 @@ class Report:
         flops_paper, flops_paper_before: convention of the paper's first author, in ``unit``.
         sizes: for each width (kept, full).
         layers: one row per operation, before and after.
+        share_of_all: ``flops`` over ``flops_before``.
+        share_of_learnable: the same of the FLOPs that the widths govern; None where they govern none.
+        budget: FLOPs that were asked for at most, in ``unit``; None without a budget, as for the next two.
+        budget_asked: how it was stated, such as "share=0.25".
+        within_budget: whether the cost is no more than that.
+        sizes_final: whether the network has trained at these sizes; if not, it was cut to them afterwards.
+        remarks: what whoever uses the network has to know, in whole sentences.
     """
 
     largest_difference: float | None
@@ -44,6 +54,13 @@ class Report:
     flops_paper_before: float
     sizes: dict[str, tuple[int, int]]
     layers: list[dict[str, Any]]
+    share_of_all: float = 1.0
+    share_of_learnable: float | None = None
+    budget: float | None = None
+    budget_asked: str | None = None
+    within_budget: bool | None = None
+    sizes_final: bool = True
+    remarks: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Primitives alone, for JSON."""
@@ -63,6 +80,7 @@ def consolidate(dynamic: Any, batches: Iterable[Any] | None = None) -> tuple[nn.
 
     Raises:
         TypeError: if the network has no widths.
+        UserError: if an output of the dynamic network is NaN where its input is not.
         RuntimeError: if an output's shape changes.
     """
     if not isinstance(dynamic, DynamicNetwork):
@@ -70,7 +88,9 @@ def consolidate(dynamic: Any, batches: Iterable[Any] | None = None) -> tuple[nn.
     small = plain_copy(dynamic)
     largest, scale, compared = 0.0, 0.0, 0
     for batch in batches if batches is not None else ():
-        for a, b in zip(run_in_eval(dynamic, batch), run_in_eval(small, batch), strict=True):
+        outputs = run_in_eval(dynamic, batch)
+        check_outputs(outputs, batch)
+        for a, b in zip(outputs, run_in_eval(small, batch), strict=True):
             if a.shape != b.shape:
                 raise RuntimeError(f"consolidation changed an output's shape from {a.shape} to {b.shape}")
             if a.numel():
@@ -85,8 +105,25 @@ def consolidate(dynamic: Any, batches: Iterable[Any] | None = None) -> tuple[nn.
     )
 
 
-def unchanged(network: nn.Module, cost: Complexity) -> tuple[nn.Module, Report]:
-    """What :func:`consolidate` would give for a network without learned sizes: a copy of it, and its cost twice."""
+def check_outputs(outputs: list[Tensor], batch: Any) -> None:
+    """Raises UserError where outputs hold NaN, though the inputs are finite."""
+    args, kwargs = call_arguments(batch)
+    if not all(bool(x.isfinite().all()) for x in tensors_in((args, kwargs))):
+        return
+    if any(bool(x.isnan().any()) for x in outputs):
+        raise UserError(
+            "the trained network's outputs are NaN on finite inputs: it is no use. Train again at a lower learning "
+            "rate, or take an earlier checkpoint (consolidate --ckpt_path FILE)"
+        )
+
+
+def unchanged(network: nn.Module, cost: Complexity, batches: Iterable[Any] = ()) -> tuple[nn.Module, Report]:
+    """What :func:`consolidate` would give for a network without learned sizes: a copy of it, and its cost twice.
+
+    Raises UserError as :func:`consolidate` does.
+    """
+    for batch in batches:
+        check_outputs(run_in_eval(network, batch), batch)
     parameters = sum(p.numel() for p in network.parameters())
     return copy.deepcopy(network), _report(cost, parameters, network, (None, None), 0)
 
@@ -119,4 +156,6 @@ def _report(
         flops_paper_before=cost.flops_at(full, "paper"),
         sizes={name: (now[name], full[name]) for name in full},
         layers=cost.table(),
+        share_of_all=share_of_all(cost, now),
+        share_of_learnable=share_of_learnable(cost, now) if cost.learnable_flops() else None,
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import lightning
 import torch
 from torch import Tensor, nn
 
+from dyn_lightning.errors import SettingError
 from dyn_lightning.tasks import Task, TaskMetrics
 
 
@@ -87,3 +88,26 @@ class EvaluatedModule(lightning.LightningModule):
                 self.log(f"{prefix}/{name}", value, prog_bar=name == "eer")
             if stage == "val" and index == 0 and "threshold" in found:
                 self.threshold.fill_(found["threshold"])
+
+
+@torch.no_grad()
+def evaluate(network: nn.Module, task: Task, batches: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Mean loss and the task's metrics of a network in evaluation mode; its mode is put back.
+
+    Raises:
+        ValueError: if there are no batches.
+    """
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    metrics, losses, items = task.new_metrics(), 0.0, 0
+    try:
+        for batch in batches:
+            output, count = network(task.input_of(batch)), len(batch["target"])
+            losses, items = losses + count * float(task.loss(output, batch)), items + count
+            metrics.update(output, batch)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    if not items:
+        raise SettingError("there are no batches to evaluate on")
+    return {"loss": losses / items, **{name: float(value) for name, value in metrics.compute().items()}}

@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dyn_lightning.checkpoint_state import check_state
+from dyn_lightning.checks import at_least
 from dyn_lightning.compiled import CompiledNetwork
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.dynamize import dynamize, left_whole
@@ -19,15 +22,19 @@ from dyn_lightning.objectives import Objective
 from dyn_lightning.optim import (
     OptimizerCallable,
     Schedule,
+    check_schedule,
     clip_gradients,
     forget,
     make_optimizer,
     make_schedule,
+    set_rates,
     width_parameters,
 )
 from dyn_lightning.plain import example_input, plain_complexity
 from dyn_lightning.randomness import gather_random_states, set_random_state
 from dyn_lightning.resampling import settle_samples
+from dyn_lightning.run_length import steps_of_run
+from dyn_lightning.sound_steps import SoundSteps
 from dyn_lightning.tasks import Task
 from dyn_lightning.width import Width
 
@@ -65,20 +72,22 @@ class DynamicModule(EvaluatedModule):
         lr: learning rate of the weights.
         weight_decay: of the weights; λ has none.
         lr_lam: learning rate of log λ.
-        lr_schedule: "cosine" (to 0 at the end of the run) or "constant"; λ's learning rate is constant.
+        lr_schedule: "cosine" (to 0 at the end of the run) or "constant"; λ's learning rate is constant. Where a
+            training loader has no length, an epoch's is known, and the cosine begins, after the first one.
         lr_hold: share of the run before the cosine begins.
         lr_growth: how the learning rate of the weights grows while the sizes shrink: exponent of the geometric mean of
             full over kept sizes, those not asked for included. 1 suits Adam (arXiv 2203.03466); 0 leaves the rate.
         compile: call the network through ``torch.compile`` while its sizes stand still: in the warm-up, when settled,
             and in evaluation then. The search runs uncompiled, because its sizes change from step to step.
-        gradient_clip_lam: largest gradient norm of all λ together. The weights' is the trainer's
-            ``gradient_clip_val``, and neither affects the other.
+        gradient_clip_lam: largest gradient norm of all λ together. The weights' limit is the trainer's
+            ``gradient_clip_val``, by its ``gradient_clip_algorithm``, and neither affects the other.
 
     Attributes:
         network: the backbone, dynamic unless nothing is learned.
         example_shape: shape of the example input; None for a backbone that was dynamic already.
         is_dynamic: whether there are sizes to learn.
         threshold: score at the equal error rate of the latest validation, where the task has one; else NaN.
+        steps_per_epoch: optimiser steps of an epoch, as they were counted; None before the first one is over.
 
     Raises:
         ValueError: for a pattern that matches nothing, an example that cannot be made, or sizes to learn
@@ -112,6 +121,8 @@ class DynamicModule(EvaluatedModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
+        check_schedule(lr_schedule, lr_hold, lr_growth)
+        at_least(0.0, lr=lr, weight_decay=weight_decay, lr_lam=lr_lam, gradient_clip_lam=gradient_clip_lam)
         self._plain_complexity: Complexity | None = None
         self.example_shape: tuple[int, ...] | None = None
         if isinstance(backbone, DynamicNetwork):
@@ -152,6 +163,11 @@ class DynamicModule(EvaluatedModule):
         self.register_buffer("_phase", torch.tensor(PHASES.index("search" if self.is_dynamic else "settle")))
         self.register_buffer("_search_steps", torch.tensor([0, 0]))
         self._mirror: tuple[Phase, int, int] | None = None
+        self._sound = SoundSteps()
+        self.steps_per_epoch: float | None = None
+        self._rates_before: dict[str, float] = {}
+        self._step = 0  # of the weights; also where there is no trainer
+        self._threshold_of: tuple[int, dict[str, int]] | None = None
         self.register_load_state_dict_post_hook(lambda module, _keys: setattr(module, "_mirror", None))
 
     @property
@@ -219,13 +235,48 @@ class DynamicModule(EvaluatedModule):
                 forget(optimizer, [*width_parameters(self.network), *stored])
 
     def on_fit_start(self) -> None:
-        if self._read()[2] == 0:
-            self.set_search_steps(0, int(self.trainer.estimated_stepping_batches))
+        if self.is_dynamic and self._read()[2] == 0:
+            steps = steps_of_run(self.trainer)
+            if steps is None and self.phase == "search":
+                raise SettingError(
+                    "nobody knows how many steps the search has: the training loader has no length, or the run no end. "
+                    "Set the trainer's max_steps, or max_epochs and limit_train_batches"
+                )
+            self.set_search_steps(0, steps or 0)
         if self.is_dynamic and self.phase != "settle":
             self.objective.check(self.network)
         self.set_phase(self.phase)
 
+    def on_train_start(self) -> None:
+        # The optimiser and its schedule came back with the checkpoint's rates.
+        changed = {n: (old, getattr(self, n)) for n, old in self._rates_before.items() if old != getattr(self, n)}
+        self._rates_before = {}
+        if changed:
+            told = ", ".join(f"{name} {now}, no longer {old}" for name, (old, now) in changed.items())
+            rank_zero_info(f"the run goes on with {told}")
+            set_rates(self.trainer.optimizers[0], self.lr_schedulers(), **changed)  # type: ignore[arg-type]
+
+    def on_train_epoch_end(self) -> None:
+        self.steps_per_epoch = self.global_step / (self.current_epoch + 1)
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        self.threshold_is_measured()
+
+    def threshold_is_measured(self) -> None:
+        """Say that the threshold is of the weights and sizes as they are now."""
+        self._threshold_of = self._step, self.complexity.sizes_now
+
+    @property
+    def threshold_is_own(self) -> bool:
+        """Whether the threshold was measured on these weights at these sizes."""
+        return self._threshold_of == (self._step, self.complexity.sizes_now)
+
+    def on_train_end(self) -> None:
+        self._sound.check_end(self.global_step)
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._step = self.global_step
         if self.phase == "search":
             self.objective.after_step(self.network, self.search_progress)
             # At a step, not at an epoch's end: the validation that follows must see the sizes that ship.
@@ -242,13 +293,15 @@ class DynamicModule(EvaluatedModule):
         return self._compiled[0](x)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self._sound.before(self.network)
         task_loss = self.task.loss(self(self.task.input_of(batch)), batch)
         self.log("train/loss", task_loss.detach(), prog_bar=True, batch_size=1)
+        # All processes must see the same loss: the objective keeps state, and a step is left out by all or none.
+        seen = self.trainer.strategy.reduce(task_loss.detach(), reduce_op="mean")
+        self._sound.see(seen, self.network, self.global_step)
         if not self.is_dynamic:
             return task_loss
         if self.phase != "settle":
-            # The objective keeps state: all processes must see the same loss.
-            seen = self.trainer.strategy.reduce(task_loss.detach(), reduce_op="mean")
             self.objective.observe(seen)
         if self.phase != "search":
             return task_loss + 0.0 * torch.stack([w.theta.sum() for w in self.widths.values()]).sum()
@@ -264,6 +317,7 @@ class DynamicModule(EvaluatedModule):
         return penalty
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        self._sound.before_optimizer(optimizer)
         if self.phase != "search":
             for theta in width_parameters(self.network):
                 theta.grad = None
@@ -274,28 +328,41 @@ class DynamicModule(EvaluatedModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        clip_gradients(optimizer, gradient_clip_val, self.gradient_clip_lam)
+        clip_gradients(optimizer, gradient_clip_val, self.gradient_clip_lam, gradient_clip_algorithm)
 
     def configure_optimizers(self) -> Any:
         optimizer = make_optimizer(
             self.network, self.optimizer, lr=self.lr, weight_decay=self.weight_decay, lr_lam=self.lr_lam
         )
-        total_steps = int(self.trainer.estimated_stepping_batches)
         sizes = list(self.widths.values()), len(left_whole(self.network)) if self.is_dynamic else 0
-        schedule = make_schedule(optimizer, self.lr_schedule, total_steps, self.lr_hold, *sizes, self.lr_growth)
+        known, trainer = steps_of_run(self.trainer), self.trainer
+        total = known if known is not None else lambda: steps_of_run(trainer, self.steps_per_epoch)
+        schedule = make_schedule(optimizer, self.lr_schedule, total, self.lr_hold, *sizes, self.lr_growth)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["random_state"] = gather_random_states()
+        checkpoint["steps_per_epoch"] = self.steps_per_epoch
+        checkpoint["threshold_of"] = None if self._threshold_of is None else list(self._threshold_of)
         checkpoint["widths"] = {n: [w.multiple_of, w.lam_min] for n, w in self.widths.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        file = "the checkpoint" if self._trainer is None else str(self.trainer.ckpt_path or "the checkpoint")
+        check_state(checkpoint, self, file)
         # What a frozen size means depends on the unit, which may have been set by a callback.
         for name, (multiple_of, lam_min) in checkpoint.get("widths", {}).items():
             if (width := self.widths.get(name)) is not None:
                 width.set_multiple_of(multiple_of)
                 width.lam_min = lam_min
-        if self._trainer is None or not self.trainer.training or "random_state" not in checkpoint:
+        self.steps_per_epoch = checkpoint.get("steps_per_epoch")
+        self._step = checkpoint.get("global_step", 0)
+        measured = checkpoint.get("threshold_of")
+        self._threshold_of = None if measured is None else (measured[0], dict(measured[1]))
+        if self._trainer is None or not self.trainer.training:
+            return
+        given = checkpoint.get("hyper_parameters", {})
+        self._rates_before = {n: given[n] for n in ("lr", "weight_decay", "lr_lam") if n in given}
+        if "random_state" not in checkpoint:
             return
         if (rank := self.trainer.global_rank) < len(states := checkpoint["random_state"]):
             set_random_state(states[rank])

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from dyn_lightning.allocation import learnable_share, least_size, move_to, sizes_within
+from dyn_lightning.budgets import WAYS, budget_in_flops, check_budget
+from dyn_lightning.checks import ascending, at_least, positive, proper_share
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.errors import SettingError
 
@@ -32,8 +34,20 @@ class Objective(nn.Module):
     def check(self, dynamic: Any) -> None:
         """Raise ValueError where the goal cannot be met by this network."""
 
+    def budget(self, complexity: Complexity) -> float | None:
+        """The FLOPs that the final sizes may cost, all included, in the complexity's unit; None: there is no limit."""
+        return None
+
+    @property
+    def asked(self) -> dict[str, float]:
+        """The budget as it was stated, one of ``budgets.WAYS`` → value; empty without one."""
+        return {}
+
     def observe(self, task_loss: Tensor) -> None:
-        """See the task loss (0-d, detached) of every step before the sizes are final, warm-up included."""
+        """See the task loss (0-d, detached) of every step before the sizes are final, warm-up included.
+
+        A loss that is no finite number is to change nothing, here as in ``forward``.
+        """
 
     def final_sizes(self, dynamic: Any) -> dict[str, int]:
         """Elements that each Width is frozen at when the search ends."""
@@ -57,11 +71,12 @@ class LambdaSquared(Objective):
     """The paper's objective: ``(β / N_d) Σ λ_n²`` over the N_d widths (arXiv 2601.13704).
 
     Args:
-        beta: β; 0.5 for voice activity detection and 1.0 for anti-spoofing in the paper, found by hand.
+        beta: β, 0 or more; 0.5 for voice activity detection and 1.0 for anti-spoofing in the paper, found by hand.
     """
 
     def __init__(self, beta: float = 0.5) -> None:
         super().__init__()
+        at_least(0.0, beta=beta)
         self.beta = beta
 
     def forward(self, dynamic: Any, task_loss: Tensor, progress: float) -> Tensor:
@@ -74,6 +89,7 @@ class FlopsTerm(Objective):
 
     def __init__(self, beta: float = 0.5) -> None:
         super().__init__()
+        at_least(0.0, beta=beta)
         self.beta = beta
 
     def forward(self, dynamic: Any, task_loss: Tensor, progress: float) -> Tensor:
@@ -96,9 +112,10 @@ class FlopsBudget(Objective):
     search's end.
 
     Args:
-        share: budget as a share of the learnable FLOPs, in (0, 1).
+        share: budget as a share of the learnable FLOPs, in (0, 1); what is fixed, as a front end, comes on top.
         flops_per_second: budget in FLOPs per second of audio, all included (per call for a network without a
-            duration). Give one of the two.
+            duration).
+        share_of_all: budget as a share of all FLOPs at full size, in (0, 1). Give one of the three.
         descent: share of the search after which the target is down at the budget.
         proportional: gain on log(cost / target).
         integral: gain on its sum over the steps.
@@ -119,6 +136,7 @@ class FlopsBudget(Objective):
         self,
         share: float | None = None,
         flops_per_second: float | None = None,
+        share_of_all: float | None = None,
         *,
         descent: float = 0.6,
         proportional: float = 2.0,
@@ -127,17 +145,15 @@ class FlopsBudget(Objective):
         leash: float = 1.6,
     ) -> None:
         super().__init__()
-        if (share is None) == (flops_per_second is None):
-            raise SettingError("give a budget either as share or as flops_per_second")
-        if share is not None and not 0.0 < share < 1.0:
-            raise SettingError(f"share must lie between 0 and 1, got {share}")
-        if flops_per_second is not None and not flops_per_second > 0.0:
-            raise SettingError(f"flops_per_second must be positive, got {flops_per_second}")
+        proper_share(share=share, share_of_all=share_of_all)
+        check_budget(share, share_of_all, flops_per_second)
         if not 0.0 < descent <= 1.0:
             raise SettingError(f"descent must lie in (0, 1], got {descent}")
+        at_least(0.0, proportional=proportional, integral=integral, cohesion=cohesion)
         if not leash > 1.0:
             raise SettingError(f"leash must be above 1, got {leash}")
         self.share = share
+        self.share_of_all = share_of_all
         self.flops_per_second = flops_per_second
         self.descent = descent
         self.proportional = proportional
@@ -149,10 +165,11 @@ class FlopsBudget(Objective):
 
     def budget(self, complexity: Complexity) -> float:
         """The budget in FLOPs, all included, in the complexity's unit."""
-        if self.flops_per_second is not None:
-            return self.flops_per_second
-        assert self.share is not None
-        return complexity.fixed_flops() + self.share * complexity.learnable_flops()
+        return budget_in_flops(complexity, **self.asked)
+
+    @property
+    def asked(self) -> dict[str, float]:
+        return {name: value for name in WAYS if (value := getattr(self, name)) is not None}
 
     def check(self, dynamic: Any) -> None:
         complexity, budget = dynamic.complexity, self.budget(dynamic.complexity)
@@ -161,7 +178,8 @@ class FlopsBudget(Objective):
         if budget < least:
             raise SettingError(
                 f"a budget of {budget:.4g} {unit} is out of reach: with every width at its least the network costs "
-                f"{least:.4g}; raise the budget, lower lam_min, or let more sizes be learned"
+                f"{least:.4g} (of which {complexity.fixed_flops():.4g} no size governs); raise the budget, lower "
+                "lam_min, or let more sizes be learned"
             )
         if budget >= complexity.flops_full_size():
             raise SettingError(
@@ -175,11 +193,11 @@ class FlopsBudget(Objective):
     def forward(self, dynamic: Any, task_loss: Tensor, progress: float) -> Tensor:
         log_share = learnable_share(dynamic.complexity).log()
         with torch.no_grad():
-            self.loss_scale.copy_(
-                torch.where(self.loss_scale == 0, task_loss.abs(), 0.99 * self.loss_scale + 0.01 * task_loss.abs())
-            )
+            sound = task_loss.isfinite()
+            seen = torch.where(sound, task_loss.abs(), self.loss_scale)
+            self.loss_scale.copy_(torch.where(self.loss_scale == 0, seen, 0.99 * self.loss_scale + 0.01 * seen))
             error = log_share - self._log_goal(dynamic) * min(1.0, progress / self.descent)
-            self.integral_error.add_(self.integral * error).clamp_(min=0.0)
+            self.integral_error.add_(torch.where(sound, self.integral * error, 0.0)).clamp_(min=0.0)
             mu = (self.proportional * error + self.integral_error).clamp(min=0.0) * self.loss_scale
         return mu * log_share + self.cohesion * self.loss_scale * _spread(dynamic)
 
@@ -218,9 +236,9 @@ class LossTolerance(Objective):
 
     Args:
         tolerance: loss that may be given up for size, as a share of what training has gained (L₀ − best).
-        rate: largest relative change of μ in a step.
-        memory: of the running loss, per step.
-        weight_min, weight_max: limits of μ.
+        rate: largest relative change of μ in a step, 0 or more.
+        memory: of the running loss, per step, in [0, 1).
+        weight_min, weight_max: limits of μ, positive.
     """
 
     first_loss: Tensor
@@ -238,8 +256,12 @@ class LossTolerance(Objective):
         weight_max: float = 10.0,
     ) -> None:
         super().__init__()
-        if not 0.0 < tolerance < 1.0:
-            raise SettingError(f"tolerance must lie between 0 and 1, got {tolerance}")
+        proper_share(tolerance=tolerance)
+        at_least(0.0, rate=rate)
+        if not 0.0 <= memory < 1.0:
+            raise SettingError(f"memory must lie in [0, 1), got {memory}")
+        positive(weight_min=weight_min, weight_max=weight_max)
+        ascending(weight_min=weight_min, weight_max=weight_max)
         self.tolerance = tolerance
         self.rate = rate
         self.memory = memory
@@ -251,17 +273,20 @@ class LossTolerance(Objective):
 
     @torch.no_grad()
     def observe(self, task_loss: Tensor) -> None:
-        self.first_loss.copy_(torch.where(self.first_loss.isnan(), task_loss, self.first_loss))
-        running = torch.where(self.running_loss.isnan(), task_loss, self.running_loss)
-        self.running_loss.copy_(self.memory * running + (1 - self.memory) * task_loss)
+        sound = task_loss.isfinite()
+        self.first_loss.copy_(torch.where(self.first_loss.isnan() & sound, task_loss, self.first_loss))
+        before = torch.where(self.running_loss.isnan(), task_loss, self.running_loss)
+        running = self.memory * before + (1 - self.memory) * task_loss
+        self.running_loss.copy_(torch.where(sound, running, self.running_loss))
 
     def forward(self, dynamic: Any, task_loss: Tensor, progress: float) -> Tensor:
         with torch.no_grad():
-            self.best_loss.copy_(torch.minimum(self.best_loss, self.running_loss))
+            known = self.running_loss.isfinite()  # not before the first finite loss
+            self.best_loss.copy_(torch.where(known, torch.minimum(self.best_loss, self.running_loss), self.best_loss))
             slack = self.tolerance * (self.first_loss - self.best_loss).clamp(min=1e-12)
             room = ((self.best_loss + slack - self.running_loss) / slack).clamp(-1.0, 1.0)
-            self.log_weight.add_(self.rate * room).clamp_(*self.limits)
-            weight = self.log_weight.exp() * self.first_loss.abs()
+            self.log_weight.add_(torch.where(known & task_loss.isfinite(), self.rate * room, 0.0)).clamp_(*self.limits)
+            weight = torch.where(known, self.log_weight.exp() * self.first_loss.abs(), 0.0)
         return weight * learnable_share(dynamic.complexity).log()
 
     def final_sizes(self, dynamic: Any) -> dict[str, int]:

@@ -15,21 +15,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from torch import nn
 
 from dyn_lightning.allocation import least_size, sizes_within
+from dyn_lightning.budgets import budget_in_flops, share_of_all, share_of_learnable
 from dyn_lightning.callbacks.batch_norm import reestimate
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.errors import SettingError
+from dyn_lightning.evaluation import evaluate
 from dyn_lightning.tasks import Task
 
 LEAST_SHARE = 1 / 64  # of what the sizes govern, down to which a curve goes
 
 
-def sizes_for(dynamic: Any, *, flops_per_second: float | None = None, share: float | None = None) -> dict[str, int]:
+def sizes_for(
+    dynamic: Any,
+    *,
+    flops_per_second: float | None = None,
+    share: float | None = None,
+    share_of_all: float | None = None,
+) -> dict[str, int]:
     """Sizes next to the learned proportions, no larger than now, that meet a budget.
 
     Args:
@@ -37,46 +43,17 @@ def sizes_for(dynamic: Any, *, flops_per_second: float | None = None, share: flo
         flops_per_second: the budget, all that runs included (in the complexity's unit: per call, where no duration is
             known).
         share: instead, of the FLOPs that the sizes govern at full size.
+        share_of_all: instead, of all FLOPs at full size.
 
     Raises:
         ValueError: unless exactly one budget is given, or if it is out of reach.
     """
-    if (flops_per_second is None) == (share is None):
-        raise SettingError("give a budget either as flops_per_second or as share")
     complexity = dynamic.complexity
-    budget = flops_per_second
-    if budget is None:
-        assert share is not None
-        if not 0.0 < share <= 1.0:
-            raise SettingError(f"share must lie in (0, 1], got {share}")
-        budget = complexity.fixed_flops() + share * complexity.learnable_flops()
+    budget = budget_in_flops(complexity, share=share, share_of_all=share_of_all, flops_per_second=flops_per_second)
     now = complexity.sizes_now
     if complexity.flops_at(now) <= budget:
         return dict(now)
     return {name: min(size, now[name]) for name, size in sizes_within(dynamic, budget).items()}
-
-
-@torch.no_grad()
-def evaluate(network: nn.Module, task: Task, batches: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Mean loss and the task's metrics of a network in evaluation mode; its mode is put back.
-
-    Raises:
-        ValueError: if there are no batches.
-    """
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    metrics, losses, items = task.new_metrics(), 0.0, 0
-    try:
-        for batch in batches:
-            output, count = network(task.input_of(batch)), len(batch["target"])
-            losses, items = losses + count * float(task.loss(output, batch)), items + count
-            metrics.update(output, batch)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-    if not items:
-        raise SettingError("there are no batches to evaluate on")
-    return {"loss": losses / items, **{name: float(value) for name, value in metrics.compute().items()}}
 
 
 def budgets(complexity: Complexity, points: int) -> list[float]:
@@ -109,7 +86,8 @@ def accuracy_cost_curve(
 
     Returns:
         For each budget, largest first: ``budget``, what it costs (``flops_per_second`` or ``flops_per_call``),
-        ``share`` of what the sizes govern, ``parameters``, ``sizes`` and ``metrics``. Equal sizes come once.
+        ``share`` of what the sizes govern, ``share_of_all``, ``parameters``, ``sizes`` and ``metrics``. Equal sizes
+        come once.
     """
     rows: list[dict[str, Any]] = []
     for budget in budgets(dynamic.complexity, points):
@@ -127,7 +105,8 @@ def accuracy_cost_curve(
             {
                 "budget": budget,
                 complexity.unit: flops,
-                "share": (flops - complexity.fixed_flops()) / complexity.learnable_flops(),
+                "share": share_of_learnable(complexity, sizes),
+                "share_of_all": share_of_all(complexity, sizes),
                 "parameters": complexity.parameters_at(sizes),
                 "sizes": sizes,
                 "metrics": evaluate(network, task, batches),
@@ -178,9 +157,10 @@ def curve_table(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
     """A curve as lines of text."""
     unit = next(u for u in ("flops_per_second", "flops_per_call") if u in rows[0])
     label = "MFLOPs/s" if unit == "flops_per_second" else "MFLOPs/call"
-    lines = [f"{label:>12}{'share %':>9}{'parameters':>12}{metric:>12}"]
+    lines = [f"{label:>12}{'of all %':>10}{'of learnable %':>16}{'parameters':>12}{metric:>12}"]
     for row in rows:
         value = row["metrics"][metric]
         shown = f"{value:.5f}" if math.isfinite(value) else "none"
-        lines.append(f"{row[unit] / 1e6:12.3f}{100 * row['share']:9.2f}{row['parameters']:12,}{shown:>12}")
+        shares = f"{100 * row['share_of_all']:10.2f}{100 * row['share']:16.2f}"
+        lines.append(f"{row[unit] / 1e6:12.3f}{shares}{row['parameters']:12,}{shown:>12}")
     return "\n".join(lines)

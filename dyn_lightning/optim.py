@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from dyn_lightning.checks import at_least
 from dyn_lightning.errors import SettingError
 from dyn_lightning.layers.base import used_positions
 from dyn_lightning.network import learned_tensors
@@ -31,7 +32,11 @@ def parameter_groups(network: nn.Module, *, lr: float, weight_decay: float, lr_l
         lr: learning rate of the weights.
         weight_decay: of the weights.
         lr_lam: learning rate of θ = log λ: about the relative change of a width per step.
+
+    Raises:
+        SettingError: for one of the three that is negative or no number.
     """
+    at_least(0.0, lr=lr, weight_decay=weight_decay, lr_lam=lr_lam)
     thetas = width_parameters(network)
     known = {id(p) for p in thetas}
     weights = [p for p in network.parameters() if p.requires_grad and id(p) not in known]
@@ -144,7 +149,7 @@ def narrowing(widths: Sequence[Width], n_whole: int = 0) -> float:
 def make_schedule(
     optimizer: Optimizer,
     schedule: Schedule,
-    total_steps: int,
+    total_steps: int | Callable[[], int | None] | None,
     hold: float = 0.0,
     widths: Sequence[Width] = (),
     n_whole: int = 0,
@@ -155,7 +160,8 @@ def make_schedule(
     Args:
         optimizer: its first group holds the weights.
         schedule: "cosine" (half a cosine down to 0 at ``total_steps``) or "constant".
-        total_steps: optimiser steps in the run.
+        total_steps: optimiser steps in the run, or a function that tells them; None: not known yet, and the rate is as
+            at the start.
         hold: share of the run before the cosine begins.
         widths: by whose sizes the rate of the weights grows.
         n_whole: how many sizes could be learned beside these, and are not: where one layer alone narrows, the others
@@ -166,14 +172,14 @@ def make_schedule(
     Raises:
         ValueError: for an unknown schedule, or ``hold`` outside [0, 1).
     """
-    if schedule not in ("cosine", "constant"):
-        raise SettingError(f"lr_schedule={schedule!r} is unknown: use cosine or constant")
-    if not 0.0 <= hold < 1.0:
-        raise SettingError(f"lr_hold={hold} must lie in [0, 1)")
-    start = round(hold * total_steps)
+    check_schedule(schedule, hold, growth)
 
     def cosine(step: int) -> float:
-        done = (min(step, total_steps) - start) / max(1, total_steps - start)
+        total = total_steps() if callable(total_steps) else total_steps
+        if total is None:
+            return 1.0
+        start = round(hold * total)
+        done = (min(step, total) - start) / max(1, total - start)
         return 0.5 * (1.0 + math.cos(math.pi * max(0.0, done)))
 
     def constant(_step: int) -> float:
@@ -187,12 +193,54 @@ def make_schedule(
     return LambdaLR(optimizer, [weights] + [constant] * (len(optimizer.param_groups) - 1))
 
 
-def clip_gradients(optimizer: Optimizer, max_norm: float | None, max_norm_lam: float | None) -> None:
-    """Clip the gradient norm of each group by itself, so that neither weights nor λ damp the other's step."""
+def check_schedule(schedule: str, hold: float, growth: float) -> None:
+    """Raises SettingError for settings of :func:`make_schedule` that cannot be."""
+    if schedule not in ("cosine", "constant"):
+        raise SettingError(f"lr_schedule={schedule!r} is unknown: use cosine or constant")
+    if not 0.0 <= hold < 1.0:
+        raise SettingError(f"lr_hold={hold} must lie in [0, 1)")
+    at_least(0.0, lr_growth=growth)
+
+
+def set_rates(optimizer: Optimizer, schedule: LambdaLR, **settings: tuple[float, float]) -> None:
+    """Set what a checkpoint has set back: of the weights (lr, weight_decay) and of λ (lr_lam).
+
+    Args:
+        optimizer: made by :func:`make_optimizer`, with a checkpoint's state.
+        schedule: made by :func:`make_schedule`, likewise.
+        settings: name → (in the checkpoint's run, now); what is equal is left alone.
+    """
+    places = {"lr": (0, "lr"), "weight_decay": (0, "weight_decay"), "lr_lam": (1, "lr")}
+    for name, (before, now) in settings.items():
+        index, key = places[name]
+        if before == now or index >= len(optimizer.param_groups):
+            continue
+        group = optimizer.param_groups[index]
+        if key == "weight_decay":
+            group[key] = now
+            continue
+        schedule.base_lrs[index] = group["initial_lr"] = now
+        group["lr"] = now * schedule.lr_lambdas[index](schedule.last_epoch)
+
+
+def clip_gradients(
+    optimizer: Optimizer, limit: float | None, max_norm_lam: float | None, algorithm: str | None = None
+) -> None:
+    """Clip the gradients of each group by itself, so that neither weights nor λ damp the other's step.
+
+    Args:
+        optimizer: its group "lam" holds every λ.
+        limit: of the weights; None or 0 for none.
+        max_norm_lam: largest gradient norm of all λ together; None or 0 for none.
+        algorithm: of the weights: "norm", which is None too, or "value", by which each element is cut to ±limit.
+    """
     for group in optimizer.param_groups:
-        limit = max_norm_lam if group.get("name") == "lam" else max_norm
-        if limit:
-            nn.utils.clip_grad_norm_(group["params"], limit)
+        if group.get("name") == "lam":
+            if max_norm_lam:
+                nn.utils.clip_grad_norm_(group["params"], max_norm_lam)
+        elif limit:
+            clip = nn.utils.clip_grad_value_ if algorithm == "value" else nn.utils.clip_grad_norm_
+            clip(group["params"], limit)
 
 
 def forget(optimizer: Optimizer, parameters: Iterable[nn.Parameter]) -> None:

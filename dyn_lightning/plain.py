@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dyn_lightning.checks import positive
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.errors import SettingError
 from dyn_lightning.graph import axis_size, read_graph
@@ -20,6 +21,9 @@ def example_input(backbone: nn.Module, duration_s: float | None, shape: Sequence
     Raises:
         ValueError: where neither says how large it is.
     """
+    positive(example_duration_s=duration_s)
+    if shape is not None and not (shape and all(type(n) is int and n >= 1 for n in shape)):
+        raise SettingError(f"example_shape must be whole numbers, 1 or more, batch dimension first, got {list(shape)}")
     parameter = next(iter(backbone.parameters()), torch.zeros(0))
     if shape is not None:
         return torch.zeros(*shape, device=parameter.device)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dyn_lightning.errors import SettingError
+from dyn_lightning.errors import SettingError, UserError
 from dyn_lightning.functional import BOUNDARIES, Amplitude, active_size, amplitudes, boundary_noise, kept_size
 
 
@@ -96,6 +96,11 @@ class Width(nn.Module):
         self._held = None
 
     def _parse(self, values: Sequence[float]) -> tuple[float, int, bool, int]:
+        if not values[0] < math.inf:
+            raise UserError(
+                f"λ of a learned size of {self.full_size} is {math.exp(values[0])}: a loss or a gradient was no finite "
+                "number. Lower the learning rates, or clip gradients (gradient_clip_val)"
+            )
         return math.exp(values[0]) * self.units, int(values[1]), bool(values[2]), int(values[3])
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from dyn_lightning.artifact import load_artifact
 from dyn_lightning.consolidate_checkpoint import consolidate_checkpoint
-from dyn_lightning.operating_points import evaluate
+from dyn_lightning.evaluation import evaluate
 
 
 @pytest.mark.parametrize("phase", ["warmup", "search", "settle"])

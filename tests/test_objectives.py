@@ -11,6 +11,7 @@ from torch import nn
 
 from dyn_lightning.allocation import learnable_share
 from dyn_lightning.dynamize import dynamize
+from dyn_lightning.errors import SettingError
 from dyn_lightning.objectives import FlopsBudget, FlopsTerm, LambdaSquared, LossTolerance
 
 
@@ -259,3 +260,59 @@ def test_state_is_in_the_checkpoint() -> None:
         objective.observe(loss)
         fresh.observe(loss)
         assert fresh(network, loss, 0.6).item() == objective(network, loss, 0.6).item()
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("make", [lambda: FlopsBudget(share=0.5), LossTolerance, LambdaSquared, FlopsTerm])
+def test_a_loss_that_is_no_number_changes_nothing(make: Any, bad: float) -> None:
+    """The same losses with some that are not finite in between, at the start too, give the same penalties."""
+    penalties = []
+    for losses in ([1.0, 0.8, 0.7], [bad, 1.0, bad, bad, 0.8, 0.7]):
+        network, objective, found = mlp(), make(), []
+        for loss in losses:
+            for width in network.widths.values():
+                width.set_lam(0.9 - 0.1 * len(found))
+            objective.observe(torch.tensor(loss))
+            penalty = objective(network, torch.tensor(loss), 0.9)
+            assert penalty.isfinite()
+            if math.isfinite(loss):
+                found.append(penalty.item())
+        penalties.append(found)
+    assert penalties[0] == pytest.approx(penalties[1], rel=1e-6)
+
+
+def test_a_share_of_all_counts_what_no_size_governs() -> None:
+    torch.manual_seed(0)
+    network = dynamize(nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 4)), torch.randn(3, 20), fixed=[])
+    cost, objective = network.complexity, FlopsBudget(share_of_all=0.5)
+    assert objective.budget(cost) == 0.5 * cost.flops_full_size()
+    set_lams(network, 0.6)
+    assert 0.4 * cost.flops_full_size() < cost.flops_at(objective.final_sizes(network)) <= 0.5 * cost.flops_full_size()
+    fixed = FlopsBudget(share=0.5)
+    assert fixed.budget(cost) == cost.fixed_flops() + 0.5 * cost.learnable_flops()
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda x: LambdaSquared(beta=x), "beta"),
+        (lambda x: FlopsTerm(beta=x), "beta"),
+        (lambda x: FlopsBudget(share=0.5, proportional=x), "proportional"),
+        (lambda x: FlopsBudget(share=0.5, integral=x), "integral"),
+        (lambda x: FlopsBudget(share=0.5, cohesion=x), "cohesion"),
+        (lambda x: FlopsBudget(share=0.5, descent=x), "descent"),
+        (lambda x: FlopsBudget(share=0.5, leash=x), "leash"),
+        (lambda x: FlopsBudget(flops_per_second=x), "flops_per_second"),
+        (lambda x: FlopsBudget(share_of_all=x), "share_of_all"),
+        (lambda x: FlopsBudget(share=x), "share"),
+        (lambda x: LossTolerance(x), "tolerance"),
+        (lambda x: LossTolerance(rate=x), "rate"),
+        (lambda x: LossTolerance(memory=x), "memory"),
+        (lambda x: LossTolerance(weight_min=x), "weight_min"),
+        (lambda x: LossTolerance(weight_max=x), "weight_max"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_by_name(make: Any, name: str) -> None:
+    for value in (-1.0, math.nan):
+        with pytest.raises(SettingError, match=name):
+            make(value)

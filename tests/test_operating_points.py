@@ -10,7 +10,8 @@ from torch import nn
 from dyn_lightning.callbacks.batch_norm import reestimate
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.dynamize import dynamize
-from dyn_lightning.operating_points import accuracy_cost_curve, budgets, curve_table, evaluate, save_curve, sizes_for
+from dyn_lightning.evaluation import evaluate
+from dyn_lightning.operating_points import accuracy_cost_curve, budgets, curve_table, save_curve, sizes_for
 from dyn_lightning.tasks import Regression
 
 
@@ -60,9 +61,9 @@ def test_sizes_meet_the_budget_and_keep_their_proportions(freeze):
 
 def test_wrong_budgets_are_named():
     dynamic = trained()
-    with pytest.raises(ValueError, match="either as"):
+    with pytest.raises(ValueError, match="give a budget as one of"):
         sizes_for(dynamic)
-    with pytest.raises(ValueError, match="either as"):
+    with pytest.raises(ValueError, match="give a budget as one of"):
         sizes_for(dynamic, share=0.1, flops_per_second=1.0)
     with pytest.raises(ValueError, match="share must lie"):
         sizes_for(dynamic, share=1.5)
@@ -111,7 +112,7 @@ def test_curve_is_that_of_the_consolidated_networks():
 def test_curve_is_written_and_read(tmp_path):
     metrics = [{"loss": 1.0, "eer": 0.1, "threshold": float("nan")}, {"loss": 2.0, "eer": 0.2, "threshold": 0.0}]
     rows = [
-        {"flops_per_second": 10e6 / (i + 1), "share": 0.5, "parameters": 10, "metrics": m}
+        {"flops_per_second": 10e6 / (i + 1), "share": 0.5, "share_of_all": 0.6, "parameters": 10, "metrics": m}
         for i, m in enumerate(metrics)
     ]
     assert save_curve(rows, tmp_path / "a.curve") == "eer"

@@ -242,3 +242,31 @@ def test_forget_drops_momentum():
     forget(optimizer, width_parameters(net))
     optimizer.step()
     assert [t.item() for t in width_parameters(net)] == moved
+
+
+def test_weights_are_clipped_by_value_and_lam_by_its_own_norm():
+    net = network()
+    optimizer = make_optimizer(net, torch.optim.SGD, lr=0.1, weight_decay=0.0, lr_lam=0.1)
+    weights, lam = optimizer.param_groups
+    for group in (weights, lam):
+        for i, p in enumerate(group["params"]):
+            p.grad = torch.full_like(p, (-1) ** i * 3.0)
+    clip_gradients(optimizer, 0.5, 1.0, "value")
+    assert all(torch.equal(p.grad.abs(), torch.full_like(p, 0.5)) for p in weights["params"])
+    norm = torch.stack([p.grad for p in lam["params"]]).norm()
+    assert norm.item() == pytest.approx(1.0, rel=1e-4)
+
+
+def test_a_schedule_waits_until_the_length_is_known():
+    net, known = network(), [None]
+    optimizer = make_optimizer(net, torch.optim.SGD, lr=1.0, weight_decay=0.0, lr_lam=0.1)
+    schedule = make_schedule(optimizer, "cosine", lambda: known[0])
+    rates = []
+    for step in range(10):
+        if step == 3:
+            known[0] = 10
+        optimizer.step()
+        schedule.step()
+        rates.append(schedule.get_last_lr()[0])
+    expected = [1.0] * 3 + [0.5 * (1 + math.cos(math.pi * s / 10)) for s in range(4, 11)]
+    assert rates == pytest.approx(expected, abs=1e-9)

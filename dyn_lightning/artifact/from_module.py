@@ -5,16 +5,21 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils import _pytree as pytree
 
 from dyn_lightning.artifact.folder import save_artifact
 from dyn_lightning.artifact.trained import constructor_of
+from dyn_lightning.budgets import budget_in_flops, share_of_all, share_of_learnable
+from dyn_lightning.checkpoint_state import check_state
+from dyn_lightning.complexity import Complexity
 from dyn_lightning.consolidate import Report, consolidate, unchanged
-from dyn_lightning.errors import UserError
+from dyn_lightning.errors import SettingError, UserError
+from dyn_lightning.evaluation import evaluate
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.runs.checkpoint_io import read_checkpoint
 
@@ -31,9 +36,12 @@ def load_checkpoint(module: DynamicModule, checkpoint: str, *, weights_only: boo
         UserError: names the file, if it is no such checkpoint or belongs to another network.
     """
     content = read_checkpoint(checkpoint, map_location=module.device, weights_only=weights_only)
+    check_state(content, module, checkpoint)
     try:
         module.on_load_checkpoint(content)
         module.load_state_dict(content["state_dict"])
+        if "threshold_of" not in content and module.phase == "settle":
+            module.threshold_is_measured()  # older checkpoints do not say so
     except UserError as error:
         raise UserError(f"{checkpoint}: {error}") from error
     except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as error:
@@ -52,6 +60,58 @@ def with_best_weights(module: DynamicModule, checkpoint: str) -> DynamicModule:
     return chosen
 
 
+class Ending(NamedTuple):
+    """How sizes came to be: whether they are ``final``, and the weights trained at them, and what is to be said."""
+
+    final: bool = True
+    remarks: tuple[str, ...] = ()
+
+
+def settle(module: DynamicModule, sizes: Mapping[str, int] | None = None) -> Ending:
+    """Freeze all sizes: a search that is still on ends at the objective's sizes, or at those given.
+
+    Args:
+        module: in any phase.
+        sizes: of each width, where not the run's own.
+
+    Raises:
+        SettingError: for a module in the warm-up, which has learned no sizes, unless sizes are given.
+    """
+    complexity, phase = module.complexity, module.phase
+    if phase == "warmup" and sizes is None:
+        raise SettingError(
+            "the sizes are not learned yet: this is the warm-up's network at full size, "
+            f"{complexity.flops_full_size():.4g} {_unit(complexity.unit)}. Train on to the end of the search (fit "
+            "--ckpt_path …/last.ckpt), or cut it to a budget: consolidate --ckpt_path …/last.ckpt --share 0.25 "
+            "(--share 1 writes it whole)"
+        )
+    before = complexity.sizes_now
+    if phase == "search" and sizes is None:
+        module.set_phase("settle")
+    for name, size in (sizes or {}).items():
+        module.widths[name].freeze(size)
+    now, at = complexity.sizes_now, _shares(complexity, before)
+    if phase == "search":
+        text = f"The sizes are not final: training ended in the search, at {at}"
+        told = f"{text}. They were cut to the goal, and the weights have not trained at them."
+        return Ending(False, (told if now != before else f"{text}.",))
+    if phase == "warmup":
+        text = "The sizes are not final: training ended in the warm-up, which learns none"
+        told = f"{text}. They were cut from full size, and the weights have not trained at them."
+        return Ending(False, (told if now != before else f"{text}.",))
+    if now != before:
+        return Ending(False, (f"Cut from the checkpoint's sizes ({at}); the weights have not trained at these.",))
+    return Ending()
+
+
+def measure(module: DynamicModule, batches: Iterable[Any]) -> dict[str, float]:
+    """Metrics of a module's network as it is now, on the validation set; the threshold among them becomes its own."""
+    found = evaluate(module.network, module.task, batches)
+    module.threshold.fill_(found.get("threshold", math.nan))
+    module.threshold_is_measured()
+    return {f"val/{name}": value for name, value in found.items() if math.isfinite(value)}
+
+
 def write_artifact(
     module: DynamicModule,
     dirpath: Path,
@@ -59,12 +119,14 @@ def write_artifact(
     tolerance: float = 1e-4,
     *,
     sizes: Mapping[str, int] | None = None,
+    asked: Mapping[str, float] | None = None,
+    ending: Ending | None = None,
     metrics: Mapping[str, float] | None = None,
     exports: Sequence[str] = (),
 ) -> tuple[torch.nn.Module, Report]:
     """Consolidate a module's network, compare both on inputs, and write the small one.
 
-    A search that is still on ends here: its widths freeze at the objective's sizes, or at those given.
+    A search that is still on ends here: see :func:`settle`.
 
     Args:
         module: its sizes are frozen.
@@ -72,21 +134,22 @@ def write_artifact(
         inputs: on which both are compared; the first two items of the first are the example that is traced.
         tolerance: largest difference allowed, relative to the largest output.
         sizes: of each width, where not the objective's.
+        asked: the budget, as one of ``budgets.WAYS`` → value; None: the objective's, where it has one.
+        ending: what :func:`settle` gave, where the module was settled before.
         metrics: name → value, for the report and the model card.
         exports: see ``save_artifact``.
 
     Raises:
+        SettingError: as :func:`settle`.
+        UserError: if the network answers NaN.
         RuntimeError: if the two do not compute the same.
     """
-    if module.phase == "search":
-        module.set_phase("settle")
-    for name, size in (sizes or {}).items():
-        module.widths[name].freeze(size)
+    ending = settle(module, sizes) if ending is None else ending
     inputs = list(inputs)
     if module.is_dynamic:
         small, report = consolidate(module.network, inputs)
     else:
-        small, report = unchanged(module.network, module.complexity)
+        small, report = unchanged(module.network, module.complexity, inputs)
     if (report.largest_relative_difference or 0.0) > tolerance:
         raise RuntimeError(
             f"the consolidated network differs by {report.largest_difference:.3g} from the one that was "
@@ -96,6 +159,10 @@ def write_artifact(
     threshold = float(module.threshold)
     if math.isfinite(threshold):
         metadata["threshold"] = threshold
+        metadata["threshold_measured"] = module.threshold_is_own
+        if not module.threshold_is_own:
+            ending = Ending(ending.final, (*ending.remarks, THRESHOLD_OF_ANOTHER))
+    report = with_budget(report, module, asked, ending)
     save_artifact(
         small,
         dirpath,
@@ -109,6 +176,42 @@ def write_artifact(
     return small, report
 
 
+THRESHOLD_OF_ANOTHER = (
+    "The decision threshold was measured on another network, before the weights or sizes became these: measure it anew "
+    "(consolidate -c config.yaml does)."
+)
+
+
+def with_budget(report: Report, module: DynamicModule, asked: Mapping[str, float] | None, ending: Ending) -> Report:
+    """A report that says what was asked for as well; above the budget is a remark of its own, the first.
+
+    Args:
+        report: what consolidation gave.
+        module: what was consolidated.
+        asked: see :func:`write_artifact`.
+        ending: see :func:`settle`.
+    """
+    report = replace(report, sizes_final=ending.final, remarks=ending.remarks)
+    if not module.is_dynamic:
+        return report
+    asked = module.objective.asked if asked is None else asked
+    budget = budget_in_flops(module.complexity, **asked) if asked else module.objective.budget(module.complexity)
+    if budget is None:
+        return report
+    within = report.flops <= budget * (1 + 1e-9)
+    above = (
+        f"ABOVE ITS BUDGET: {report.flops:.4g} {_unit(report.unit)}, {report.flops / budget:.3g} times the "
+        f"{budget:.4g} that were asked for."
+    )
+    return replace(
+        report,
+        budget=budget,
+        budget_asked=", ".join(f"{name}={value:g}" for name, value in asked.items()) or None,
+        within_budget=within,
+        remarks=report.remarks if within else (above, *report.remarks),
+    )
+
+
 def example_of(inputs: Sequence[Any]) -> Any:
     """The first two items of the first batch of inputs; None where there is none."""
     if not inputs:
@@ -117,13 +220,36 @@ def example_of(inputs: Sequence[Any]) -> Any:
 
 
 def summary(report: Report, dirpath: Path) -> str:
-    """What consolidation did, in two lines at most."""
-    unit = report.unit.replace("_", " ").replace("flops", "FLOPs")
+    """What consolidation did: cost before and after, both shares and the budget, the sizes, and a line a remark."""
     sizes = ", ".join(f"{name} {kept}/{full}" for name, (kept, full) in report.sizes.items())
     largest = report.largest_difference
     difference = "" if largest is None else f", outputs within {largest:.2g}"
     done = "consolidated" if sizes else "no sizes to learn"
-    return (
-        f"{done}: {report.flops_before:.4g} → {report.flops:.4g} {unit}, "
-        f"{report.parameters_before} → {report.parameters} parameters{difference}; {dirpath}\n  {sizes}"
-    ).rstrip()
+    line = (
+        f"{done}: {report.flops_before:.4g} → {report.flops:.4g} {_unit(report.unit)}{_of_budget(report)}, "
+        f"{report.parameters_before} → {report.parameters} parameters{difference}; {dirpath}"
+    )
+    return "\n".join([line, *([f"  {sizes}"] if sizes else []), *(f"  ! {remark}" for remark in report.remarks)])
+
+
+def _of_budget(report: Report) -> str:
+    """Both shares, and the budget where there was one."""
+    if report.share_of_learnable is None:
+        return ""
+    told = [f"{_percent(report.share_of_all)} of all", f"{_percent(report.share_of_learnable)} of the learnable"]
+    if report.budget is not None:
+        told.append(f"budget {report.budget:.4g}" + (f": {report.budget_asked}" if report.budget_asked else ""))
+    return f" ({', '.join(told)})"
+
+
+def _shares(complexity: Complexity, sizes: Mapping[str, int]) -> str:
+    of_learnable = share_of_learnable(complexity, sizes)
+    return f"{_percent(share_of_all(complexity, sizes))} of all FLOPs, {_percent(of_learnable)} of the learnable"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _unit(unit: str) -> str:
+    return unit.replace("_", " ").replace("flops", "FLOPs")

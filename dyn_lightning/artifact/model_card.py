@@ -29,6 +29,7 @@ def model_card(small: nn.Module, document: Mapping[str, Any], report: Mapping[st
     lines = ["---", "library_name: dyn_lightning", "tags:", "- pytorch", "- audio", "---", f"# {name}", ""]
     task = f" for {metadata['task']}" if "task" in metadata else ""
     lines += [f"A plain PyTorch network{task}, its layer sizes learned in training by dyn_lightning.", ""]
+    lines += [line for remark in report.get("remarks", ()) for line in (f"**{remark}**", "")]
     lines += _cost(small, report)
     if sizes := report.get("sizes"):
         rows = [[f"`{k}`", full, kept, f"{100 * kept / full:.0f} %"] for k, (kept, full) in sizes.items()]
@@ -68,10 +69,23 @@ def _cost(small: nn.Module, report: Mapping[str, Any]) -> list[str]:
     if not rows:
         return [f"Parameters: {parameters:,}.", ""]
     difference = report.get("largest_relative_difference")
-    lines = ["## Cost", "", *_table(["", "before", "now", "kept"], rows), ""]
+    shares = _shares(report, unit)
+    lines = ["## Cost", "", *_table(["", "before", "now", "kept"], rows), "", *shares]
     if difference is not None:
         lines += [f"Largest difference from the network that was trained: {difference:.1e} of the largest output.", ""]
     return lines
+
+
+def _shares(report: Mapping[str, Any], unit: str) -> list[str]:
+    """What was asked for and what is kept, of all and of what the sizes govern."""
+    if report.get("share_of_learnable") is None:
+        return []
+    told = f"{100 * report['share_of_all']:.1f} % of all FLOPs and {100 * report['share_of_learnable']:.1f} % of those "
+    told += "that the sizes govern are kept"
+    if (budget := report.get("budget")) is not None:
+        asked = f" ({report['budget_asked']})" if report.get("budget_asked") else ""
+        told += f"; the budget was {budget:,.0f} {unit}{asked}"
+    return [f"{told}.", ""]
 
 
 def _input(metadata: Mapping[str, Any]) -> list[str]:
@@ -84,6 +98,8 @@ def _input(metadata: Mapping[str, Any]) -> list[str]:
         "labels": "labels: {}",
         "n_samples": "utterances are cut to, or repeated up to, {} samples",
     }
+    if metadata.get("threshold_measured") is False:
+        known["threshold"] += " (not measured on this network)"
     lines = [f"- {text.format(metadata[key])}" for key, text in known.items() if metadata.get(key) is not None]
     return lines or ["As the network's class says."]
 

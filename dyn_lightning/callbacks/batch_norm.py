@@ -8,10 +8,10 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch import Callback
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dyn_lightning.errors import SettingError
+from dyn_lightning.checks import whole
 from dyn_lightning.module import DynamicModule
 
 
@@ -27,8 +27,7 @@ class BatchNormReestimation(Callback):
     """
 
     def __init__(self, batches: int = 16) -> None:
-        if batches < 1:
-            raise SettingError(f"batches={batches} must be 1 or more")
+        whole(1, batches=batches)
         self.batches = batches
         self._recent: deque[Any] = deque(maxlen=batches)
         self._done = False
@@ -43,6 +42,11 @@ class BatchNormReestimation(Callback):
     ) -> None:
         if isinstance(pl_module, DynamicModule) and pl_module.is_dynamic and not self._done:
             self._recent.append(pl_module.task.input_of(batch))
+
+    @property
+    def recent_inputs(self) -> list[Any]:
+        """The inputs that are kept; none once the sizes are final."""
+        return list(self._recent)
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if not trainer.sanity_checking:
@@ -83,6 +87,8 @@ def has_statistics(network: nn.Module) -> bool:
 def reestimate(network: nn.Module, inputs: list[Any]) -> None:
     """Set BatchNorm statistics to the mean over batches of the batches' own, in evaluation otherwise.
 
+    A batch whose statistics are not finite is left out; where none is finite, the statistics stay as they were.
+
     Args:
         network: any network; its mode is put back.
         inputs: inputs of the network.
@@ -93,15 +99,30 @@ def reestimate(network: nn.Module, inputs: list[Any]) -> None:
     modes = {module: module.training for module in network.modules()}
     momenta = {layer: layer.momentum for layer in layers}
     network.eval()
+    statistics = [x for layer in layers for x in (layer.running_mean, layer.running_var, layer.num_batches_tracked)]
+    first = [x.clone() for x in statistics]
+    counted = 0
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # cumulative average
         layer.training = True  # not train(): the widths must stay as in evaluation
     try:
         for x in inputs:
+            before = [x.clone() for x in statistics]
             network(x)
+            sound = all(bool(x.isfinite().all()) for x in statistics)
+            counted += sound
+            if not sound:
+                _put_back(statistics, before)
     finally:
+        if not counted:
+            _put_back(statistics, first)
         for layer, momentum in momenta.items():
             layer.momentum = momentum
         for module, mode in modes.items():
             module.training = mode
+
+
+def _put_back(statistics: list[Tensor], before: list[Tensor]) -> None:
+    for x, old in zip(statistics, before, strict=True):
+        x.copy_(old)

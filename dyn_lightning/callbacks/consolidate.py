@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Callback
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from dyn_lightning.artifact.from_module import summary, with_best_weights, write_artifact
+from dyn_lightning.artifact.from_module import measure, settle, summary, with_best_weights, write_artifact
+from dyn_lightning.callbacks.batch_norm import BatchNormReestimation, reestimate
 from dyn_lightning.callbacks.complexity_logger import ComplexityLogger
+from dyn_lightning.callbacks.final_checkpoint import final_checkpoint
+from dyn_lightning.checks import positive, whole
 from dyn_lightning.consolidate import Report
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.report import plot_history
@@ -22,6 +28,10 @@ FIGURE = "widths.png"
 
 class Consolidate(Callback):
     """Consolidates the best checkpoint (or the last state) when a fit ends, and writes what ships.
+
+    The checkpoint is the best of those with the final sizes, whichever callback wrote it. A run that ends in the search
+    ships its last state, cut to the objective's sizes, and says so, in the log as in the report; one that ends in the
+    warm-up has nothing to ship. A threshold is measured anew where that of the last validation is of other weights.
 
     The folder then holds the artifact (weights, architecture and the report). The report names the largest
     difference between the network that was trained and the small one, on validation batches. With a
@@ -38,10 +48,14 @@ class Consolidate(Callback):
         report: what consolidation did.
 
     Raises:
+        SettingError: at the end of a fit that ended in the warm-up.
+        UserError: at the end of a fit whose network answers NaN.
         RuntimeError: at the end of the fit, if the two networks do not compute the same.
     """
 
     def __init__(self, dirpath: str | None = None, batches: int = 4, tolerance: float = 1e-4) -> None:
+        whole(0, batches=batches)
+        positive(tolerance=tolerance)
         self.dirpath, self.batches, self.tolerance = dirpath, batches, tolerance
         self.small: torch.nn.Module | None = None
         self.report: Report | None = None
@@ -50,22 +64,46 @@ class Consolidate(Callback):
         if not isinstance(pl_module, DynamicModule):
             return
         folder = trainer.log_dir or trainer.default_root_dir  # asks the other processes: before one goes on alone
-        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        module = with_best_weights(pl_module, getattr(trainer.checkpoint_callback, "best_model_path", ""))
+        if pl_module.phase == "warmup":
+            settle(pl_module)  # raises, in all processes
+        if not trainer.is_global_zero:
+            return
+        checkpoint = final_checkpoint(trainer)
+        module = with_best_weights(pl_module, checkpoint)
         dirpath = Path(self.dirpath or Path(folder) / "artifact")
-        inputs = validation_inputs(trainer, module, self.batches)
-        self.small, self.report = write_artifact(module, dirpath, inputs, self.tolerance)
+        ending = settle(module)
+        if not ending.final and (recent := _recent_inputs(trainer)):
+            reestimate(module.network, recent)
+        if not checkpoint and (best := getattr(trainer.checkpoint_callback, "best_model_path", "")):
+            rank_zero_warn(f"{best} is from before the sizes were final: what ships is the end of the run")
+        metrics = None
+        if math.isfinite(module.threshold) and not module.threshold_is_own:
+            metrics = measure(module, validation_batches(trainer, module)) or None
+        inputs = [module.task.input_of(batch) for batch in islice(validation_batches(trainer, module), self.batches)]
+        self.small, self.report = write_artifact(
+            module, dirpath, inputs, self.tolerance, ending=ending, metrics=metrics
+        )
+        for remark in self.report.remarks:
+            rank_zero_warn(remark)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ComplexityLogger) and callback.history:
                 plot_history(callback.history, dirpath.with_name(f"{dirpath.name}.{FIGURE}"))
         rank_zero_info(summary(self.report, dirpath))
 
 
-def validation_inputs(trainer: lightning.Trainer, module: DynamicModule, batches: int) -> list[Any]:
-    """Inputs of the first validation batches; none where there is no validation."""
+def validation_batches(trainer: lightning.Trainer, module: DynamicModule) -> Iterator[Any]:
+    """Validation batches on the module's device; none where there is no validation."""
     loaders = trainer.val_dataloaders
     if loaders is None:
-        return []
+        return
     first = loaders[0] if isinstance(loaders, (list, tuple)) else loaders
-    return [module.task.input_of(batch).to(module.device) for batch in islice(first, batches)]
+    for batch in first:
+        yield move_data_to_device(batch, module.device)
+
+
+def _recent_inputs(trainer: lightning.Trainer) -> list[Any]:
+    """Training inputs that are at hand."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((c.recent_inputs for c in callbacks if isinstance(c, BatchNormReestimation)), [])

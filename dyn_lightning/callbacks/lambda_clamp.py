@@ -9,6 +9,7 @@ from typing import Any
 import lightning
 from lightning.pytorch import Callback
 
+from dyn_lightning.checks import whole
 from dyn_lightning.errors import SettingError
 from dyn_lightning.width import Width
 
@@ -35,6 +36,8 @@ class LambdaClamp(Callback):
     ) -> None:
         self.lam_min = _by_pattern(lam_min)
         self.multiple_of = _by_pattern(multiple_of)
+        for pattern, value in self.multiple_of.items():
+            whole(1, **{f"multiple_of of {pattern!r}": value})
         for pattern, value in self.lam_min.items():
             if not 0.0 < value <= 1.0:
                 raise SettingError(f"lam_min={value} for {pattern!r} must lie in (0, 1]")

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import lightning
 from lightning.pytorch import Callback
 
+from dyn_lightning.checks import at_least, whole
 from dyn_lightning.errors import SettingError
 from dyn_lightning.module import DynamicModule
+from dyn_lightning.run_length import steps_in_epochs, steps_of_run
 
 
 class PhaseSwitch(Callback):
     """Warms up for some epochs, or until a monitored value stops improving, then searches and settles.
 
     The search ends after ``search_epochs``, or earlier where the objective says that it is finished. Without
-    epochs left to settle in, widths freeze at the end of the run, as in arXiv 2601.13704.
+    epochs left to settle in, widths freeze at the end of the run, as in arXiv 2601.13704. An epoch of the search is an
+    epoch of the training data, whether ``max_epochs`` or ``max_steps`` ends the run; where a training loader has no
+    length, it is as many steps as the epochs of the warmup had.
 
     Args:
         warmup_epochs: epochs of warmup; with ``monitor``: at most so many.
         search_epochs: epochs of search at most; None: to the end of the run.
         monitor: a logged value, e.g. ``val/loss``; None: the warmup has a fixed length.
-        patience: epochs without an improvement after which the warmup ends.
-        min_delta: the least change that counts as an improvement.
+        patience: epochs without an improvement after which the warmup ends, 1 or more.
+        min_delta: the least change that counts as an improvement, 0 or more.
         mode: "min" or "max".
 
     Raises:
@@ -40,10 +45,9 @@ class PhaseSwitch(Callback):
         min_delta: float = 0.0,
         mode: str = "min",
     ) -> None:
-        if warmup_epochs < 0 or (search_epochs is not None and search_epochs < 1):
-            raise SettingError(
-                f"warmup_epochs={warmup_epochs} must be 0 or more, search_epochs={search_epochs} 1 or more"
-            )
+        whole(0, warmup_epochs=warmup_epochs)
+        whole(1, search_epochs=search_epochs, patience=patience)
+        at_least(0.0, min_delta=min_delta)
         if mode not in ("min", "max"):
             raise SettingError(f"mode={mode!r} must be min or max")
         self.warmup_epochs, self.search_epochs = warmup_epochs, search_epochs
@@ -53,30 +57,60 @@ class PhaseSwitch(Callback):
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         module = _dynamic(pl_module)
-        epochs = trainer.max_epochs
-        if epochs is None or epochs < 0:
-            raise SettingError("PhaseSwitch counts in epochs: set the trainer's max_epochs")
-        wanted = self.warmup_epochs + (self.search_epochs or 1)
-        if module.is_dynamic and wanted > epochs:
-            raise SettingError(
-                f"warmup_epochs={self.warmup_epochs} and search_epochs={self.search_epochs} need {wanted} "
-                f"epochs, the run has max_epochs={epochs}: raise max_epochs or shorten a phase"
-            )
+        if module.is_dynamic and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._check_length(trainer)
         # A resumed run has its phase from the checkpoint.
         if trainer.ckpt_path is None and module.phase == "search":
             module.set_phase("warmup")
 
+    def _check_length(self, trainer: lightning.Trainer) -> None:
+        epochs, steps = trainer.max_epochs, trainer.max_steps
+        endless = epochs is None or epochs < 0
+        if endless and steps < 0 and self.search_epochs is None:
+            raise SettingError(
+                "the search would never end: give search_epochs, or the trainer's max_epochs or max_steps"
+            )
+        wanted = self.warmup_epochs + (self.search_epochs or 1)
+        if epochs is not None and not endless and wanted > epochs:
+            raise SettingError(
+                f"warmup_epochs={self.warmup_epochs} and search_epochs={self.search_epochs} need {wanted} "
+                f"epochs, the run has max_epochs={epochs}: raise max_epochs or shorten a phase"
+            )
+        if steps < 0:
+            return
+        # At least one step of a search that goes on to the end.
+        last = wanted if self.search_epochs else self.warmup_epochs
+        needed = steps_in_epochs(trainer, 0, last)
+        if needed is not None and needed + (self.search_epochs is None) > steps:
+            raise SettingError(
+                f"warmup_epochs={self.warmup_epochs} and search_epochs={self.search_epochs} need "
+                f"{needed + (self.search_epochs is None)} steps, the run has max_steps={steps}: raise max_steps or "
+                "shorten a phase"
+            )
+
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         module = _dynamic(pl_module)
-        if module.phase == "warmup" and (trainer.current_epoch >= self.warmup_epochs or self._stalled):
+        over = trainer.current_epoch >= self.warmup_epochs or self._stalled or trainer.fast_dev_run  # type: ignore[attr-defined]
+        if module.phase == "warmup" and over:
             self._start_search(trainer, module)
 
     def _start_search(self, trainer: lightning.Trainer, module: DynamicModule) -> None:
-        assert trainer.max_epochs is not None
-        steps_per_epoch = int(trainer.estimated_stepping_batches) / trainer.max_epochs
-        left = trainer.max_epochs - trainer.current_epoch
-        epochs = min(self.search_epochs or left, left)
-        module.set_search_steps(trainer.global_step, trainer.global_step + round(epochs * steps_per_epoch))
+        first, epoch = trainer.global_step, trainer.current_epoch
+        end = steps_of_run(trainer, module.steps_per_epoch)
+        if self.search_epochs is not None:
+            steps = steps_in_epochs(trainer, epoch, self.search_epochs, module.steps_per_epoch)
+            if steps is None:
+                raise SettingError(
+                    "nobody knows yet how many steps an epoch has, as the training loader has no length: give "
+                    "warmup_epochs=1 or more, or the trainer's limit_train_batches"
+                )
+            end = first + steps if end is None else min(end, first + steps)
+        if end is None:
+            raise SettingError(
+                "nobody knows how many steps are left for the search, as the training loader has no length: give "
+                "warmup_epochs=1 or more, or the trainer's limit_train_batches or max_steps"
+            )
+        module.set_search_steps(first, end)
         module.set_phase("search")
 
     @property
@@ -91,7 +125,8 @@ class PhaseSwitch(Callback):
             known = ", ".join(sorted(trainer.callback_metrics))
             raise SettingError(f"PhaseSwitch: monitor={self.monitor!r} is not logged; there are {known}")
         score = float(value) if self.mode == "min" else -float(value)
-        if self.best is None or score < self.best - self.min_delta:
+        # What is no number is no improvement, and nothing to improve on.
+        if math.isfinite(score) and (self.best is None or score < self.best - self.min_delta):
             self.best, self.epochs_without_improvement = score, 0
         else:
             self.epochs_without_improvement += 1

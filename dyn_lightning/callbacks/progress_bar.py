@@ -7,6 +7,7 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import RichProgressBar
 
+from dyn_lightning.budgets import share_of_all, share_of_learnable
 from dyn_lightning.module import DynamicModule
 
 
@@ -27,5 +28,9 @@ class WidthsProgressBar(RichProgressBar):
                 self._costs = {sizes: complexity.flops_now()}
             label = "MFLOPs/s" if complexity.unit == "flops_per_second" else "MFLOPs/call"
             metrics[label] = f"{self._costs[sizes] / 1e6:.2f}"
+            if complexity.learnable_flops():
+                now = complexity.sizes_now
+                metrics["of all"] = f"{100 * share_of_all(complexity, now):.3g} %"
+                metrics["of learnable"] = f"{100 * share_of_learnable(complexity, now):.3g} %"
             metrics["phase"] = pl_module.phase
         return metrics

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Callback
 from torch.utils.data import DataLoader
 
-from dyn_lightning.errors import SettingError
+from dyn_lightning.checks import whole
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.reorder import importance, reorder
 
@@ -30,8 +30,7 @@ class Reorder(Callback):
     """
 
     def __init__(self, batches: int = 8) -> None:
-        if batches < 1:
-            raise SettingError(f"batches={batches} must be 1 or more")
+        whole(1, batches=batches)
         self.batches = batches
         self.done = False
 

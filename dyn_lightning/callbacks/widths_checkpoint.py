@@ -9,6 +9,7 @@ import lightning
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from dyn_lightning.errors import SettingError
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.runs.checkpoint_io import write_whole_checkpoints
 
@@ -37,6 +38,8 @@ class WidthsCheckpoint(ModelCheckpoint):
         dirpath: str | None = None,
         filename: str = "best",
     ) -> None:
+        if mode not in ("min", "max"):
+            raise SettingError(f"mode={mode!r} must be min or max")
         super().__init__(
             dirpath=dirpath,
             filename=filename,
@@ -47,7 +50,7 @@ class WidthsCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
             auto_insert_metric_name=False,
         )
-        self._final = False
+        self._final = self._validated = False
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         write_whole_checkpoints(trainer)
@@ -56,8 +59,14 @@ class WidthsCheckpoint(ModelCheckpoint):
     def check_monitor_top_k(self, trainer: lightning.Trainer, current: Tensor | None = None) -> bool:
         return self._final and super().check_monitor_top_k(trainer, current)
 
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        super().on_validation_end(trainer, pl_module)
+        self._validated = _settled(pl_module) and not trainer.sanity_checking
+
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._final = not isinstance(pl_module, DynamicModule) or pl_module.phase == "settle"
+        # A score that is left from an earlier epoch may be of other sizes.
+        self._final = _settled(pl_module) and (self._validated or not trainer.enable_validation)
+        self._validated = False
         super().on_train_epoch_end(trainer, pl_module)
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             assert self.dirpath is not None
@@ -72,3 +81,7 @@ class WidthsCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         # A resumed run may log into another folder; what was best before still counts.
         super().load_state_dict({**state_dict, "dirpath": self.dirpath})
+
+
+def _settled(module: lightning.LightningModule) -> bool:
+    return not isinstance(module, DynamicModule) or module.phase == "settle"

@@ -40,17 +40,20 @@ def check_checkpoint(checkpoint: str | None) -> None:
         raise UserError(f"{checkpoint}: no such file. Give a run's, such as runs/csv/version_0/checkpoints/best.ckpt")
 
 
-def model_of(checkpoint: str) -> dict[str, Any]:
+def model_of(checkpoint: str, *, needed: bool = True) -> dict[str, Any]:
     """The model's configuration in a checkpoint of the command line.
 
+    Args:
+        checkpoint: the file.
+        needed: whether there has to be one; without, what little there is is given back.
+
     Raises:
-        UserError: if the file is absent or damaged, or holds no configuration.
+        UserError: if the file is absent or damaged, or holds no configuration where one is needed.
     """
     check_checkpoint(checkpoint)
     content = read_checkpoint(checkpoint)
-    parameters = dict(content.get("hyper_parameters", {}))
-    parameters.pop("_instantiator", None)
-    if "backbone" not in parameters:
+    parameters = {k: v for k, v in dict(content.get("hyper_parameters", {})).items() if k != "_instantiator"}
+    if needed and "backbone" not in parameters:
         raise UserError(f"{checkpoint}: does not say how its model is made: add its configuration, -c FILE")
     return parameters
 

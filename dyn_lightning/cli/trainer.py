@@ -28,6 +28,7 @@ class WidthsTrainer(Trainer):
         dirpath: str = "artifact",
         flops_per_second: float | None = None,
         share: float | None = None,
+        share_of_all: float | None = None,
         curve: int = 0,
         exports: list[Literal["onnx", "pt2", "int8"]] | None = None,
         weights_only: bool | None = None,
@@ -38,11 +39,13 @@ class WidthsTrainer(Trainer):
             model: of the checkpoint's configuration.
             datamodule: where given, both networks are compared on its validation batches, else on noise, and batch
                 normalisation takes its statistics anew for the sizes of a budget.
-            ckpt_path: a checkpoint of any phase.
+            ckpt_path: a checkpoint; one from before the sizes are final is cut to the run's goal, or to a budget given
+                here, and of the warm-up needs one.
             dirpath: folder of the artifact.
             flops_per_second: a budget below the checkpoint's own, all that runs included; sizes next to the learned
                 proportions are picked to meet it.
             share: such a budget as a share of the FLOPs that the sizes govern.
+            share_of_all: such a budget as a share of all FLOPs at full size.
             curve: also evaluate this many budgets on the validation set, and write <dirpath>.curve.png and .json.
             exports: onnx, pt2 and int8 (by torch's dynamic quantisation): files beside the weights.
             weights_only: as elsewhere; only False loads anything but tensors and primitives.
@@ -57,6 +60,7 @@ class WidthsTrainer(Trainer):
             datamodule,
             flops_per_second=flops_per_second,
             share=share,
+            share_of_all=share_of_all,
             curve_points=curve,
             exports=exports or (),
         )

@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_info
 
 from dyn_lightning.callbacks import ComplexityLogger, LambdaClamp, PhaseSwitch
+from dyn_lightning.callbacks.final_checkpoint import final_checkpoint
 from dyn_lightning.cli.arguments import check_callbacks, check_checkpoint, has_config, model_of, option
+from dyn_lightning.cli.checkpoint_model import differences, vetted
 from dyn_lightning.cli.network_access import default_wandb_offline
+from dyn_lightning.cli.sources import displaced_budgets, flag
 from dyn_lightning.cli.trainer import WidthsTrainer
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.report import append_result, config_hash, result_record
@@ -25,7 +30,11 @@ from dyn_lightning.sweep.points import WANDB_RUN
 
 
 class WidthsCLI(LightningCLI):
-    """LightningCLI for :class:`DynamicModule`; a checkpoint alone says how its model is made."""
+    """LightningCLI for :class:`DynamicModule`; a checkpoint alone says how its model is made.
+
+    Settings of the model come from the checkpoint, the configurations and the command line, and the later ones hold.
+    (Lightning's own lets those of the checkpoint hold, without a word.)
+    """
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -47,22 +56,42 @@ class WidthsCLI(LightningCLI):
             default=None,
             help="fit: test the best checkpoint afterwards, and append one JSON line to this file.",
         )
+        parser.add_argument(
+            "--trusted",
+            type=bool,
+            default=False,
+            help="Import whatever classes the checkpoint names, of any package. This runs code of its author's choice.",
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         given = list(sys.argv[1:] if args is None else args) if not isinstance(args, dict) else []
         self._command = typed(["dyn-lightning", *given]) if given else None
-        if given and given[0] in ("consolidate", "profile") and not has_config(given):
-            checkpoint = option(given, "--ckpt_path")
-            if checkpoint is not None:
-                # Parsed below for good; here it only has to take the place of the required arguments.
-                model = model_of(checkpoint)
-                self._subcommand_parsers[given[0]].set_defaults({f"model.{k}": v for k, v in model.items()})
-        for action in self._subcommand_parsers["profile"]._actions:
-            if action.dest in ("audit", "latency"):
+        self._model_before = self._settings_of_checkpoint(given)
+        if self._model_before:
+            defaults = {f"model.{k}": v for k, v in self._model_before.items()}
+            self._subcommand_parsers[given[0]].set_defaults(defaults)
+        for action in (a for p in self._subcommand_parsers.values() for a in p._actions):
+            if action.dest in ("audit", "latency", "trusted"):
                 action.nargs, action.const = "?", True  # --audit alone says yes
-        super().parse_arguments(parser, args)
+        if given:
+            self.config = parser.parse_args([*given, *displaced_budgets(given, self._model_before)])
+        else:
+            super().parse_arguments(parser, args)
         # As given: later a random one stands in the place of True, and another one when the run goes on.
         self._seed_given = self.config[self.config.subcommand].get("seed_everything")
+
+    def _settings_of_checkpoint(self, given: Sequence[str]) -> dict[str, Any] | None:
+        """The model's settings in the checkpoint of a command line; None where it has none."""
+        checkpoint = option(given, "--ckpt_path")
+        if checkpoint is None or given[0] not in self._subcommand_parsers:
+            return None
+        alone = not has_config(given) and given[0] in ("consolidate", "profile")
+        if not alone and not Path(checkpoint).is_file():
+            return None  # "best" and the like, or absent: see before_instantiate_classes
+        return vetted(model_of(checkpoint, needed=alone), checkpoint, given, flag(given, "--trusted"))
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning would put the checkpoint's settings in place of those that were given."""
 
     def before_instantiate_classes(self) -> None:
         check_checkpoint(self.config[self.config.subcommand].get("ckpt_path"))
@@ -77,7 +106,10 @@ class WidthsCLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         # What was parsed, with class paths: a checkpoint that holds it can be loaded without its YAML.
         self._dump_config()
-        self.model.hparams.update(self.config_dump.get("model") or {})
+        model = self.config_dump.get("model") or {}
+        self.model.hparams.update(model)
+        if changed := differences(self._model_before or {}, model):
+            rank_zero_info(f"as given, not as in the checkpoint: {'; '.join(changed)}")
         self._seed_training_data()
         self._started = time.monotonic()
         revision()  # of the code that runs: files may change until the record is made
@@ -111,7 +143,7 @@ class WidthsCLI(LightningCLI):
         if path is None or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         wall_time_s = time.monotonic() - self._started
-        checkpoint = getattr(self.trainer.checkpoint_callback, "best_model_path", "") or None
+        checkpoint = final_checkpoint(self.trainer) or None
         metrics: dict[str, Any] = {}
         for evaluate in (self.trainer.validate, self.trainer.test):
             evaluate(self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True)

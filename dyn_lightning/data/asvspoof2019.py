@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dyn_lightning.checks import at_least, whole
 from dyn_lightning.data.asvspoof_corpora import CORPORA, Corpus, Part
 from dyn_lightning.data.asvspoof_protocols import (
     BONA_FIDE_SYSTEM,
@@ -26,7 +27,6 @@ from dyn_lightning.data.balance import BalancedChoice
 from dyn_lightning.data.crops import centre_crop, random_crop
 from dyn_lightning.data.sampling import EpochSampler, epoch_sampler, make_loader
 from dyn_lightning.data.utterance_store import UtteranceStore
-from dyn_lightning.errors import SettingError
 
 Item = dict[str, Any]
 Batch = dict[str, Any]
@@ -226,8 +226,9 @@ class ASVspoof2019DataModule(lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        if n_samples < 1:
-            raise SettingError(f"n_samples={n_samples} must be at least 1. Use e.g. 64600.")
+        whole(1, batch_size=batch_size, n_samples=n_samples, sample_rate=sample_rate)
+        whole(0, num_workers=num_workers, train_seed=train_seed)
+        at_least(0.0, cache_mib=cache_mib)
         self.data_root = Path(data_root)
         self.corpus = CORPORA[partition]
         self.batch_size, self.n_samples, self.sample_rate = batch_size, n_samples, sample_rate

@@ -10,6 +10,7 @@ import torchaudio.functional
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dyn_lightning.checks import whole
 from dyn_lightning.data.sampling import EpochSampler
 from dyn_lightning.errors import SettingError
 
@@ -175,6 +176,10 @@ class FilterBankDataModule(lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        whole(1, batch_size=batch_size, batches_per_epoch=batches_per_epoch, eval_batches=eval_batches)
+        whole(1, n_mels=n_mels, n_outputs=n_outputs, sample_rate=sample_rate)
+        whole(2, n_freqs=n_freqs)
+        whole(0, train_seed=train_seed)
         self.batch_size, self.batches_per_epoch, self.eval_batches = (
             batch_size,
             batches_per_epoch,

@@ -1,5 +1,6 @@
 """Voice activity detection: speech in noise, mixed as it is asked for, with a label for each frame."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from dyn_lightning.checks import ascending, at_least, positive, whole
 from dyn_lightning.data import mixing
 from dyn_lightning.data.clip_store import ClipStore
 from dyn_lightning.data.corpora import SPLITS, Speech, Split, find_noise, find_speech
@@ -55,11 +57,12 @@ class MixtureOptions:
         ):
             if not getattr(self, low) <= getattr(self, high):
                 raise SettingError(f"{low}={getattr(self, low)} exceeds {high}={getattr(self, high)}. Swap them.")
+            ascending(**{low: getattr(self, low), high: getattr(self, high)})
         if not (self.speech_share_min > 0.0 and self.speech_share_max <= 1.0):
             raise SettingError("speech_share_min and speech_share_max must lie in (0, 1]. Change them.")
         # Excerpts are drawn so as to hold a frame within 15 dB of the loudness; cuts and fades
         # cost up to 5 dB.
-        if not self.label_threshold_db <= -20.0:
+        if not -math.inf < self.label_threshold_db <= -20.0:
             raise SettingError(f"label_threshold_db={self.label_threshold_db} must be -20 or less. Lower it.")
 
 
@@ -204,6 +207,11 @@ class VADDataModule(lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        whole(1, batch_size=batch_size, items_per_epoch=items_per_epoch, val_items=val_items, test_items=test_items)
+        whole(1, sample_rate=sample_rate)
+        whole(0, num_workers=num_workers, seed=seed, train_seed=train_seed)
+        positive(duration_s=duration_s, eval_duration_s=eval_duration_s)
+        at_least(0.0, cache_mib=cache_mib)
         for name, seconds in (("duration_s", duration_s), ("eval_duration_s", eval_duration_s)):
             if mixing.n_frames(int(seconds * sample_rate)) < 1:
                 raise SettingError(f"{name}={seconds} is shorter than a frame of {mixing.FRAME_LENGTH} samples.")

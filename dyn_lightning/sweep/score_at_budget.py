@@ -6,6 +6,7 @@ import lightning
 import torch
 from lightning.pytorch import Callback
 
+from dyn_lightning.checks import at_least
 from dyn_lightning.errors import SettingError
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsBudget
@@ -31,10 +32,11 @@ class ScoreAtBudget(Callback):
 
     Args:
         monitor: a logged value of the validation, the less the better, such as ``val/eer``.
-        share: the budget as a share of the learnable FLOPs at full size, in (0, 1).
+        share: the budget as a share of the learnable FLOPs at full size, in (0, 1); what is fixed comes on top.
         flops_per_second: the budget in FLOPs per second of audio, all included (per call for a network without a
-            duration). Give one of the two.
+            duration).
         weight: see :func:`score_at_budget`.
+        share_of_all: the budget as a share of all FLOPs at full size, in (0, 1). Give one of the three.
 
     Raises:
         ValueError: if not exactly one budget is given, for one that is not positive or a negative weight; at the
@@ -49,13 +51,11 @@ class ScoreAtBudget(Callback):
         share: float | None = None,
         flops_per_second: float | None = None,
         weight: float = 0.1,
+        share_of_all: float | None = None,
     ) -> None:
-        if flops_per_second is not None and flops_per_second <= 0:
-            raise SettingError(f"flops_per_second={flops_per_second} must be above 0")
-        if weight < 0:
-            raise SettingError(f"weight={weight} must not be negative")
+        at_least(0.0, weight=weight)
         self.monitor, self.share, self.weight = monitor, share, weight
-        self.budget = FlopsBudget(share, flops_per_second).budget
+        self.budget = FlopsBudget(share, flops_per_second, share_of_all).budget
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         if not isinstance(pl_module, DynamicModule):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dyn_lightning.artifact import load_artifact
-from dyn_lightning.errors import SettingError
+from dyn_lightning.checks import positive, within
 from dyn_lightning.tasks.base import Batch, Task, TaskMetrics
 
 
@@ -33,10 +33,8 @@ class Distillation(Task):
         self, task: Task, teacher: nn.Module | str | None = None, weight: float = 0.5, temperature: float = 2.0
     ) -> None:
         super().__init__()
-        if not 0.0 <= weight <= 1.0:
-            raise SettingError(f"weight must lie in [0, 1], got {weight}")
-        if not temperature > 0.0:
-            raise SettingError(f"temperature must be positive, got {temperature}")
+        within(0.0, 1.0, weight=weight)
+        positive(temperature=temperature)
         self.task = task
         self.weight, self.temperature = weight, temperature
         self._teacher: list[nn.Module] = []  # in a list: it is no part of what is trained and saved

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from dyn_lightning.checks import positive
 from dyn_lightning.errors import SettingError
 from dyn_lightning.losses import soft_binary_cross_entropy
 from dyn_lightning.metrics.eer import EER, EERBySNR
@@ -43,11 +44,12 @@ class FrameDetection(Task):
     over all frames, and by signal-to-noise ratio where ``batch["meta"]["snr_db"]`` is known.
 
     Args:
-        positive_weight: weight of frames with target 1.
+        positive_weight: weight of frames with target 1, positive.
     """
 
     def __init__(self, positive_weight: float = 1.0) -> None:
         super().__init__()
+        positive(positive_weight=positive_weight)
         self.positive_weight = positive_weight
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dyn_lightning.checks import positive, within
 from dyn_lightning.errors import SettingError
 from dyn_lightning.losses import am_softmax_loss, oc_softmax_loss, soft_cross_entropy
 from dyn_lightning.metrics.eer import EER
@@ -40,7 +41,7 @@ class SpoofDetection(Task):
         n_samples: length of the items of the latest validation, to which inference cuts utterances; 0 before.
 
     Raises:
-        ValueError: for another loss, or a weight or scale that is not positive.
+        ValueError: for another loss, a weight or scale that is not positive, or a margin that cosines cannot have.
     """
 
     n_samples: Tensor
@@ -59,9 +60,9 @@ class SpoofDetection(Task):
         super().__init__()
         if loss not in get_args(Loss):
             raise SettingError(f"loss must be one of {', '.join(get_args(Loss))}, got {loss!r}")
-        for name, value in (("spoof_weight", spoof_weight), ("bonafide_weight", bonafide_weight), ("scale", scale)):
-            if not value > 0.0:
-                raise SettingError(f"{name} must be positive, got {value}")
+        positive(spoof_weight=spoof_weight, bonafide_weight=bonafide_weight, scale=scale)
+        within(0.0, 2.0, margin=margin)  # cosines are no further apart
+        within(-1.0, 1.0, bonafide_margin=bonafide_margin, spoof_margin=spoof_margin)
         self.kind: Loss = loss
         self.scale, self.margin = scale, margin
         self.bonafide_margin, self.spoof_margin = bonafide_margin, spoof_margin

@@ -65,3 +65,16 @@ def test_in_a_fit_the_shipped_statistics_are_those_of_training_batches(make_trai
     mean = torch.stack([b.mean(0) for b in x]).mean(0)[:size]
     assert size < 12
     torch.testing.assert_close(module.network[1].running_mean[:size], mean.detach())
+
+
+def test_batches_that_are_not_finite_are_left_out():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv1d(2, 3, 3), nn.BatchNorm1d(3))
+    good = [torch.randn(4, 2, 10) for _ in range(3)]
+    reestimate(network, good)
+    expected = [network[1].running_mean.clone(), network[1].running_var.clone()]
+    spoiled = torch.full((4, 2, 10), float("nan"))
+    reestimate(network, [good[0], spoiled, *good[1:]])
+    torch.testing.assert_close([network[1].running_mean, network[1].running_var], expected)
+    reestimate(network, [spoiled])
+    torch.testing.assert_close([network[1].running_mean, network[1].running_var], expected)

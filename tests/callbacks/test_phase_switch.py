@@ -1,7 +1,12 @@
 """PhaseSwitch: which epoch has which phase."""
 
+from types import SimpleNamespace
+
 import lightning
 import pytest
+import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from torch.utils.data import DataLoader, IterableDataset
 
 from dyn_lightning.callbacks import PhaseSwitch
 
@@ -67,9 +72,82 @@ def test_phases_longer_than_the_run(make_module, make_trainer, data):
         make_trainer(PhaseSwitch(2, 2), max_epochs=3).fit(make_module(), data)
 
 
-def test_needs_a_length_in_epochs(make_module, make_trainer, data):
-    with pytest.raises(ValueError, match="max_epochs"):
+def test_phases_longer_than_the_steps_of_the_run(make_module, make_trainer, data):
+    with pytest.raises(ValueError, match=r"need 8 steps, the run has max_steps=3: raise max_steps"):
         make_trainer(PhaseSwitch(1, 1), max_epochs=-1, max_steps=3).fit(make_module(), data)
+
+
+def test_a_search_without_an_end_is_refused(make_module, make_trainer, data):
+    with pytest.raises(ValueError, match="never end"):
+        make_trainer(PhaseSwitch(1), max_epochs=-1).fit(make_module(), data)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "loader", "steps"),
+    [
+        ({"max_epochs": 6}, None, 4),
+        ({"max_epochs": 100, "max_steps": 14}, None, 4),
+        ({"max_epochs": -1, "max_steps": 14}, None, 4),
+        ({"max_epochs": 6, "accumulate_grad_batches": 3}, None, 2),
+        ({"max_epochs": 6, "limit_train_batches": 3}, None, 3),
+        ({"max_epochs": 6, "limit_train_batches": 0.5}, None, 2),
+        ({"max_epochs": 6, "overfit_batches": 2}, None, 2),
+        ({"max_epochs": 6}, "endless", 4),
+        ({"max_epochs": -1, "max_steps": 14}, "endless", 4),
+        ({"max_epochs": 6, "limit_train_batches": 3}, "endless", 3),
+    ],
+    ids=str,
+)
+def test_an_epoch_of_search_is_an_epoch_of_the_data(make_module, make_trainer, data, trainer, loader, steps):
+    recorder, module, given = Recorder(), make_module(), {"datamodule": data}
+    if loader == "endless":
+        data.setup("fit")
+        given = {"train_dataloaders": DataLoader(Stream(data.train_dataloader()), batch_size=None)}
+    make_trainer(PhaseSwitch(1, 2), recorder, **trainer).fit(module, **given)
+    assert module._search_steps.tolist() == [steps, 3 * steps]
+    assert module.phase == "settle"
+    accumulated = trainer.get("accumulate_grad_batches", 1)
+    assert recorder.phases.count("search") == (8 if accumulated == 3 else 2 * steps)
+
+
+class Stream(IterableDataset):
+    """A data set that does not tell its length."""
+
+    def __init__(self, loader):
+        self.loader = loader
+
+    def __iter__(self):
+        return iter(self.loader)
+
+
+@pytest.mark.parametrize("switch", [[PhaseSwitch(0, 2)], []], ids=["no warm-up", "no phases"])
+def test_a_length_that_nobody_knows_is_asked_for(make_module, make_trainer, data, switch):
+    data.setup("fit")
+    loader = DataLoader(Stream(data.train_dataloader()), batch_size=None)
+    with pytest.raises(ValueError, match="limit_train_batches"):
+        make_trainer(*switch).fit(make_module(), train_dataloaders=loader)
+
+
+def test_accumulation_that_changes_is_counted(make_module, make_trainer, data):
+    module = make_module()
+    callbacks = GradientAccumulationScheduler({0: 1, 2: 4}), PhaseSwitch(1, 2)
+    make_trainer(*callbacks, max_epochs=5).fit(module, data)
+    assert module._search_steps.tolist() == [4, 4 + 4 + 1]
+
+
+@pytest.mark.parametrize("values", [["nan", 3.0, 2.0], [3.0, "nan", 2.0], ["inf", 3.0, 2.0]])
+def test_a_monitored_value_that_is_no_number_is_no_improvement(make_module, values):
+    switch, module = PhaseSwitch(5, monitor="val/loss", patience=2), make_module()
+    module.set_phase("warmup")
+    stalled = []
+    for value in values:
+        metrics = {"val/loss": torch.tensor(float(value))}
+        trainer = SimpleNamespace(callback_metrics=metrics, sanity_checking=False)
+        switch.on_validation_end(trainer, module)
+        stalled.append(switch.epochs_without_improvement)
+    assert switch.best == 2.0
+    assert stalled[-1] == 0
+    assert sum(stalled) == 1
 
 
 def test_a_baseline_has_no_phases(make_module, make_trainer, data):
@@ -78,7 +156,10 @@ def test_a_baseline_has_no_phases(make_module, make_trainer, data):
     assert module.phase == "settle"
 
 
-@pytest.mark.parametrize("options", [{"warmup_epochs": -1}, {"search_epochs": 0}, {"mode": "least"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"warmup_epochs": -1}, {"search_epochs": 0}, {"mode": "least"}, {"patience": 0}, {"min_delta": float("nan")}],
+)
 def test_bad_arguments(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         PhaseSwitch(**options)

@@ -1,0 +1,126 @@
+"""What each source of a command line says by itself: its configuration files in their order, and its options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dyn_lightning.budgets import WAYS
+
+OPTIONS = "the command line"
+
+
+def options(args: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(name, value) of every option, given as ``--name value`` or ``--name=value``, in their order."""
+    for i, argument in enumerate(args):
+        if not argument.startswith("-") or argument == "-":
+            continue
+        name, equals, value = argument.partition("=")
+        following = args[i + 1] if i + 1 < len(args) else ""
+        yield name, value if equals else following
+
+
+def flag(args: Sequence[str], name: str) -> bool:
+    """Whether a switch is on: ``--name`` alone, or with true."""
+    values = [value for found, value in options(args) if found == name]
+    return bool(values) and (values[-1].startswith("-") or values[-1].lower() in ("", "true", "yes", "1"))
+
+
+def configurations(args: Sequence[str]) -> list[tuple[str, Any]]:
+    """(file, content) of the configurations; those that cannot be read are left to whoever parses them."""
+    found = []
+    for name, value in options(args):
+        if name in ("-c", "--config"):
+            content = _yaml(value)
+            if content is not None:
+                found.append((value, content))
+    return found
+
+
+def given_strings(args: Sequence[str]) -> set[str]:
+    """Every string that the user gave, in configurations and on the command line."""
+    found = {value for _, value in options(args)}
+    for _, content in configurations(args):
+        found |= set(_strings(content))
+    for _, value in options(args):
+        if value.startswith(("{", "[")):
+            found |= set(_strings(_parsed(value)))
+    return found
+
+
+def displaced_budgets(args: Sequence[str], checkpoint: Mapping[str, Any] | None = None) -> list[str]:
+    """Options that take back the budgets which a later source states in another way.
+
+    A budget is a share, a share of all, or FLOPs per second: one of them on the command line takes the place of another
+    in a file, and in a later file of one in a file before. Both in one source stay, and are refused later.
+
+    Args:
+        args: the command line.
+        checkpoint: the model's settings in a checkpoint, which come first.
+    """
+    budgets: list[tuple[str, str]] = []  # (source, way), in their order
+    kind: str | None = None
+    for source, objective in _objectives(args, checkpoint):
+        if (named := objective.get("class_path")) is not None:
+            if kind is not None and named.rpartition(".")[2] != kind.rpartition(".")[2]:
+                budgets.clear()  # the arguments of another class are dropped
+            kind = named
+        budgets += [(source, way) for way in WAYS if objective.get(way) not in (None, "null", "None", "")]
+    if not budgets:
+        return []
+    last = budgets[-1][0]
+    kept = {way for source, way in budgets if source == last}
+    return [f"--model.objective.init_args.{way}=null" for way in WAYS if way in {w for _, w in budgets} - kept]
+
+
+def _objectives(args: Sequence[str], checkpoint: Mapping[str, Any] | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(source, what it says of the objective, without ``init_args`` in between), in their order."""
+    if checkpoint is not None:
+        yield "the checkpoint", _flat(checkpoint.get("objective"))
+    for number, (name, value) in enumerate(options(args)):
+        if name in ("-c", "--config"):
+            content = _yaml(value)
+            model = content.get("model") if isinstance(content, Mapping) else None
+            yield f"{number} {value}", _flat(model.get("objective") if isinstance(model, Mapping) else None)
+        elif name == "--model.objective":
+            parsed = _yaml(value) if value.endswith((".yaml", ".yml", ".json")) else _parsed(value)
+            yield OPTIONS, _flat(parsed)
+        elif name.startswith("--model.objective."):
+            yield OPTIONS, {name.rpartition(".")[2]: value}
+
+
+def _flat(objective: Any) -> dict[str, Any]:
+    if isinstance(objective, str):
+        return {"class_path": objective}
+    if not isinstance(objective, Mapping):
+        return {}
+    inner = objective.get("init_args")
+    return {**{k: v for k, v in objective.items() if k != "init_args"}, **(inner if isinstance(inner, Mapping) else {})}
+
+
+def _yaml(path: str) -> Any:
+    try:
+        return _parsed(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _strings(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _strings(item)

@@ -1,0 +1,89 @@
+"""What each source of a command line says, and which of several budgets is left."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dyn_lightning.cli.sources import displaced_budgets, flag, given_strings, options
+
+
+def config(
+    folder: Path, name: str, *, kind: str | None = "dyn_lightning.objectives.FlopsBudget", **budget
+) -> list[str]:
+    objective = {**({} if kind is None else {"class_path": kind}), "init_args": budget}
+    (folder / name).write_text(yaml.safe_dump({"model": {"objective": objective}}))
+    return ["-c", str(folder / name)]
+
+
+def nulls(*ways: str) -> list[str]:
+    return [f"--model.objective.init_args.{way}=null" for way in ways]
+
+
+def test_a_later_source_displaces_an_earlier_one(tmp_path):
+    share, flops = config(tmp_path, "a.yaml", share=0.25), config(tmp_path, "b.yaml", flops_per_second=1e6)
+    option = ["--model.objective.init_args.flops_per_second", "2e6"]
+    assert displaced_budgets(["fit", *share]) == []
+    assert displaced_budgets(["fit", *share, *option]) == nulls("share")
+    assert displaced_budgets(["fit", *share, *flops]) == nulls("share")
+    assert displaced_budgets(["fit", *flops, *share]) == nulls("flops_per_second")
+    assert displaced_budgets(["fit", *flops, "--model.objective.share=0.1"]) == nulls("flops_per_second")
+    assert displaced_budgets(["fit", *flops, *share, "--model.objective.share_of_all=0.1"]) == nulls(
+        "share", "flops_per_second"
+    )
+    assert displaced_budgets(["fit", *share, '--model.objective={"init_args": {"share_of_all": 0.3}}']) == nulls(
+        "share"
+    )
+    assert displaced_budgets(["fit", *share, "--model.objective.share=0.5"]) == []
+    # A file that stands behind an option is the later source.
+    assert displaced_budgets(["fit", *option, *share]) == nulls("flops_per_second")
+
+
+def test_what_says_nothing_displaces_nothing(tmp_path):
+    share = config(tmp_path, "a.yaml", share=0.25)
+    empty = config(tmp_path, "b.yaml", share=None, flops_per_second=None)
+    assert displaced_budgets(["fit", *share, *empty]) == []
+    assert displaced_budgets(["fit", *share, "--model.objective.flops_per_second=null", "--model.lr=1"]) == []
+    assert displaced_budgets(["fit", "-c", str(tmp_path / "absent.yaml"), *share]) == []
+
+
+def test_two_in_one_source_stay_and_are_refused_later(tmp_path):
+    assert displaced_budgets(["fit", *config(tmp_path, "a.yaml", share=0.2, flops_per_second=1.0)]) == []
+    both = ["--model.objective.share=0.1", "--model.objective.share_of_all=0.1"]
+    assert displaced_budgets(["fit", *both]) == []
+    assert displaced_budgets(["fit", *config(tmp_path, "b.yaml", flops_per_second=1.0), *both]) == nulls(
+        "flops_per_second"
+    )
+
+
+def test_another_objective_drops_the_budget_by_itself(tmp_path):
+    share = config(tmp_path, "a.yaml", share=0.25)
+    other = config(tmp_path, "b.yaml", kind="dyn_lightning.objectives.LossTolerance", tolerance=0.1)
+    assert displaced_budgets(["fit", *share, *other]) == []
+    assert displaced_budgets(["fit", *share, "--model.objective", "LossTolerance"]) == []
+    assert displaced_budgets(
+        ["fit", *share, "--model.objective=FlopsBudget", "--model.objective.share_of_all=0.2"]
+    ) == (nulls("share"))
+
+
+def test_a_checkpoint_comes_first(tmp_path):
+    model = {"objective": {"class_path": "dyn_lightning.objectives.FlopsBudget", "init_args": {"share": 0.25}}}
+    assert displaced_budgets(["fit", "--model.objective.flops_per_second=1e6"], model) == nulls("share")
+    assert displaced_budgets(["fit", *config(tmp_path, "a.yaml", share=0.5)], model) == []
+
+
+def test_strings_and_flags(tmp_path):
+    (tmp_path / "a.yaml").write_text("model: {backbone: {class_path: my.Net}, dynamic: [conv*]}")
+    args = ["test", "-c", str(tmp_path / "a.yaml"), "--model.task", "my.Task", '--x={"class_path": "my.Other"}']
+    assert {"my.Net", "conv*", "my.Task", "my.Other"} <= given_strings(args)
+    assert list(options(["fit", "--a=1=2", "-b", "c"])) == [("--a", "1=2"), ("-b", "c")]
+
+
+@pytest.mark.parametrize("args", [["--trusted"], ["--trusted", "--x", "1"], ["--trusted", "true"], ["--trusted=true"]])
+def test_a_switch_that_is_on(args):
+    assert flag(["fit", *args], "--trusted")
+
+
+@pytest.mark.parametrize("args", [[], ["--trusted=false"], ["--trusted", "false"], ["--trusted", "my.Net"]])
+def test_a_switch_that_is_off(args):
+    assert not flag(["fit", *args], "--trusted")
