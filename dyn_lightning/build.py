@@ -19,7 +19,7 @@ from dyn_lightning.graph import Axis, Graph, Op, Size, Sum, axis_sizes, normal, 
 from dyn_lightning.graph.attention import ATTENTIONS
 from dyn_lightning.layers import DYNAMIC_LAYERS, DynamicLayer
 from dyn_lightning.layout import Concat, Layout
-from dyn_lightning.network import Bare, Number, dynamic_class, replace_module, shallow_copy
+from dyn_lightning.network import Bare, Number, dynamic_class, replace_modules, shallow_copy
 from dyn_lightning.width import Width
 
 AFTER_FILTER_BANK = (LogCompression, FixedScaling)
@@ -62,6 +62,7 @@ def build(
         made = _layout(normal(axis), widths)
         return made if made.widths else None
 
+    made: dict[nn.Module, nn.Module] = {}
     for name, bound in graph.bindings.items():
         plain = plain_modules[name]
         refs: dict[str, Any] = {_REFS[key]: layout(axis) for key, axis in bound.items() if key in _REFS}
@@ -80,14 +81,15 @@ def build(
         elif name in behind.values():
             refs["noisy"] = True
         elif isinstance(plain, ATTENTIONS):
-            _attention(network, plain, refs)
+            made |= _attention(plain, refs)
             continue
         elif getattr(plain, "groups", 1) == getattr(plain, "in_channels", 0) > 1:
             refs.pop("out_width")  # a depthwise convolution follows
         if any(isinstance(ref, (Layout, Width, tuple)) for ref in refs.values()):
-            replace_module(network, plain, DYNAMIC_LAYERS[type(plain)].from_plain(plain, **refs))
+            made[plain] = DYNAMIC_LAYERS[type(plain)].from_plain(plain, **refs)
 
     no_nested_tensors(network)
+    replace_modules(network, made)
     modules = dict(network.named_modules())
     network.widths = nn.ModuleDict({names[size]: width for size, width in widths.items()})
     network.duration_s = duration_s
@@ -130,16 +132,18 @@ def _layout(axis: Axis, widths: dict[Size, Width]) -> Layout:
     return merged if merged.widths else Layout(merged.full_size)
 
 
-def _attention(network: nn.Module, plain: Any, refs: dict[str, Any]) -> None:
+def _attention(plain: Any, refs: dict[str, Any]) -> dict[nn.Module, nn.Module]:
+    """The dynamic forms of attention and of the layer inside it that projects what it answers."""
+    made: dict[nn.Module, nn.Module] = {}
     out = refs.pop("out_width")
     value_size = plain.head_dim if isinstance(plain, nn.MultiheadAttention) else plain.value_size
     values = Layout(refs["heads"] or plain.num_heads, refs["value_size"] or value_size)
     inner = values if values.widths else None
     if out is not None or inner is not None:
-        project = DYNAMIC_LAYERS[nn.Linear].from_plain(plain.out_proj, out_width=out, in_width=inner)
-        replace_module(network, plain.out_proj, project)
+        made[plain.out_proj] = DYNAMIC_LAYERS[nn.Linear].from_plain(plain.out_proj, out_width=out, in_width=inner)
     if any(ref is not None for ref in (out, *refs.values())):
-        replace_module(network, plain, DYNAMIC_LAYERS[type(plain)].from_plain(plain, **refs))
+        made[plain] = DYNAMIC_LAYERS[type(plain)].from_plain(plain, **refs)
+    return made
 
 
 def _bare(graph: Graph, modules: dict[str, nn.Module], layout: Any) -> list[Bare]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -193,10 +193,9 @@ def plain_copy(dynamic: DynamicNetwork) -> Any:
         for key, parameter in module._parameters.items():
             if parameter is not None:
                 holders.setdefault(id(parameter), []).append((name, key))
-    inside: set[int] = set()
-    for layer in dynamic_layers(plain).values():
-        inside.add(id(layer))
-        replace_module(plain, layer, layer.to_plain())
+    layers = dynamic_layers(plain).values()
+    inside = set(map(id, layers))
+    replace_modules(plain, {layer: layer.to_plain() for layer in layers})
     for bare in plain.bare:
         if id(bare.module) not in inside:
             _store(bare.module, bare.name, bare.cut(kept=True).detach().clone())
@@ -236,12 +235,19 @@ def _tie(plain: nn.Module, groups: list[list[tuple[str, str]]]) -> None:
             continue
 
 
-def replace_module(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put a layer in another's place, wherever the network holds it."""
-    for module in list(network.modules()):
+def replace_modules(network: nn.Module, new: Mapping[nn.Module, nn.Module]) -> None:
+    """Put modules in others' places, wherever the network holds them: in one pass, inside the new ones as well."""
+    seen = {network}
+    rest = [network]
+    while rest:
+        module = rest.pop()
         for name, child in module._modules.items():
-            if child is old:
-                module._modules[name] = new
+            if child is None:
+                continue
+            placed = module._modules[name] = new.get(child, child)
+            if placed not in seen:
+                seen.add(placed)
+                rest.append(placed)
 
 
 def run_in_eval(network: nn.Module, example_input: Any) -> list[Tensor]:

@@ -14,7 +14,7 @@ from dyn_lightning.network import (
     dynamic_layers,
     learned_tensors,
     plain_copy,
-    replace_module,
+    replace_modules,
     run_in_eval,
     shallow_copy,
 )
@@ -218,11 +218,11 @@ def test_weights_that_a_hook_has_computed_can_be_copied() -> None:
     torch.testing.assert_close(run_in_eval(copy.deepcopy(dynamic), x)[0], expected)
 
 
-def test_replace_module_everywhere() -> None:
+def test_replace_modules_everywhere() -> None:
     layer = nn.Linear(3, 3)
     net = nn.Sequential(layer, nn.Sequential(layer))
     new = nn.ReLU()
-    replace_module(net, layer, new)
+    replace_modules(net, {layer: new})
     assert net[0] is new
     assert net[1][0] is new
 
