@@ -72,11 +72,12 @@ class Complexity:
         rows, uncounted = [], []
         for op in ops:
             cost = op_cost(op)
-            missing = (cost.flops_full + cost.flops_paper + cost.params).variables - set(names)
+            used = cost.flops_full.variables | cost.flops_paper.variables | cost.params.variables
+            missing = used - names.keys()
             if missing:
                 raise SettingError(f"{op.name} ({op.kind}) depends on a Width that is not in `widths`: {missing}")
             flops = {"full": cost.flops_full.renamed(names), "paper": cost.flops_paper.renamed(names)}
-            own = cost.params - sum(map(numel, op.shared), start=Polynomial({}))
+            own = cost.params - Polynomial.sum(map(numel, op.shared))
             params = own.renamed(names) if op.module not in seen else Polynomial({})
             rows.append(OpRow(op.name, op.kind, role(op), flops, params))
             if op.module is not None:
@@ -85,8 +86,8 @@ class Complexity:
                 uncounted.append(f"{op.name} ({op.kind})")
         self.rows = tuple(rows)
         self.uncounted = tuple(uncounted)
-        self._flops = {c: sum((row.flops[c] for row in rows), start=Polynomial({})) for c in get_args(Convention)}
-        self._params = sum((row.params for row in rows), start=Polynomial({}))
+        self._flops = {c: Polynomial.sum(row.flops[c] for row in rows) for c in get_args(Convention)}
+        self._params = Polynomial.sum(row.params for row in rows)
         if parameters is not None:
             self._params = self._params + (parameters - self._params.at(self.full_sizes))
         self._tensors: dict[Any, tuple[Tensor, Tensor]] = {}

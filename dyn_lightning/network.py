@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -173,10 +173,10 @@ def dynamic_class(plain: type[nn.Module], *, overlaid: bool) -> type[nn.Module]:
     return type(f"Dynamic{plain.__name__}", (*bases, plain), {})
 
 
-def shallow_copy(network: nn.Module) -> Any:
-    """A copy of a network's modules that shares all parameters and buffers with it."""
+def shallow_copy(network: nn.Module, shared: Iterable[Any] = ()) -> Any:
+    """A copy of a network's modules that shares all parameters and buffers with it, and what else is ``shared``."""
     tensors = [t for m in network.modules() for s in (m._parameters, m._buffers) for t in s.values() if t is not None]
-    return copy.deepcopy(network, {**_computed(network), **{id(t): t for t in tensors}})
+    return copy.deepcopy(network, {**_computed(network), **{id(x): x for x in (*tensors, *shared)}})
 
 
 def _computed(network: nn.Module) -> dict[int, Any]:
@@ -187,7 +187,15 @@ def _computed(network: nn.Module) -> dict[int, Any]:
 
 def plain_copy(dynamic: DynamicNetwork) -> Any:
     """A copy of a dynamic network in the backbone's own class, with plain layers of the kept sizes."""
-    plain: Any = shallow_copy(dynamic)
+    with held(dynamic.widths.values()):  # type: ignore[arg-type]
+        return _plain_copy(dynamic)
+
+
+def _plain_copy(dynamic: DynamicNetwork) -> Any:
+    # The copy has no use for widths, but to ask them for their sizes: it refers to the same ones.
+    layouts = [layer.__dict__["_refs"] for layer in dynamic_layers(dynamic).values()]
+    layouts += [bare.dims for bare in dynamic.bare] + [number.layout for number in dynamic.numbers]
+    plain: Any = shallow_copy(dynamic, [dynamic.widths, *layouts])
     holders: dict[int, list[tuple[str, str]]] = {}
     for name, module in plain.named_modules():
         for key, parameter in module._parameters.items():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -39,6 +37,14 @@ class Polynomial:
         """The polynomial that is the variable ``key`` itself."""
         return cls({frozenset({(key, 1)}): 1})
 
+    @classmethod
+    def sum(cls, polynomials: Iterable[Polynomial]) -> Polynomial:
+        """The sum of many, in time proportional to the number of their terms."""
+        terms: dict[Monomial, Coefficient] = {}
+        for polynomial in polynomials:
+            _add(terms, polynomial)
+        return cls(terms)
+
     @property
     def constant_term(self) -> Coefficient:
         """The part that no variable governs."""
@@ -51,17 +57,16 @@ class Polynomial:
 
     def __add__(self, other: Polynomial | Coefficient) -> Polynomial:
         terms = dict(self.terms)
-        for monomial, c in _as_polynomial(other).terms.items():
-            terms[monomial] = terms.get(monomial, 0) + c
+        _add(terms, _as_polynomial(other))
         return Polynomial(terms)
 
     def __mul__(self, other: Polynomial | Coefficient) -> Polynomial:
+        if not isinstance(other, Polynomial):
+            return Polynomial({monomial: c * other for monomial, c in self.terms.items()})
         terms: dict[Monomial, Coefficient] = {}
         for a, ca in self.terms.items():
-            for b, cb in _as_polynomial(other).terms.items():
-                powers = Counter(dict(a))
-                powers.update(dict(b))
-                monomial = frozenset(powers.items())
+            for b, cb in other.terms.items():
+                monomial = _product(a, b)
                 terms[monomial] = terms.get(monomial, 0) + ca * cb
         return Polynomial(terms)
 
@@ -84,11 +89,13 @@ class Polynomial:
 
     def renamed(self, names: Mapping[Any, Hashable]) -> Polynomial:
         """The same polynomial in other variables. Raises KeyError for a variable without a new name."""
-        total = Polynomial({})
+        terms: dict[Monomial, Coefficient] = {}
         for monomial, c in self.terms.items():
-            factors = [Polynomial.variable(names[key]) for key, power in monomial for _ in range(power)]
-            total = total + math.prod(factors, start=Polynomial.constant(c))
-        return total
+            renamed: Monomial = frozenset()
+            for key, power in monomial:
+                renamed = _product(renamed, frozenset({(names[key], power)}))
+            terms[renamed] = terms.get(renamed, 0) + c
+        return Polynomial(terms)
 
     def at(self, values: Mapping[Any, int]) -> Coefficient:
         """The value where each variable has the given value. Raises KeyError for a variable without one."""
@@ -104,6 +111,20 @@ class Polynomial:
             return "".join(f"·{key}" + (f"^{power}" if power > 1 else "") for key, power in sorted_powers(monomial))
 
         return " + ".join(f"{c}{product(m)}" for m, c in self.terms.items()) or "0"
+
+
+def _add(terms: dict[Monomial, Coefficient], other: Polynomial) -> None:
+    for monomial, c in other.terms.items():
+        terms[monomial] = terms.get(monomial, 0) + c
+
+
+def _product(a: Monomial, b: Monomial) -> Monomial:
+    if not a or not b:
+        return a or b
+    powers = dict(a)
+    for key, power in b:
+        powers[key] = powers.get(key, 0) + power
+    return frozenset(powers.items())
 
 
 def sorted_powers(monomial: Monomial) -> list[tuple[Hashable, int]]:
