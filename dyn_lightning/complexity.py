@@ -138,6 +138,17 @@ class Complexity:
         """The part of the FLOPs at full size, in `unit`, that the Widths govern."""
         return self.flops_full_size(convention) - self.fixed_flops(convention)
 
+    def governed_shares(self) -> dict[str, float]:
+        """For each Width, the share of all FLOPs (convention ``full``) at full size that would be 0 without it."""
+        governed: dict[Any, Any] = dict.fromkeys(self.widths, 0)
+        full = self.full_sizes
+        for monomial, c in self._polynomial("full").terms.items():
+            flops = Polynomial({monomial: c}).at(full)
+            for name, _ in monomial:
+                governed[name] += flops
+        total = self._polynomial("full").at(full) or 1
+        return {name: float(flops / total) for name, flops in governed.items()}
+
     def parameters_at(self, sizes: Mapping[str, int]) -> int:
         """Exact number of parameters at the given size of each Width. ValueError unless all are given."""
         return round(self._params.at(self._checked(sizes)))

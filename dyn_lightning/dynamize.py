@@ -111,11 +111,13 @@ def left_whole(network: DynamicNetwork) -> list[str]:
 def _names(graph: Graph) -> dict[Size, str]:
     """A name for each size's Width: its first maker, dots as dashes, unlike any attribute of a ModuleDict."""
     names: dict[Size, str] = {}
+    taken: set[str] = set()
     for size in graph.roots():
         name = size.names[0].replace(".", "-")
         name = f"{name}_" if hasattr(nn.ModuleDict, name) else name
-        while name in names.values():
+        while name in taken:
             name += "_"
+        taken.add(name)
         names[size] = name
     return names
 
@@ -153,7 +155,7 @@ def _choose(graph: Graph, patterns: Sequence[str] | None, names: dict[Size, str]
     lines = [f"  {names[s]} ({s.full_size}): {s.reason or 'can be learned'}" for s in sizes]
     lines += [f"  {name}: {reason}" for name, reason in graph.fixed.items()]
     known = "\n".join(lines) or "  (no layer with a size was found)"
-    chosen: list[Size] = []
+    chosen: dict[Size, None] = {}
     for pattern in ["*"] if patterns is None else patterns:
         found = [s for s in free if _matches(s, pattern)]
         if not found:
@@ -162,13 +164,13 @@ def _choose(graph: Graph, patterns: Sequence[str] | None, names: dict[Size, str]
             raise SettingError(
                 f"dynamic: the pattern {pattern!r} matches no size that can be learned{why}. Sizes:\n{known}"
             )
-        chosen += [s for s in found if s not in chosen]
+        chosen |= dict.fromkeys(found)
     if not chosen:
         raise SettingError(f"dynamic: no pattern was given, so nothing would be learned. Sizes:\n{known}")
     for size in free:
         if size not in chosen:
             size.fix(NOT_ASKED_FOR)
-    return chosen
+    return list(chosen)
 
 
 def _check(

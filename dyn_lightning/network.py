@@ -297,15 +297,17 @@ def learned_tensors(network: Any) -> Iterator[tuple[Tensor, tuple[Layout | None,
 def size_table(dynamic: DynamicNetwork) -> str:
     """One line for each size: name, size of N, the layers that make and follow it, the share of FLOPs it governs."""
     cost = dynamic.complexity
-    full = cost.full_sizes
-    total = cost.flops_full_size() or 1.0
     rows = [("size", "now", "N", "made by", "followed by", "FLOPs %")]
-    layers = dynamic_layers(dynamic)
+    shares = cost.governed_shares()
+    makers: dict[Width, list[str]] = {}
+    followers: dict[Width, list[str]] = {}
+    for layer_name, layer in dynamic_layers(dynamic).items():
+        made = layer.makes()
+        for width in layer.widths():
+            (makers if width in made else followers).setdefault(width, []).append(layer_name)
     for name, width in cost.widths.items():
-        makers = [n for n, layer in layers.items() if width in layer.makes()]
-        followers = [n for n, layer in layers.items() if width in layer.widths() and n not in makers]
-        share = 100 * (1 - cost.flops_at({**full, name: 0}) / total)
-        rows.append((name, str(width.size), str(width.full_size), _few(makers), _few(followers), f"{share:.1f}"))
+        by, after = _few(makers.get(width, [])), _few(followers.get(width, []))
+        rows.append((name, str(width.size), str(width.full_size), by, after, f"{100 * shares[name]:.1f}"))
     lengths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join("  ".join(c.ljust(n) for c, n in zip(row, lengths, strict=True)).rstrip() for row in rows)
 

@@ -36,7 +36,12 @@ class Size:
 
     @property
     def root(self) -> Size:
-        return self if self._parent is None else self._parent.root
+        found = self
+        while found._parent is not None:
+            found = found._parent
+        if self is not found:
+            self._parent = found  # the next who asks has one step to go
+        return found
 
     def tie(self, other: Size) -> None:
         """Make two sizes one."""
@@ -46,7 +51,8 @@ class Size:
         if a.full_size != b.full_size:
             raise ValueError(f"{a.names[0]} ({a.full_size}) and {b.names[0]} ({b.full_size}) cannot be tied")
         b._parent = a
-        a.names += [name for name in b.names if name not in a.names and not b.weak]
+        known = set(a.names)
+        a.names += [name for name in b.names if name not in known and not b.weak]
         a.reason = a.reason or b.reason
 
     def define(self, axis: Axis) -> None:
