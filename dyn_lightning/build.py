@@ -88,8 +88,8 @@ def build(
         if any(isinstance(ref, (Layout, Width, tuple)) for ref in refs.values()):
             made[plain] = DYNAMIC_LAYERS[type(plain)].from_plain(plain, **refs)
 
-    no_nested_tensors(network)
     replace_modules(network, made)
+    no_nested_tensors(network)
     modules = dict(network.named_modules())
     network.widths = nn.ModuleDict({names[size]: width for size, width in widths.items()})
     network.duration_s = duration_s
