@@ -151,6 +151,7 @@ class DynamicModule(EvaluatedModule):
         if self.is_dynamic and objective is None:
             raise SettingError("sizes are learned, but nothing pulls them down: give an objective or dynamic=[]")
         self.task = task
+        task.follow(backbone)
         self.objective: Any = objective if self.is_dynamic else None
         self.optimizer = optimizer
         self.lr, self.weight_decay, self.lr_lam = lr, weight_decay, lr_lam

@@ -111,6 +111,8 @@ class WidthsCLI(LightningCLI):
         if changed := differences(self._model_before or {}, model):
             rank_zero_info(f"as given, not as in the checkpoint: {'; '.join(changed)}")
         self._seed_training_data()
+        if callable(follow := getattr(self.datamodule, "follow", None)):
+            follow(self.model.network)  # also for commands that no trainer gives the data to
         self._started = time.monotonic()
         revision()  # of the code that runs: files may change until the record is made
 

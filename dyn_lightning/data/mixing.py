@@ -1,7 +1,7 @@
 """Mixing speech with noise, and labelling its frames: pure functions on NumPy arrays.
 
-Frames are those of an STFT without centre padding: frame ``i`` covers samples ``i·hop`` to ``i·hop +
-frame_length``.
+Labels are for the :class:`~dyn_lightning.features.frames.Frames` of the network. How loud a clip is, and where it may
+be cut, is found in frames of 1024 samples every 256, whatever network there is.
 """
 
 import itertools
@@ -10,11 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dyn_lightning.features.frames import Frames
+
 Samples = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-FRAME_LENGTH = 1024
-HOP = 256
+FRAMES = Frames(n_fft=1024, hop_length=256)
+FRAME_LENGTH, HOP = FRAMES.n_fft, FRAMES.hop_length
 SILENCE_DBFS = -120.0  # level reported for digital silence
 MIN_SPEECH_DBFS = -70.0  # quieter frames are never speech, however quiet the utterance
 _FADE = 128  # samples, 8 ms at 16 kHz: no click where speech is cut
@@ -25,24 +27,28 @@ _LOUD_DB = 15.0  # frames this close to the reference level are loud
 _RAMP: Samples = np.sin(np.linspace(0.0, np.pi / 2, _FADE, dtype=np.float32)) ** 2
 
 
-def n_frames(n_samples: int) -> int:
-    """Number of whole frames in ``n_samples``; 0 where not even one fits."""
-    return max(0, 1 + (n_samples - FRAME_LENGTH) // HOP)
-
-
-def hop_energies(samples: Samples) -> NDArray[np.float32]:
-    """Sum of squares of each whole hop, (samples // HOP,)."""
-    blocks = samples[: len(samples) // HOP * HOP].reshape(-1, HOP)
+def hop_energies(samples: Samples, hop: int = HOP) -> NDArray[np.float32]:
+    """Sum of squares of each whole hop, (samples // hop,)."""
+    blocks = samples[: len(samples) // hop * hop].reshape(-1, hop)
     energies: NDArray[np.float32] = np.einsum("ij,ij->i", blocks, blocks)
     return energies
 
 
-def frame_levels_dbfs(samples: Samples) -> NDArray[np.float32]:
+def frame_energies(samples: Samples, frames: Frames) -> NDArray[np.float32]:
+    """Sum of squares of each frame, (frames,)."""
+    count, per_frame = frames.count(len(samples)), frames.n_fft // frames.hop_length
+    if frames.n_fft % frames.hop_length == 0:
+        energies = hop_energies(samples, frames.hop_length)
+        together: NDArray[np.float32] = sum(energies[i : i + count] for i in range(per_frame))  # type: ignore[assignment]
+        return together
+    sums = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
+    starts = np.arange(count) * frames.hop_length
+    return np.maximum(sums[starts + frames.n_fft] - sums[starts], 0.0).astype(np.float32)
+
+
+def frame_levels_dbfs(samples: Samples, frames: Frames = FRAMES) -> NDArray[np.float32]:
     """RMS level of each frame in dB relative to an amplitude of 1, (frames,); -120 dB at least."""
-    energies = hop_energies(samples)
-    per_frame = FRAME_LENGTH // HOP
-    count = n_frames(len(samples))
-    power = sum(energies[i : i + count] for i in range(per_frame)) / np.float32(FRAME_LENGTH)
+    power = frame_energies(samples, frames) / np.float32(frames.n_fft)
     levels: NDArray[np.float32] = 10.0 * np.log10(np.maximum(power, 10.0 ** (SILENCE_DBFS / 10)))
     # Some processors' logarithm of the floor lies below it.
     return np.maximum(levels, SILENCE_DBFS).astype(np.float32, copy=False)
@@ -53,7 +59,7 @@ def reference_level_dbfs(levels_dbfs: NDArray[np.float32]) -> float:
     return float(np.percentile(levels_dbfs, 95.0))
 
 
-def speech_frames(clean: Samples, reference_dbfs: float, threshold_db: float) -> Mask:
+def speech_frames(clean: Samples, reference_dbfs: float, threshold_db: float, frames: Frames = FRAMES) -> Mask:
     """Frames of clean speech that count as speech, (samples,) → (frames,).
 
     Those whose RMS level is above ``reference_dbfs + threshold_db``, and above -70 dBFS in any case. The
@@ -63,21 +69,23 @@ def speech_frames(clean: Samples, reference_dbfs: float, threshold_db: float) ->
         clean: (samples,) speech without noise.
         reference_dbfs: loudness of the utterance, see :func:`reference_level_dbfs`.
         threshold_db: relative to it, below 0.
+        frames: those to be labelled.
     """
-    mask: Mask = frame_levels_dbfs(clean) > max(reference_dbfs + threshold_db, MIN_SPEECH_DBFS)
+    mask: Mask = frame_levels_dbfs(clean, frames) > max(reference_dbfs + threshold_db, MIN_SPEECH_DBFS)
     return mask
 
 
-def covered_samples(mask: Mask, n_samples: int) -> Mask:
+def covered_samples(mask: Mask, n_samples: int, frames: Frames = FRAMES) -> Mask:
     """Samples that lie in at least one frame of the mask, (frames,) → (n_samples,)."""
-    per_frame = FRAME_LENGTH // HOP
-    hops = np.zeros(-(-n_samples // HOP), dtype=bool)
-    for i in range(per_frame):
-        hops[i : i + len(mask)] |= mask
-    return np.repeat(hops, HOP)[:n_samples]
+    steps = np.zeros(n_samples + 1, dtype=np.int32)
+    starts = np.flatnonzero(mask) * frames.hop_length
+    np.add.at(steps, starts, 1)
+    np.add.at(steps, np.minimum(starts + frames.n_fft, n_samples), -1)
+    covered: Mask = np.cumsum(steps[:-1]) > 0
+    return covered
 
 
-def noise_gain(speech: Samples, noise: Samples, active: Mask, snr_db: float) -> float:
+def noise_gain(speech: Samples, noise: Samples, active: Mask, snr_db: float, frames: Frames = FRAMES) -> float:
     """The factor for ``noise`` that gives a signal-to-noise ratio of ``snr_db``.
 
     The ratio is that of the mean power of speech over its active frames (so that pauses do not count, as in
@@ -89,18 +97,24 @@ def noise_gain(speech: Samples, noise: Samples, active: Mask, snr_db: float) -> 
         noise: (samples,).
         active: (frames,) speech frames, see :func:`speech_frames`.
         snr_db: in dB.
+        frames: those that ``active`` tells of.
 
     Raises:
         ValueError: no active frame, or speech or noise without energy.
     """
-    hop_mask = covered_samples(active, len(speech))[::HOP][: len(speech) // HOP]
-    speech_energy, n_hops = float(hop_energies(speech) @ hop_mask), int(hop_mask.sum())
+    hop = frames.hop_length
+    covered = covered_samples(active, len(speech), frames)
+    if frames.n_fft % hop == 0:
+        whole_hops = covered[::hop][: len(speech) // hop]
+        speech_energy, n_covered = float(hop_energies(speech, hop) @ whole_hops), int(whole_hops.sum()) * hop
+    else:
+        speech_energy, n_covered = float(np.square(speech[covered]).sum()), int(covered.sum())
     noise_power = float(noise @ noise) / len(noise)
-    if n_hops == 0 or speech_energy <= 0.0:
+    if n_covered == 0 or speech_energy <= 0.0:
         raise ValueError("speech has no active frame, so the ratio is undefined. Use speech with energy.")
     if noise_power <= 0.0:
         raise ValueError("noise is silent, so the ratio is undefined. Use noise with energy.")
-    return float(np.sqrt(speech_energy / (n_hops * HOP) / noise_power / 10.0 ** (snr_db / 10)))
+    return float(np.sqrt(speech_energy / n_covered / noise_power / 10.0 ** (snr_db / 10)))
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,15 @@ from torch.utils.data import Dataset
 
 from dyn_lightning.data.annotations import UNSCORED, Segments, read_lab, read_rttm, read_uem
 from dyn_lightning.data.audio import AUDIO_SUFFIXES, AudioWarning, DatasetError, is_clutter, read_audio
-from dyn_lightning.data.mixing import FRAME_LENGTH, HOP, n_frames
+from dyn_lightning.data.mixing import FRAMES
+from dyn_lightning.features.frames import Frames
 
 IGNORED = -100.0  # target of frames that are not scored
 
 
-def frames_in_segments(segments: Segments, count: int, sample_rate: int) -> NDArray[np.bool_]:
+def frames_in_segments(segments: Segments, count: int, sample_rate: int, frames: Frames = FRAMES) -> NDArray[np.bool_]:
     """Frames whose centre lies in a segment, (count,); the end of a segment does not belong to it."""
-    centre_s = (np.arange(count) * HOP + FRAME_LENGTH / 2) / sample_rate
+    centre_s = (np.arange(count) * frames.hop_length + frames.n_fft / 2) / sample_rate
     inside = np.zeros(count, dtype=bool)
     for start_s, end_s in segments:
         inside |= (centre_s >= start_s) & (centre_s < end_s)
@@ -53,14 +54,15 @@ class AnnotatedRecordings(Dataset[dict[str, Any]]):
     Args:
         folder: holds the audio, ``*.rttm`` and ``*.uem``, or ``*.lab``.
         sample_rate: in Hz.
+        frames: those to be labelled.
 
     Raises:
         DatasetError: no annotation, an RTTM file or a recording is missing, a recording has two annotations, or a
             malformed line.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], sample_rate: int) -> None:
-        self.sample_rate = sample_rate
+    def __init__(self, folder: str | os.PathLike[str], sample_rate: int, frames: Frames = FRAMES) -> None:
+        self.sample_rate, self.frames = sample_rate, frames
         self.recordings: list[Recording] = []
         self._folder = Path(folder)
         if not self._folder.is_dir():
@@ -110,10 +112,13 @@ class AnnotatedRecordings(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         recording = self.recordings[index]
         audio = read_audio(recording.path, self.sample_rate)
-        count = n_frames(len(audio))
-        target = frames_in_segments(recording.speech, count, self.sample_rate).astype(np.float32)
-        target[~frames_in_segments(recording.scored, count, self.sample_rate)] = IGNORED
-        target[frames_in_segments(recording.unscored, count, self.sample_rate)] = IGNORED
+        count = self.frames.count(len(audio))
+
+        def inside(segments: Segments) -> NDArray[np.bool_]:
+            return frames_in_segments(segments, count, self.sample_rate, self.frames)
+
+        target = inside(recording.speech).astype(np.float32)
+        target[~inside(recording.scored) | inside(recording.unscored)] = IGNORED
         return {
             "audio": torch.from_numpy(audio),
             "length": len(audio),

@@ -1,136 +1,27 @@
 """Voice activity detection: speech in noise, mixed as it is asked for, with a label for each frame."""
 
-import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from dyn_lightning.checks import ascending, at_least, positive, whole
+from dyn_lightning.checks import at_least, positive, whole
 from dyn_lightning.data import mixing
+from dyn_lightning.data.audio import RATES_HZ
 from dyn_lightning.data.clip_store import ClipStore
 from dyn_lightning.data.corpora import SPLITS, Speech, Split, find_noise, find_speech
+from dyn_lightning.data.mixtures import Item, MixtureOptions, Mixtures
 from dyn_lightning.data.recordings import AnnotatedRecordings
 from dyn_lightning.data.sampling import EpochSampler, epoch_sampler, make_loader
 from dyn_lightning.errors import SettingError
+from dyn_lightning.features.frames import Frames
 
-Item = dict[str, Any]
 Batch = dict[str, Any]
 
 AMI_FOLDER = "AMI"
-
-
-@dataclass(frozen=True)
-class MixtureOptions:
-    """How mixtures are drawn; every range is uniform.
-
-    The paper (arXiv 2601.13704) leaves labels, ranges and mixing open, so these are choices of ours.
-
-    Attributes:
-        snr_db_min, snr_db_max: signal-to-noise ratio, as :func:`~dyn_lightning.data.mixing.noise_gain`
-            defines it.
-        gain_db_min, gain_db_max: gain of the mixture, which is lowered where a sample would exceed 0.99.
-        label_threshold_db: a frame is speech if its clean level is at most this far below the utterance's
-            loudness. Frame levels of read speech have two modes, speech at -5 dB and room noise at -40 dB;
-            the valley between them is at -30 dB.
-        speech_share_min, speech_share_max: share of a mixture that is taken up by an excerpt of speech; the
-            rest is gaps, around it and within it. The default makes about half of all frames speech.
-    """
-
-    snr_db_min: float = -5.0
-    snr_db_max: float = 30.0
-    gain_db_min: float = -15.0
-    gain_db_max: float = 5.0
-    label_threshold_db: float = -30.0
-    speech_share_min: float = 0.15
-    speech_share_max: float = 0.9
-
-    def __post_init__(self) -> None:
-        for low, high in (
-            ("snr_db_min", "snr_db_max"),
-            ("gain_db_min", "gain_db_max"),
-            ("speech_share_min", "speech_share_max"),
-        ):
-            if not getattr(self, low) <= getattr(self, high):
-                raise SettingError(f"{low}={getattr(self, low)} exceeds {high}={getattr(self, high)}. Swap them.")
-            ascending(**{low: getattr(self, low), high: getattr(self, high)})
-        if not (self.speech_share_min > 0.0 and self.speech_share_max <= 1.0):
-            raise SettingError("speech_share_min and speech_share_max must lie in (0, 1]. Change them.")
-        # Excerpts are drawn so as to hold a frame within 15 dB of the loudness; cuts and fades
-        # cost up to 5 dB.
-        if not -math.inf < self.label_threshold_db <= -20.0:
-            raise SettingError(f"label_threshold_db={self.label_threshold_db} must be -20 or less. Lower it.")
-
-
-class Mixtures(Dataset[Item]):
-    """Mixtures by key: item ``divmod(key, n_items)`` = (epoch, index), each with a generator of its own.
-
-    An item is a dict of ``audio`` (samples,) float32, ``length``, ``target`` (frames,) float32 of zeros and
-    ones with at least a one, ``utterance_id`` and ``meta`` with ``snr_db``. Frames are those of an STFT with
-    1024 samples every 256, without padding.
-
-    Args:
-        speech: clean speech.
-        noise: noise; clips that are too short are repeated.
-        n_items: items per epoch.
-        n_samples: length of an item.
-        seed: what seeds the generators, together with epoch and index.
-        options: how to mix.
-    """
-
-    def __init__(
-        self,
-        speech: ClipStore,
-        noise: ClipStore,
-        n_items: int,
-        n_samples: int,
-        seed: tuple[int, ...],
-        options: MixtureOptions,
-    ) -> None:
-        self.speech, self.noise, self.n_items, self.n_samples = speech, noise, n_items, n_samples
-        self.seed, self.options = seed, options
-        self.pieces_max = -(-n_samples // speech.sample_rate)
-
-    def __len__(self) -> int:
-        return self.n_items
-
-    def __getitem__(self, key: int) -> Item:
-        epoch, index = divmod(key, self.n_items)
-        rng = np.random.default_rng((*self.seed, epoch, index))
-        options = self.options
-        snr_db = rng.uniform(options.snr_db_min, options.snr_db_max)
-        gain_db = rng.uniform(options.gain_db_min, options.gain_db_max)
-        speech_id, clean, reference_dbfs = self._draw_speech(rng)
-        noise_id, noise = self._draw_noise(rng)
-        active = mixing.speech_frames(clean, reference_dbfs, options.label_threshold_db)
-        audio = clean + np.float32(mixing.noise_gain(clean, noise, active, snr_db)) * noise
-        audio *= np.float32(mixing.limited_gain(audio, gain_db))
-        return {
-            "audio": torch.from_numpy(audio),
-            "length": self.n_samples,
-            "target": torch.from_numpy(active.astype(np.float32)),
-            "utterance_id": f"{epoch}-{index:05d}-{speech_id}-{noise_id}",
-            "meta": {"snr_db": snr_db},
-        }
-
-    def _draw_speech(self, rng: np.random.Generator) -> tuple[str, mixing.Samples, float]:
-        number = int(rng.integers(len(self.speech)))
-        stats = self.speech.stats(number)
-        share = rng.uniform(self.options.speech_share_min, self.options.speech_share_max)
-        length = min(max(int(share * self.n_samples), mixing.FRAME_LENGTH), stats.n_samples)
-        excerpt = self.speech.excerpt(number, mixing.draw_excerpt(stats, length, rng), length)
-        n_pieces = int(rng.integers(1, self.pieces_max + 1))
-        clean = mixing.place_with_gaps(excerpt, self.n_samples, n_pieces, rng)
-        return self.speech.clips[number].clip_id, clean, stats.reference_dbfs
-
-    def _draw_noise(self, rng: np.random.Generator) -> tuple[str, mixing.Samples]:
-        number = int(rng.integers(len(self.noise)))
-        start = mixing.draw_excerpt(self.noise.stats(number), self.n_samples, rng)
-        return self.noise.clips[number].clip_id, self.noise.excerpt(number, start, self.n_samples)
+MAX_DURATION_S = 3600.0  # of an item: 220 MiB at 16 kHz
 
 
 def collate(items: list[Item]) -> Batch:
@@ -153,7 +44,7 @@ class VADDataModule(lightning.LightningDataModule):
 
     A batch is a dict of ``audio`` (batch, samples) float32, ``length`` (batch,) in samples, ``target``
     (batch, frames) float32 (1 speech, 0 none, -100 not to be scored), ``utterance_id`` (a list) and ``meta``
-    with ``snr_db`` (batch,), which is NaN for AMI.
+    with ``snr_db`` (batch,), which is NaN for AMI. Frames are those of the network's front end, see :meth:`follow`.
 
     Args:
         data_root: folder that holds the corpora side by side.
@@ -179,7 +70,8 @@ class VADDataModule(lightning.LightningDataModule):
     Raises:
         DatasetError: in ``setup``: a corpus is missing or incomplete.
         AudioError: while loading: a file that cannot be used.
-        ValueError: a range upside down, or a duration shorter than a frame.
+        SettingError: a range upside down, a duration shorter than a frame or above an hour, or another sample rate than
+            the network's.
     """
 
     def __init__(
@@ -213,8 +105,12 @@ class VADDataModule(lightning.LightningDataModule):
         positive(duration_s=duration_s, eval_duration_s=eval_duration_s)
         at_least(0.0, cache_mib=cache_mib)
         for name, seconds in (("duration_s", duration_s), ("eval_duration_s", eval_duration_s)):
-            if mixing.n_frames(int(seconds * sample_rate)) < 1:
-                raise SettingError(f"{name}={seconds} is shorter than a frame of {mixing.FRAME_LENGTH} samples.")
+            if seconds > MAX_DURATION_S:
+                raise SettingError(
+                    f"{name}={seconds:g} must be at most {MAX_DURATION_S:g} s: an item is held in memory"
+                )
+        if not RATES_HZ[0] <= sample_rate <= RATES_HZ[1]:
+            raise SettingError(f"sample_rate={sample_rate} must lie within {RATES_HZ[0]} and {RATES_HZ[1]} Hz.")
         self.data_root = Path(data_root)
         self.batch_size, self.num_workers, self.cache_mib = batch_size, num_workers, cache_mib
         self.n_items: dict[Split, int] = {"train": items_per_epoch, "val": val_items, "test": test_items}
@@ -226,6 +122,8 @@ class VADDataModule(lightning.LightningDataModule):
         self.sample_rate, self.speech, self.seed, self.train_seed = sample_rate, speech, seed, train_seed or 0
         self.mixtures: dict[Split, Mixtures] = {}
         self.recordings: AnnotatedRecordings | None = None
+        self.frames = mixing.FRAMES
+        self._check_durations()
         self.options = MixtureOptions(
             snr_db_min,
             snr_db_max,
@@ -241,8 +139,39 @@ class VADDataModule(lightning.LightningDataModule):
         """Names of the test sets, in the order of the test loaders: "mixed", and "ami" where present."""
         return ["mixed", "ami"] if (self.data_root / AMI_FOLDER).is_dir() else ["mixed"]
 
+    def follow(self, network: Any) -> None:
+        """Label the frames of this network, as its attributes ``n_fft`` and ``hop_length`` tell them.
+
+        In ``setup`` that is done for the network that the trainer trains or tests; a network without them leaves all as
+        it is, 1024 samples every 256.
+
+        Raises:
+            SettingError: the network is for another sample rate, or its frames are longer than an item.
+        """
+        rate = getattr(network, "sample_rate", self.sample_rate)
+        if rate != self.sample_rate:
+            raise SettingError(
+                f"the network takes audio of {rate} Hz, the data are of {self.sample_rate} Hz: give one sample_rate to "
+                "both (data.init_args.sample_rate)"
+            )
+        self.frames = Frames.of(network) or self.frames
+        self._check_durations()
+        for dataset in (*self.mixtures.values(), self.recordings):
+            if dataset is not None:
+                dataset.frames = self.frames
+
+    def _check_durations(self) -> None:
+        names: dict[Split, str] = {"train": "duration_s", "val": "eval_duration_s"}
+        for split, name in names.items():
+            if not self.frames.count(int(self.duration_s[split] * self.sample_rate)):
+                seconds = self.duration_s[split]
+                raise SettingError(f"{name}={seconds} is shorter than a frame of {self.frames.n_fft} samples.")
+
     def setup(self, stage: str | None = None) -> None:
         """Finds the corpora; reads no audio yet."""
+        if self.trainer is not None and self.trainer.lightning_module is not None:
+            module = self.trainer.lightning_module
+            self.follow(getattr(module, "network", module))
         if self.mixtures:
             return
         speech, noise = find_speech(self.data_root, self.speech), find_noise(self.data_root)
@@ -255,9 +184,10 @@ class VADDataModule(lightning.LightningDataModule):
                 int(self.duration_s[split] * self.sample_rate),
                 (seed, number),
                 self.options,
+                self.frames,
             )
         if "ami" in self.test_names:
-            self.recordings = AnnotatedRecordings(self.data_root / AMI_FOLDER, self.sample_rate)
+            self.recordings = AnnotatedRecordings(self.data_root / AMI_FOLDER, self.sample_rate, self.frames)
 
     def _loader(self, dataset: Dataset[Item], batch_size: int, sampler: EpochSampler | None = None) -> DataLoader[Item]:
         workers, seed = self.num_workers, self.train_seed

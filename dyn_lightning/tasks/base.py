@@ -12,7 +12,7 @@ Batch = Mapping[str, Any]
 
 
 class Task(nn.Module):
-    """A loss and its metrics: told a network's outputs and batches, it knows nothing of the network.
+    """A loss and its metrics: told a network's outputs and batches, it knows nothing else of it but for :meth:`follow`.
 
     Attributes:
         input_key: the network's input in a batch.
@@ -27,6 +27,9 @@ class Task(nn.Module):
     @abstractmethod
     def new_metrics(self) -> TaskMetrics:
         """Fresh metrics for one evaluation set."""
+
+    def follow(self, network: nn.Module) -> None:
+        """Take what the task has to know of the network, such as which frames it answers for; by default nothing."""
 
     def input_of(self, batch: Batch) -> Any:
         """The network's input in a batch. Raises KeyError that names the keys there are."""

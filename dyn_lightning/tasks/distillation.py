@@ -61,6 +61,9 @@ class Distillation(Task):
     def new_metrics(self) -> TaskMetrics:
         return self.task.new_metrics()
 
+    def follow(self, network: nn.Module) -> None:
+        self.task.follow(network)
+
     def input_of(self, batch: Batch) -> Any:
         return self.task.input_of(batch)
 

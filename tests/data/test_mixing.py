@@ -15,9 +15,9 @@ def noise(n: int, seed: int = 0, level: float = 0.1) -> np.ndarray:
 def test_frames_are_those_of_an_unpadded_stft(n):
     window = torch.ones(1024)
     stft = torch.stft(torch.zeros(n), 1024, 256, window=window, center=False, return_complex=True)
-    assert mixing.n_frames(n) == stft.shape[1]
+    assert mixing.FRAMES.count(n) == stft.shape[1]
     assert len(mixing.frame_levels_dbfs(noise(n))) == stft.shape[1]
-    assert mixing.n_frames(1023) == 0
+    assert mixing.FRAMES.count(1023) == 0
 
 
 def test_frame_levels_are_rms_in_decibels():
@@ -49,7 +49,7 @@ def test_speech_frames_need_a_least_level():
 
 
 def test_covered_samples():
-    mask = np.zeros(mixing.n_frames(4000), dtype=bool)
+    mask = np.zeros(mixing.FRAMES.count(4000), dtype=bool)
     mask[[2, 4]] = True
     expected = np.zeros(4000, dtype=bool)
     expected[512:1536] = True
@@ -73,12 +73,12 @@ def test_noise_gain_ignores_pauses_of_speech():
     speech, hum = noise(16384, 1), noise(65536, 2)
     longer = np.concatenate([speech, np.zeros(65536 - 16384, np.float32)])
     active = mixing.speech_frames(longer, -20.0, -30.0)
-    whole = mixing.noise_gain(speech, hum[:16384], np.ones(mixing.n_frames(16384), dtype=bool), 10.0)
+    whole = mixing.noise_gain(speech, hum[:16384], np.ones(mixing.FRAMES.count(16384), dtype=bool), 10.0)
     assert 20 * np.log10(mixing.noise_gain(longer, hum, active, 10.0) / whole) == pytest.approx(0.0, abs=0.3)
 
 
 def test_noise_gain_refuses_silence():
-    active, none = np.ones(mixing.n_frames(4000), dtype=bool), np.zeros(mixing.n_frames(4000), dtype=bool)
+    active, none = np.ones(mixing.FRAMES.count(4000), dtype=bool), np.zeros(mixing.FRAMES.count(4000), dtype=bool)
     with pytest.raises(ValueError, match="no active frame"):
         mixing.noise_gain(noise(4000), noise(4000), none, 0.0)
     with pytest.raises(ValueError, match="noise is silent"):

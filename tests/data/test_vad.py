@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning
 import numpy as np
@@ -10,6 +11,11 @@ from torch import nn
 from dyn_lightning.data import mixing
 from dyn_lightning.data.audio import AudioError, DatasetError
 from dyn_lightning.data.vad import MixtureOptions, VADDataModule
+from dyn_lightning.errors import SettingError
+from dyn_lightning.features.frames import Frames
+from dyn_lightning.models.crnn_vad import CRNNVAD
+from dyn_lightning.module import DynamicModule
+from dyn_lightning.tasks import FrameDetection
 
 REAL = Path(os.environ.get("DATA_ROOT", Path(__file__).parents[2] / "../shared/data"))
 
@@ -190,6 +196,40 @@ def test_a_resumed_run_sees_the_items_of_an_uninterrupted_one(data_root, tmp_pat
 def test_bad_ranges(options, message):
     with pytest.raises(ValueError, match=message):
         MixtureOptions(**options)
+
+
+@pytest.mark.parametrize("frames", [Frames(512, 128), Frames(400, 160), Frames(1024, 512)])
+def test_labels_are_for_the_frames_of_the_network(data_root, frames):
+    """In silence but for speech, a frame is speech where it has its power, by a count of its own."""
+    options = {"snr_db_min": 90.0, "snr_db_max": 90.0, "gain_db_min": 0.0, "gain_db_max": 0.0}
+    module = make(data_root, **options)
+    module.follow(SimpleNamespace(n_fft=frames.n_fft, hop_length=frames.hop_length, sample_rate=16000))
+    for key in range(10):
+        item = module.mixtures["train"][key]
+        target = item["target"].numpy() > 0
+        windows = item["audio"].unfold(0, frames.n_fft, frames.hop_length)
+        levels = 10 * np.log10(windows.double().square().mean(1).numpy() + 1e-12)
+        assert len(target) == len(levels)
+        assert levels[target].min() > levels[~target].max(initial=-120.0) - 0.1
+    recording = module.recordings[0]["target"].numpy()
+    centres_s = (np.arange(len(recording)) * frames.hop_length + frames.n_fft / 2) / 16000
+    np.testing.assert_array_equal(recording == 1, (centres_s >= 1.0) & (centres_s < 1.5))
+
+
+def test_the_network_that_is_trained_owns_the_frames(data_root, make_trainer):
+    """Given once, to the network: the data follow, and the loss is that of the right frames."""
+    module = DynamicModule(CRNNVAD(8, 8, 8, hop_length=512), FrameDetection(), dynamic=[])
+    data = VADDataModule(str(data_root), batch_size=2, items_per_epoch=4, val_items=2, duration_s=1.0)
+    make_trainer(max_epochs=1).fit(module, data)
+    assert data.mixtures["train"][0]["target"].shape == (Frames(1024, 512).count(16000),)
+    with pytest.raises(SettingError, match="audio of 8000 Hz, the data are of 16000 Hz"):
+        data.follow(CRNNVAD(8, 8, 8, sample_rate=8000))
+
+
+@pytest.mark.parametrize("name", ["duration_s", "eval_duration_s"])
+def test_a_duration_that_no_item_has_is_refused_at_once(tmp_path, name):
+    with pytest.raises(SettingError, match=rf"{name}=1e\+09 must be at most 3600 s"):
+        VADDataModule(str(tmp_path), **{name: 1e9})
 
 
 def test_bad_duration_and_root(tmp_path):
