@@ -9,6 +9,7 @@ import lightning
 import torch
 from torch import Tensor, nn
 
+from dyn_lightning.copies import copied
 from dyn_lightning.errors import SettingError
 from dyn_lightning.tasks import Task, TaskMetrics
 
@@ -31,6 +32,12 @@ class EvaluatedModule(lightning.LightningModule):
         super().__init__()
         self._evaluations: dict[str, nn.ModuleList] = {}
         self.register_buffer("threshold", torch.tensor(float("nan")))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_evaluations": {}}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copied(self, memo, self.__getstate__())
 
     def _metrics(self, stage: str, index: int) -> TaskMetrics:
         sets = self._evaluations.setdefault(stage, nn.ModuleList())

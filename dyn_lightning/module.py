@@ -27,6 +27,7 @@ from dyn_lightning.optim import (
     forget,
     make_optimizer,
     make_schedule,
+    portable,
     set_rates,
     width_parameters,
 )
@@ -153,7 +154,7 @@ class DynamicModule(EvaluatedModule):
         self.task = task
         task.follow(backbone)
         self.objective: Any = objective if self.is_dynamic else None
-        self.optimizer = optimizer
+        self.optimizer = portable(optimizer)
         self.lr, self.weight_decay, self.lr_lam = lr, weight_decay, lr_lam
         self.lr_schedule: Schedule = lr_schedule
         self.lr_hold, self.lr_growth = lr_hold, lr_growth
@@ -169,7 +170,10 @@ class DynamicModule(EvaluatedModule):
         self._rates_before: dict[str, float] = {}
         self._step = 0  # of the weights; also where there is no trainer
         self._threshold_of: tuple[int, dict[str, int]] | None = None
-        self.register_load_state_dict_post_hook(lambda module, _keys: setattr(module, "_mirror", None))
+        self.register_load_state_dict_post_hook(_read_anew)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_compiled": [], "_mirror": None}
 
     @property
     def complexity(self) -> Complexity:
@@ -367,3 +371,8 @@ class DynamicModule(EvaluatedModule):
             return
         if (rank := self.trainer.global_rank) < len(states := checkpoint["random_state"]):
             set_random_state(states[rank])
+
+
+def _read_anew(module: Any, _keys: Any) -> None:
+    """Forget what was read from buffers that have been loaded; a function with a name can be sent to processes."""
+    module._mirror = None

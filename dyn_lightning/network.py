@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dyn_lightning.complexity import Complexity
+from dyn_lightning.copies import computed, copied
 from dyn_lightning.graph import call_arguments, tensors_in
 from dyn_lightning.graph.untouched import fresh, untouched
 from dyn_lightning.layers import DynamicLayer
@@ -99,16 +100,18 @@ class DynamicNetwork(nn.Module):
             return super().forward(*args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        new = self.__class__.__new__(self.__class__)
-        memo[id(self)] = new
-        memo.update(_computed(self))
-        new.__dict__.update(copy.deepcopy({k: v for k, v in self.__dict__.items() if k != "complexity"}, memo))
+        new = copied(self, memo, {k: v for k, v in self.__dict__.items() if k != "complexity"})
         # The polynomials are shared; what they are evaluated at must be the copy's own λ.
         complexity = copy.copy(self.complexity)
         widths: Any = new.widths
         complexity.widths = dict(widths.items())
         new.__dict__["complexity"] = complexity
         return new
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # Its class is made for it and found by no name: pickled are the plain class and what is added to it.
+        state: Any = super().__reduce_ex__(2)[2]
+        return _new_network, (self.plain_class, isinstance(self, OverlaidNetwork)), state
 
     def __repr__(self) -> str:
         return f"{self.plain_class.__name__} with {len(self.widths)} learned sizes\n{size_table(self)}"
@@ -173,16 +176,16 @@ def dynamic_class(plain: type[nn.Module], *, overlaid: bool) -> type[nn.Module]:
     return type(f"Dynamic{plain.__name__}", (*bases, plain), {})
 
 
+def _new_network(plain: type[nn.Module], overlaid: bool) -> Any:
+    """An empty dynamic network of a plain class, for pickle to fill."""
+    made = dynamic_class(plain, overlaid=overlaid)
+    return made.__new__(made)
+
+
 def shallow_copy(network: nn.Module, shared: Iterable[Any] = ()) -> Any:
     """A copy of a network's modules that shares all parameters and buffers with it, and what else is ``shared``."""
     tensors = [t for m in network.modules() for s in (m._parameters, m._buffers) for t in s.values() if t is not None]
-    return copy.deepcopy(network, {**_computed(network), **{id(x): x for x in (*tensors, *shared)}})
-
-
-def _computed(network: nn.Module) -> dict[int, Any]:
-    """Copies of tensors that hooks compute and leave in a module (as torch.nn.utils.weight_norm does), by id."""
-    found = [t for m in network.modules() for t in vars(m).values() if isinstance(t, Tensor) and not t.is_leaf]
-    return {id(t): t.detach().clone() for t in found}
+    return copy.deepcopy(network, {**computed(network), **{id(x): x for x in (*tensors, *shared)}})
 
 
 def plain_copy(dynamic: DynamicNetwork) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
@@ -49,6 +50,24 @@ def parameter_groups(network: nn.Module, *, lr: float, weight_decay: float, lr_l
 def width_parameters(network: nn.Module) -> list[nn.Parameter]:
     """θ of every Width of a network, each once."""
     return [m.theta for m in network.modules() if isinstance(m, Width)]
+
+
+def portable(optimizer: OptimizerCallable) -> OptimizerCallable:
+    """The same function of the parameters, without the command line that the parser has put into it.
+
+    jsonargparse gives a partial of an object of its own, which holds the whole command line, with the trainer and the
+    data: neither to be pickled nor to be copied with a module.
+    """
+    if not isinstance(optimizer, functools.partial):
+        return optimizer
+    made: list[Any] = [optimizer.func, *optimizer.args]
+    while made and "jsonargparse" in {_package(made[0]), _package(type(made[0]))}:
+        del made[0]
+    return functools.partial(made[0], *made[1:], **optimizer.keywords)
+
+
+def _package(x: Any) -> str:
+    return str(getattr(x, "__module__", "")).partition(".")[0]
 
 
 def make_optimizer(

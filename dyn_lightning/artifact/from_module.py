@@ -54,7 +54,6 @@ def load_checkpoint(module: DynamicModule, checkpoint: str, *, weights_only: boo
 def with_best_weights(module: DynamicModule, checkpoint: str) -> DynamicModule:
     """A copy of a module with the weights and sizes of a checkpoint; of its own where there is none."""
     chosen = copy.deepcopy(module)
-    chosen.trainer = None
     if checkpoint and Path(checkpoint).is_file():
         load_checkpoint(chosen, checkpoint)
     return chosen

@@ -1,0 +1,53 @@
+"""Copies of modules without what only watches them: a trainer's profiler does not travel with a network."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+LIGHTNING = ("lightning", "pytorch_lightning")
+
+
+def copied(module: nn.Module, memo: dict[int, Any], state: dict[str, Any]) -> Any:
+    """A deep copy of a module, without hooks that Lightning's own objects have on it (a profiler's, a callback's).
+
+    Args:
+        module: of any class.
+        memo: of ``copy.deepcopy``.
+        state: the attributes to copy.
+    """
+    memo.update(computed(module))
+    memo.update({id(hook): hook for store in _stores(module) for hook in store.values() if watches(hook)})
+    new = module.__class__.__new__(module.__class__)
+    memo[id(module)] = new
+    new.__dict__.update(copy.deepcopy(state, memo))
+    for store in _stores(new):
+        for key in [key for key, hook in store.items() if watches(hook)]:
+            del store[key]
+    return new
+
+
+def computed(module: nn.Module) -> dict[int, Any]:
+    """Copies of tensors that hooks compute and leave in a module (as torch.nn.utils.weight_norm does), by id."""
+    found = [t for m in module.modules() for t in vars(m).values() if isinstance(t, Tensor) and not t.is_leaf]
+    return {id(t): t.detach().clone() for t in found}
+
+
+def watches(hook: Callable[..., Any]) -> bool:
+    """Whether a hook is Lightning's: what it holds fast is the trainer, and the network computes the same without."""
+    while isinstance(hook, functools.partial):
+        hook = hook.func
+    owner = getattr(hook, "__self__", hook)
+    return not isinstance(owner, nn.Module) and type(owner).__module__.partition(".")[0] in LIGHTNING
+
+
+def _stores(module: Any) -> Iterator[dict[Any, Any]]:
+    """Every dict of hooks in a module and its parts."""
+    for part in module.modules():
+        for name in HOOKS:
+            yield part.__dict__.get(name, {})
