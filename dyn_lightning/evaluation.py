@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dyn_lightning.copies import copied
 from dyn_lightning.errors import SettingError
+from dyn_lightning.metrics.info import LOSS, MetricInfo
 from dyn_lightning.tasks import Task, TaskMetrics
 
 
@@ -22,6 +23,7 @@ class EvaluatedModule(lightning.LightningModule):
 
     Attributes:
         task: loss and metrics, given by the derived class.
+        metric_info: what the logged metrics are, by name, as far as the task or a callback says.
         threshold: score at the equal error rate of the latest validation, where the task has one; else NaN.
     """
 
@@ -31,6 +33,7 @@ class EvaluatedModule(lightning.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self._evaluations: dict[str, nn.ModuleList] = {}
+        self.metric_info: dict[str, MetricInfo] = {}
         self.register_buffer("threshold", torch.tensor(float("nan")))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -91,6 +94,8 @@ class EvaluatedModule(lightning.LightningModule):
     def _log_metrics(self, stage: str) -> None:
         for index, (prefix, metrics) in enumerate(self.evaluations(stage).items()):
             found = metrics.compute()
+            about = {"loss": LOSS, **metrics.describe(found)}
+            self.metric_info |= {f"{prefix}/{name}": info for name, info in about.items()}
             for name, value in found.items():
                 self.log(f"{prefix}/{name}", value, prog_bar=name == "eer")
             if stage == "val" and index == 0 and "threshold" in found:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser
 from rich.console import Console
 
+from dyn_lightning.report.latest import left_out
 from dyn_lightning.sweep.pareto import print_front, write_front
 from dyn_lightning.sweep.points import mean_over_seeds, read_points
 
@@ -21,7 +22,7 @@ def pareto(args: Sequence[str] | None = None) -> int:
         nargs="+",
         help="Files of fit --results, folders of dyn-lightning sweep, wandb:ENTITY/PROJECT[/SWEEP].",
     )
-    parser.add_argument("--metric", type=str, default="val/eer", help="The less the better.")
+    parser.add_argument("--metric", type=str, default="val/eer", help="The less the better, but for accuracies.")
     parser.add_argument("--out", type=str, default="front.json", help="The points; a figure goes beside it.")
     parser.add_argument(
         "--dataset", type=str | None, default=None, help="Only runs whose data set has this in its name."
@@ -29,11 +30,13 @@ def pareto(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--per_run", action="store_true", help="Each run by itself, instead of means over seeds.")
     options = parser.parse_args(None if args is None else list(args))
     console = Console(width=None if sys.stdout.isatty() else 160)
-    points, without = read_points(options.sources, options.metric)
+    points, without, anew = read_points(options.sources, options.metric)
     points = [p for p in points if options.dataset is None or options.dataset in (p.dataset or "")]
     points = points if options.per_run else mean_over_seeds(points)
     if without:
         console.print(f"{without} finished runs have no {options.metric} or no FLOPs", highlight=False)
+    if anew:
+        console.print(left_out(anew), highlight=False)
     print_front(points, options.metric, console)
     for path in write_front(points, options.metric, options.out):
         print(path)

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from dyn_lightning.figures import PALETTE, det_figure, short_label
 from dyn_lightning.metrics.det import det_curve
+from dyn_lightning.report.measures import title_of
 from dyn_lightning.report.sources import Published
 from dyn_lightning.report.statistics import Summary
-from dyn_lightning.report.studies import Study, flops_scale, lower_is_better, metric_label, per_of, scale_of
+from dyn_lightning.report.studies import Study, flops_scale, per_of
 from dyn_lightning.score_files import ScoreTable
 from dyn_lightning.scoring import systems_of
 
@@ -83,7 +84,8 @@ def front_chart(
         published: results that are laid over.
         unit: key of the records' FLOPs in the count of the published results, where that is not the records' own.
     """
-    points = points_of(study, metric, unit)
+    points, about = points_of(study, metric, unit), study.info(metric)
+    title = title_of(metric, about)
     if len(points) < 2:
         return None
     scale, flops = flops_scale(study.full_flops if unit is None else max(p.flops.mean for p in points))
@@ -93,7 +95,7 @@ def front_chart(
     figure = Figure(figsize=(WIDTH, 3.1 + 0.11 * (len(families) + bool(shown))), layout="constrained")
     axes = figure.subplots()
     tips: dict[str, str] = {}
-    front = front_of(points) if lower_is_better(metric) else []
+    front = front_of(points) if about.lower_is_better else []
     if len(front) > 1:
         axes.step(
             *_places(front, scale),
@@ -119,21 +121,21 @@ def front_chart(
         for point in own:
             gid = f"point-{len(tips)}"
             _draw_point(axes, point, scale, colour, marker, gid)
-            tips[gid] = _tip(point, metric, scale, f"{flops} per {per}")
+            tips[gid] = _tip(point, title, scale, f"{flops} per {per}")
     if shown:
         x = [p.flops_per_second / scale for p in shown if p.flops_per_second is not None]
         axes.plot(x, [p.eer_percent for p in shown], "x", color="0.5", markersize=5, label="published", zorder=1.5)
     _style_cost_axis(axes, [p.flops.mean / scale for p in points])
     axes.set_xlabel(f"{flops} per {per}")
-    axes.set_ylabel(metric_label(metric))
-    if scale_of(metric) == 100:
+    axes.set_ylabel(title)
+    if about.unit == "%":
         axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
     axes.grid(color="0.92", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(fontsize="small", frameon=False, loc="outside upper left", ncols=2)
     return Chart(
         figure,
-        f"{metric_label(metric)} over {flops} per {per}",
+        f"{title} over {flops} per {per}",
         _front_caption(points, front, shown, counted_alike=unit is not None),
         tips,
     )
@@ -153,12 +155,12 @@ def _draw_point(axes: Axes, point: Point, scale: float, colour: str, marker: str
     axes.plot([x], [point.error.mean], marker, color=colour, markersize=6, zorder=3)[0].set_gid(gid)
 
 
-def _tip(point: Point, metric: str, scale: float, name: str) -> str:
+def _tip(point: Point, title: str, scale: float, name: str) -> str:
     error = point.error
     interval = "" if error.low is None else f" [{error.low:.3g}, {error.high:.3g}]"
     seeds = f"{error.n} seed{'s' if error.n > 1 else ''}"
     flops = f"{point.flops.mean / scale:.4g} {name}"
-    return f"{point.name}: {metric_label(metric)} {error.mean:.3g}{interval}, {flops}, {seeds}"
+    return f"{point.name}: {title} {error.mean:.3g}{interval}, {flops}, {seeds}"
 
 
 def _front_caption(

@@ -14,10 +14,12 @@ from dyn_lightning.files import write_atomically
 from dyn_lightning.report import tables
 from dyn_lightning.report.charts import Chart, det_charts, front_chart, kept_charts
 from dyn_lightning.report.history import WIDTHS_CAPTION, History, history_figure
+from dyn_lightning.report.latest import left_out
 from dyn_lightning.report.markup import Markup, chart_markup, details, joined, section, table_markup, tag
+from dyn_lightning.report.measures import is_test_eer
 from dyn_lightning.report.sources import Published, Sources, histories_of, read_published, read_sources
 from dyn_lightning.report.statistics import Summary
-from dyn_lightning.report.studies import Run, Study, System, flops_scale, is_test_eer, per_of, studies_of
+from dyn_lightning.report.studies import Run, Study, System, flops_scale, per_of, studies_of
 from dyn_lightning.report.style import STYLE
 from dyn_lightning.report.table import Table
 
@@ -125,8 +127,7 @@ class Page:
                 tag("p", _settings(study)),
                 drawn,
                 self._table(tables.systems_table(study), suffix),
-                *(self._table(table, suffix) for table in tables.snr_tables(study)),
-                *(self._table(table, suffix) for table in tables.attack_tables(study)),
+                *(self._table(table, suffix) for table in tables.group_tables(study)),
                 self._part("What each layer kept", learned, self._folded(tables.sizes_table(study), suffix)),
                 self._part("Sizes and cost over training", self._gallery(map(_history_chart, histories), "Histories")),
                 self._part("Runs and their times", self._folded(tables.runs_table(study), suffix)),
@@ -227,6 +228,8 @@ def _summary(sources: Sources, studies: Sequence[Study]) -> str:
     counts = {"finished run": runs, "training log": logs, "score file": files, "artifact": artifacts}
     words = [_count(n, what) for what, n in counts.items() if n]
     text = f"Made from {', '.join(words)}."
+    if sources.left_out:
+        text += f" {left_out(sources.left_out)}."
     if studies or sources.reports or sources.histories:
         text += " FLOPs count all that runs, front end included; columns of another count say so."
     return text

@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from dyn_lightning.files import append_line, read_text
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.report import environment
 from dyn_lightning.report.history import brief_history
+from dyn_lightning.report.latest import latest_records, left_out
 
 
 def append_result(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
@@ -74,6 +76,19 @@ def _say(text: str) -> None:
     logging.getLogger(__name__).warning(text)
 
 
+def read_runs(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The latest record of each run of a file; says on the error output where others are left out.
+
+    Raises:
+        ValueError: as :func:`read_results`.
+    """
+    records = read_results(path)
+    latest = latest_records(records)
+    if note := left_out(len(records) - len(latest)):
+        _say(f"{path}: {note}")
+    return latest
+
+
 def result_record(
     module: DynamicModule,
     *,
@@ -106,6 +121,7 @@ def result_record(
         "seed": seed,
         "dataset": dataset,
         "metrics": {name: float(value) for name, value in metrics.items()},
+        "metric_info": {name: found.as_dict() for name, found in module.metric_info.items() if name in metrics},
         unit: complexity.flops_at(now),
         f"{unit}_before": complexity.flops_at(full),
         f"{unit}_fixed": complexity.fixed_flops(),
@@ -116,6 +132,7 @@ def result_record(
         "widths": {name: [now[name], full[name]] for name in full},
         "phase": module.phase,
         "wall_time_s": round(wall_time_s, 3),
+        "finished_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": environment.versions(device),
         "device": environment.device_name(device),
         "platform": environment.platform_name(),

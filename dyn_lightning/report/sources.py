@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +14,10 @@ from typing import Any
 from dyn_lightning.artifact.files import ARCHITECTURE, REPORT
 from dyn_lightning.data.audio import DatasetError
 from dyn_lightning.inference.spoofing import SCORE_FILE
+from dyn_lightning.report.checks import is_size, problem_of, unit_of
 from dyn_lightning.report.history import History, columns_of, history_of, read_history
 from dyn_lightning.report.records import read_results
-from dyn_lightning.report.studies import Run, unit_of
+from dyn_lightning.report.studies import Run, latest_runs
 from dyn_lightning.score_files import ScoreTable, read_scores
 from dyn_lightning.scoring import check_scores
 
@@ -32,7 +32,8 @@ class Sources:
     """All that was found.
 
     Attributes:
-        runs: of results files.
+        runs: of results files, each once.
+        left_out: records of runs that were made again: the latest counts.
         histories: of run folders.
         reports: artifact → content of its ``report.json``.
         scores: file → its scores.
@@ -44,6 +45,7 @@ class Sources:
     reports: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     scores: dict[str, ScoreTable] = field(default_factory=dict)
     configs: dict[str, str] = field(default_factory=dict)
+    left_out: int = 0
 
     def __bool__(self) -> bool:
         return any((self.runs, self.histories, self.reports, self.scores))
@@ -91,6 +93,8 @@ def read_sources(paths: Sequence[str | os.PathLike[str]], protocol: str | None =
             )
         for file in files:
             _read(file, found, protocol)
+    runs = latest_runs(found.runs)
+    found.left_out, found.runs = len(found.runs) - len(runs), runs
     if not found:
         raise DatasetError(f"{', '.join(map(str, paths))}: nothing to report. Fits need a ComplexityLogger.")
     return found
@@ -183,46 +187,12 @@ def _runs(path: Path) -> list[Run]:
         raise DatasetError(str(error)) from error
     runs = []
     for number, record in enumerate(records, start=1):  # a line each
-        if problem := _problem(record):
+        unit = unit_of(record)
+        if problem := problem_of(record, needs=("config", "metrics", unit)):
             raise DatasetError(f"{path}, line {number}: {problem}. Give what fit --results wrote, or remove the line.")
-        runs.append(Run({"config_hash": "", "seed": None, "dataset": "", **record}, f"{path}:{number}"))
+        texts = {key: record.get(key) or "" for key in ("config_hash", "dataset")}
+        runs.append(Run({"seed": None, **record, **texts}, f"{path}:{number}"))
     return runs
-
-
-def _problem(record: Mapping[str, Any]) -> str | None:
-    """What keeps a JSON object from being the record of a run."""
-    unit = unit_of(record)
-    if absent := [key for key in ("config", "metrics", unit) if key not in record]:
-        return f"lacks {', '.join(absent)}"
-    for key in ("config", "metrics", "metrics_last", "widths", "versions", "history"):
-        if not isinstance(record.get(key, {}), Mapping):
-            return f"{key} is no object"
-    numbers = {f"metrics {k}": v for key in ("metrics", "metrics_last") for k, v in record.get(key, {}).items()}
-    costs = (f"{unit}_{what}" for what in ("before", "fixed", "paper", "published"))
-    counts = ("wall_time_s", "parameters", "threads", *costs)
-    for name, value in {**numbers, **{name: record.get(name) for name in counts}}.items():
-        if not (value is None or _is_number(value)):
-            return f"{name} is {value!r}, no number"
-    if not _is_number(record[unit]) or record[unit] <= 0:
-        return f"{unit} is {record[unit]!r}, no positive number"
-    for name in (f"{unit}_full", "eer_interval"):
-        values = record.get(name, [])
-        if not all(map(_is_number, values if isinstance(values, list) else [values])):
-            return f"{name} is {values!r}, no number"
-    for name, value in record.get("widths", {}).items():
-        if not _is_size(value):
-            return f"width {name} is {value!r}, not [kept, full]"
-    if not isinstance(record.get("seed"), (int, type(None))):
-        return f"seed is {record['seed']!r}, no integer"
-    return None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)) and value[1] > 0
 
 
 def _report(path: Path) -> Mapping[str, Any]:
@@ -232,7 +202,7 @@ def _report(path: Path) -> Mapping[str, Any]:
         raise DatasetError(f"{path}: is no JSON ({error}). Write the artifact again.") from error
     report = content if isinstance(content, dict) else {"sizes": None}
     sizes, layers = report.get("sizes", {}), report.get("layers", [])
-    sound = isinstance(sizes, dict) and all(map(_is_size, sizes.values()))
+    sound = isinstance(sizes, dict) and all(map(is_size, sizes.values()))
     if not (sound and isinstance(layers, list) and all(isinstance(row, dict) for row in layers)):
         raise DatasetError(f"{path}: is no report of a consolidation. Give report.json of an artifact.")
     return report

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dyn_lightning.metrics.info import MetricInfo
+from dyn_lightning.report.checks import unit_of
+from dyn_lightning.report.labels import flat, labels_of
+from dyn_lightning.report.latest import identity_of, latest_of_each, text_of, time_of
+from dyn_lightning.report.measures import info_of, is_judged_by, is_test_eer
 from dyn_lightning.report.statistics import Summary, summarise
 
 Record = Mapping[str, Any]
 _NAMES = ("system", "name")
-_EER = re.compile(r"test/(.+/)?eer")
-_RATE = re.compile(r"eer(_.*)?|accuracy|error_rate|wer")
-_LOWER_IS_BETTER = re.compile(r"eer|loss|[ml]ae|mse|l[12]|tdcf|wer|error", re.I)
 # " 25 %", "=0.25", ", λ ≥ 0.5" at the end of a name
 _SETTING = re.compile(r"(?:,\s*\S{1,3}\s*[≥≤=<>]?|[\s_=-])\s*\d[\d.e+-]*\s*%?$")
-_LONGEST = 80
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Run:
     def metric(self, name: str, metrics: str = "metrics") -> float | None:
         """A metric's value, times 100 where it is a rate; None where it was not measured."""
         value = self.record.get(metrics, {}).get(name)
-        return None if value is None else scale_of(name) * float(value)
+        return None if value is None else info_of(name, [self.record]).scale * float(value)
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,10 @@ class Study:
     fixed_flops: float | None = None
     runs: Sequence[Run] = field(default=())
 
+    def info(self, metric: str) -> MetricInfo:
+        """What a metric is."""
+        return info_of(metric, (run.record for run in self.runs))
+
     @property
     def has_several_networks(self) -> bool:
         """Whether the runs' networks differ at full size, as far as their records say."""
@@ -111,30 +115,30 @@ class Study:
 def studies_of(runs: Sequence[Run], metrics: Sequence[str] = ()) -> list[Study]:
     """Group runs by data set and settings; those with most runs first.
 
-    A run's system is what its configuration calls ``system`` or ``name``; without either, the settings in which it
-    differs from the others of the data set. Where one system was run in several values of a setting, each value is a
-    study of its own.
+    A run's system is what its configuration calls ``system`` or ``name``; without either, the name that ``fit --name``
+    gave it, or else the settings in which it differs from the others of the data set. Where one system was run in
+    several values of a setting, each value is a study of its own.
 
     Args:
-        runs: of any number of files; the same record twice counts once.
+        runs: of any number of files; of one configuration and seed the latest counts.
         metrics: those to show; None given: the EERs of tests, else of the validation, else all metrics.
     """
     groups: dict[tuple[str, str, bool], list[Run]] = {}
-    for run in _distinct(runs):
+    for run in latest_runs(runs):
         named = any(key in run.record["config"] for key in _NAMES)
         groups.setdefault((run.record["dataset"], unit_of(run.record), named), []).append(run)
     found = []
     for (dataset, unit, named), members in groups.items():
-        labels = [_name(run) for run in members] if named else labels_of(members)
+        labels = [_name(run) for run in members] if named else _labels(members)
         whole = [(dict[str, Any](), list(zip(members, labels, strict=True)))]
         for settings, chosen in _by_settings(members, labels) if named else whole:
             found.append(_study(dataset, unit, settings, chosen, metrics))
     return sorted(found, key=lambda study: -len(study.runs))
 
 
-def unit_of(record: Record) -> str:
-    """Of the record's FLOPs."""
-    return "flops_per_second" if "flops_per_second" in record else "flops_per_call"
+def latest_runs(runs: Sequence[Run]) -> list[Run]:
+    """The latest run of each configuration and seed."""
+    return latest_of_each(runs, lambda run: identity_of(run.record), lambda run: time_of(run.record))
 
 
 def flops_scale(flops: float) -> tuple[float, str]:
@@ -150,69 +154,13 @@ def per_of(unit: str) -> str:
     return "second of audio" if unit == "flops_per_second" else "call"
 
 
-def is_test_eer(metric: str) -> bool:
-    """Whether a metric is the EER of a test set."""
-    return bool(_EER.fullmatch(metric))
-
-
-def is_rate(metric: str) -> bool:
-    """Whether a metric is shown in percent."""
-    return bool(_RATE.fullmatch(metric.split("/")[-1]))
-
-
-def scale_of(metric: str) -> float:
-    """By which a metric is multiplied to be shown."""
-    return 100.0 if is_rate(metric) else 1.0
-
-
-def metric_label(metric: str) -> str:
-    """``test/mixed/eer`` as "EER (%), test/mixed"."""
-    stage, _, last = metric.rpartition("/")
-    name = "EER (%)" if last == "eer" else f"{last.replace('_', ' ')} (%)" if is_rate(metric) else last
-    return f"{name}, {stage}" if stage else name
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether a metric counts errors, as far as its name tells."""
-    return bool(_LOWER_IS_BETTER.search(metric.split("/")[-1]))
-
-
-def flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings and lists as dotted keys."""
-    if isinstance(config, Mapping) and config:
-        items: Iterator[tuple[Any, Any]] = iter(config.items())
-    elif isinstance(config, list) and any(isinstance(value, Mapping) for value in config):
-        items = enumerate(config)
-    else:
-        return {prefix: config}
-    return {k: v for key, value in items for k, v in flat(value, f"{prefix}.{key}" if prefix else str(key)).items()}
-
-
-def labels_of(runs: Sequence[Run]) -> list[str]:
-    """For runs without names: the settings in which each differs from the others, seeds aside."""
-    configs = [flat(run.record["config"]) for run in runs]
-    keys = [key for key in dict.fromkeys(k for c in configs for k in c) if not key.endswith("seed")]
-    differing = [key for key in keys if len({_text(c.get(key)) for c in configs}) > 1]
-    short = [key.split(".")[-1] for key in differing]
-    labels = []
-    for run, config in zip(runs, configs, strict=True):
-        parts = [
-            f"{key if short.count(name) > 1 else name}={_plain(config[key])}"
-            for key, name in zip(differing, short, strict=True)
-            if key in config
-        ]
-        label = ", ".join(parts)
-        labels.append(f"run {run.record['config_hash']}" if not label or len(label) > _LONGEST else label)
-    return labels
-
-
-def _distinct(runs: Sequence[Run]) -> list[Run]:
-    return list({_text(run.record): run for run in reversed(runs)}.values())[::-1]
-
-
 def _name(run: Run) -> str:
     config = run.record["config"]
     return str(next(config[key] for key in _NAMES if key in config))
+
+
+def _labels(runs: Sequence[Run]) -> list[str]:
+    return labels_of([run.record["config"] for run in runs], [run.record.get("name") for run in runs])
 
 
 def _by_settings(runs: Sequence[Run], labels: Sequence[str]) -> list[tuple[dict[str, Any], list[tuple[Run, str]]]]:
@@ -221,13 +169,13 @@ def _by_settings(runs: Sequence[Run], labels: Sequence[str]) -> list[tuple[dict[
     for key in dict.fromkeys(k for config in configs for k in config):
         values: dict[str, set[str]] = {}
         for label, config in zip(labels, configs, strict=True):
-            values.setdefault(label, set()).add(_text(config.get(key)))
+            values.setdefault(label, set()).add(text_of(config.get(key)))
         if any(len(found) > 1 for found in values.values()):
             settings.append(key)
     groups: dict[str, tuple[dict[str, Any], list[tuple[Run, str]]]] = {}
     for run, label, config in zip(runs, labels, configs, strict=True):
         own = {key: config.get(key) for key in settings}
-        groups.setdefault(_text(own), (own, []))[1].append((run, label))
+        groups.setdefault(text_of(own), (own, []))[1].append((run, label))
     return list(groups.values())
 
 
@@ -279,19 +227,12 @@ def _main_metrics(runs: Sequence[Run], wanted: Sequence[str]) -> list[str]:
         return sorted(tests, key=lambda name: (-sum(other.startswith(f"{name}_") for other in known), name))
     if "val/eer" in known:
         return ["val/eer"]
-    plain = [name for name in known if name.split("/")[-1] not in ("loss", "threshold", "penalty")]
+    judged = [name for name in known if is_judged_by(name, [run.record for run in runs])]
+    plain = [name for name in judged if name.split("/")[-1] != "loss"]
     tested = [name for name in plain if name.startswith("test/")]
-    return (tested or plain or known)[:3]
+    return (tested or plain or judged or known)[:3]
 
 
 def _seed(run: Run) -> float:
     seed = run.record.get("seed")
     return -1 if seed is None else int(seed)
-
-
-def _plain(value: Any) -> str:
-    return str(value).rsplit(".", 1)[-1] if isinstance(value, str) and re.fullmatch(r"[\w.]+", value) else _text(value)
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str, ensure_ascii=False)

@@ -5,18 +5,25 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from dyn_lightning.metrics.eer import eer
 from dyn_lightning.metrics.eer_by_system import eer_by_system
+from dyn_lightning.metrics.info import EER
+from dyn_lightning.report.measures import title_of
 from dyn_lightning.report.statistics import Summary, summarise
-from dyn_lightning.report.studies import Run, Study, System, flops_scale, metric_label, scale_of
+from dyn_lightning.report.studies import Run, Study, System, flops_scale
 from dyn_lightning.report.table import Cell, Column, Table, of_columns_used
 from dyn_lightning.score_files import ScoreTable
 from dyn_lightning.scoring import CONVENTION
 
-_SNR = re.compile(r"(?P<stage>.+/)?eer_snr_db_(?P<group>.+)")
-_ATTACK = re.compile(r"(?P<stage>.+/)?eer_(?P<group>(?!snr_db_).+)")
+# group → name of its file, what it is by in a caption, and how its numbers are shown
+_GROUPS = {
+    "snr_db": ("snr", "signal-to-noise ratio in dB", ".2f"),
+    "attack": ("attacks", "attack, each against all bona fide utterances", ".1f"),
+}
+_NUMBER = re.compile(r"([<>]?=?)(-?\d+(?:\.\d+)?)")
 _MADE_WITH = ("revision", "device", "platform", "threads")
 
 
@@ -25,10 +32,7 @@ def systems_table(study: Study) -> Table:
     scale, flops = flops_scale(study.full_flops)
     flops += "/s" if study.unit == "flops_per_second" else "/call"
     columns = [Column("system", "system"), Column("seeds", "seeds", "d")]
-    columns += [
-        Column(_key(metric), metric_label(metric), _spec(metric), summary=True, interval=True)
-        for metric in study.metrics
-    ]
+    columns += [replace(_metric(study, metric), summary=True, interval=True) for metric in study.metrics]
     columns += [
         Column("min_tdcf", "min t-DCF", ".4f", summary=True),
         Column("eer_utterances_low", "over utterances: low", ".1f"),
@@ -58,7 +62,7 @@ def _system_row(study: Study, system: System, metrics: str) -> dict[str, Cell]:
     unit = study.unit
     row: dict[str, Cell] = {"system": system.name, "seeds": len(system.runs)}
     for metric in study.metrics:
-        row[_key(metric)] = summarise(run.metric(metric, metrics) for run in system.runs)
+        row[_key(study, metric)] = summarise(run.metric(metric, metrics) for run in system.runs)
     intervals = [run.record.get("eer_interval") for run in system.runs]
     known = [found for found in intervals if isinstance(found, list) and len(found) == 2]
     if known and metrics == "metrics":
@@ -77,41 +81,41 @@ def _system_row(study: Study, system: System, metrics: str) -> dict[str, Cell]:
     return row
 
 
-def snr_tables(study: Study) -> list[Table]:
-    """EER by signal-to-noise ratio, a table a test set."""
-    return _grouped(study, _SNR, "snr", "EER (%) by signal-to-noise ratio in dB", _least_snr)
+def group_tables(study: Study) -> list[Table]:
+    """Metrics of parts of the evaluation sets, as the tasks declare them: a table a metric, group and test set.
 
-
-def attack_tables(study: Study) -> list[Table]:
-    """EER by attack, a table a test set."""
-    return _grouped(study, _ATTACK, "attacks", "EER (%) by attack, each against all bona fide utterances", str)
-
-
-def _grouped(study: Study, pattern: re.Pattern[str], name: str, caption: str, order: Any) -> list[Table]:
-    found: dict[str, dict[str, str]] = {}
+    Where there are any of tests, those of the validation are left out.
+    """
+    found: dict[tuple[str, str, str], dict[str, str]] = {}
     for metric in sorted({key for run in study.runs for key in run.record["metrics"]}):
-        if match := pattern.fullmatch(metric):
-            found.setdefault(match["stage"] or "", {})[match["group"]] = metric
-    tests = {stage: groups for stage, groups in found.items() if stage.startswith("test")}
-    tables = []
-    for stage, groups in (tests or found).items():
-        ordered = sorted(groups, key=order)
-        columns = [Column("system", "system"), Column("seeds", "seeds", "d")]
-        columns += [Column(group, group, ".1f" if name == "attacks" else ".2f", summary=True) for group in ordered]
-        rows = [
-            {
-                "system": system.name,
-                "seeds": len(system.runs),
-                **{g: summarise(run.metric(groups[g]) for run in system.runs) for g in ordered},
-            }
-            for system in study.systems
-        ]
-        where = stage.rstrip("/")
-        several = any(len(system.runs) > 1 for system in study.systems)
-        title = f"{caption}, {where}" + (": mean ± standard deviation over seeds." if several else ".")
-        file_name = "-".join([name, *(re.sub(r"[^\w.]", "-", part) for part in where.split("/")[1:])])
-        tables.append(Table(file_name, title, columns, rows))
-    return tables
+        about = study.info(metric)
+        if about.group:
+            stage = metric.rpartition("/")[0]
+            found.setdefault((about.group, about.title, stage), {})[about.member] = metric
+    tested = {key: members for key, members in found.items() if key[2].split("/")[0] == "test"}
+    order = [*_GROUPS, *dict.fromkeys(group for group, _, _ in found)]
+    chosen = sorted((tested or found).items(), key=lambda item: (order.index(item[0][0]), item[0]))
+    return [_group_table(study, *key, members) for key, members in chosen]
+
+
+def _group_table(study: Study, group: str, title: str, stage: str, members: Mapping[str, str]) -> Table:
+    name, by, spec = _GROUPS.get(group, (group, group.replace("_", " "), ".3g"))
+    ordered = sorted(members, key=_place)
+    columns = [Column("system", "system"), Column("seeds", "seeds", "d")]
+    columns += [Column(member, member, spec, summary=True) for member in ordered]
+    rows = [
+        {
+            "system": system.name,
+            "seeds": len(system.runs),
+            **{m: summarise(run.metric(members[m]) for run in system.runs) for m in ordered},
+        }
+        for system in study.systems
+    ]
+    several = any(len(system.runs) > 1 for system in study.systems)
+    caption = f"{title} by {by}, {stage}" + (": mean ± standard deviation over seeds." if several else ".")
+    own = [name] if title == EER.title else [name, title]
+    file_name = "-".join(re.sub(r"[^\w.]+", "-", part).strip("-") for part in (*own, *stage.split("/")[1:]))
+    return Table(file_name, caption, columns, rows)
 
 
 def sizes_table(study: Study) -> Table:
@@ -184,7 +188,7 @@ def scores_table(scores: Mapping[str, ScoreTable]) -> Table:
 def runs_table(study: Study) -> Table:
     """One row a run."""
     columns = [Column("system", "system"), Column("seed", "seed", "d")]
-    columns += [Column(_key(metric), metric_label(metric), _spec(metric)) for metric in study.metrics]
+    columns += [_metric(study, metric) for metric in study.metrics]
     columns += [
         Column("wall_time_s", "wall time (s)", ",.0f"),
         Column("resumed", "resumed"),
@@ -203,7 +207,7 @@ def _run_row(study: Study, system: System, run: Run) -> dict[str, Cell]:
     return {
         "system": system.name,
         "seed": record.get("seed"),
-        **{_key(metric): run.metric(metric) for metric in study.metrics},
+        **{_key(study, metric): run.metric(metric) for metric in study.metrics},
         "wall_time_s": record.get("wall_time_s"),
         "resumed": None if resumed is None else "yes" if resumed else "no",
         "threads": record.get("threads"),
@@ -233,19 +237,20 @@ def commands_table(runs: Sequence[Run]) -> Table:
     return Table("commands", "Commands that made the runs.", columns, rows)
 
 
-def _key(metric: str) -> str:
-    return metric.replace("/", "_") + ("_percent" if scale_of(metric) == 100 else "")
+def _key(study: Study, metric: str) -> str:
+    return metric.replace("/", "_") + ("_percent" if study.info(metric).unit == "%" else "")
 
 
-def _spec(metric: str) -> str:
-    return ".2f" if scale_of(metric) == 100 else ".3g"
+def _metric(study: Study, metric: str) -> Column:
+    about = study.info(metric)
+    return Column(_key(study, metric), title_of(metric, about), ".2f" if about.unit == "%" else ".3g")
 
 
 def _scaled(value: float | None, factor: float) -> float | None:
     return None if value is None else factor * value
 
 
-def _least_snr(group: str) -> tuple[float, str]:
-    """ "<5" before "5-15" before ">=25"."""
-    number = re.search(r"-?\d+(\.\d+)?", group)
-    return (float(number[0]) - 0.5 * group.startswith("<") if number else 0.0, group)
+def _place(member: str) -> tuple[bool, float, str]:
+    """ "<5" before "5-15" before ">=25"; what begins with no number by its name."""
+    number = _NUMBER.match(member)
+    return (number is None, float(number[2]) - 0.5 * (number[1] == "<") if number else 0.0, member)

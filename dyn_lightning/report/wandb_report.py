@@ -23,7 +23,7 @@ from dyn_lightning.report.records import result_record
 from dyn_lightning.report.statistics import Summary
 from dyn_lightning.report.studies import Run, studies_of
 from dyn_lightning.report.table import Cell, Table
-from dyn_lightning.report.tables import attack_tables, snr_tables
+from dyn_lightning.report.tables import group_tables
 from dyn_lightning.score_files import ScoreTable
 from dyn_lightning.tasks.spoof_detection import SpoofMetrics
 
@@ -86,7 +86,7 @@ def figures_of(trainer: lightning.Trainer, module: DynamicModule) -> dict[str, F
 
 
 def tables_of_test(module: DynamicModule, metrics: Mapping[str, Any]) -> list[Table]:
-    """The report's tables by signal-to-noise ratio and by attack, of one run.
+    """The report's tables of parts of the test sets, as the task divides them, of one run.
 
     Args:
         module: after the test.
@@ -97,7 +97,7 @@ def tables_of_test(module: DynamicModule, metrics: Mapping[str, Any]) -> list[Ta
         return []
     record = result_record(module, metrics=tested, config={"system": _RUN}, seed=None, dataset="", wall_time_s=0.0)
     (study,) = studies_of([Run(record, "")])
-    return [*snr_tables(study), *attack_tables(study)]
+    return group_tables(study)
 
 
 def scores_of_test(module: DynamicModule) -> dict[str, ScoreTable]:

@@ -11,11 +11,14 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dyn_lightning.figures import save_figure
 from dyn_lightning.files import write_atomically
-from dyn_lightning.sweep.points import Point, differing
+from dyn_lightning.metrics.info import MetricInfo
+from dyn_lightning.report.measures import info_by_name
+from dyn_lightning.sweep.points import Point, differing, labels
 from dyn_lightning.sweep.space import SweepError
 
 
@@ -48,27 +51,31 @@ def front_of(points: Sequence[Point]) -> list[int]:
         raise SweepError(
             f"the runs are of several data sets, which cannot be compared: choose by --dataset TEXT{listed}"
         )
-    return pareto_set([(point.error, point.flops) for point in points])
+    sign = -1.0 if _more_is_better(points) else 1.0
+    return pareto_set([(sign * point.error, point.flops) for point in points])
 
 
-def is_rate(metric: str) -> bool:
-    """Whether a metric is shown in percent."""
-    return metric.rpartition("/")[2].startswith("eer") and not metric.endswith("_at_budget")
+def _about(points: Sequence[Point], metric: str) -> MetricInfo:
+    return points[0].about or info_by_name(metric)
+
+
+def _more_is_better(points: Sequence[Point]) -> bool:
+    return points[0].about is not None and points[0].about.lower_is_better is False
 
 
 def print_front(points: Sequence[Point], metric: str, console: Console) -> None:
     """Print the Pareto set as a table, cheapest first."""
-    front = front_of(points)
-    scale, unit = (100.0, " %") if is_rate(metric) else (1.0, "")
-    table = Table("", f"{metric}{unit}", _axis(points[0].unit), "runs", "settings")
-    told = differing(points)
+    front, called = front_of(points), labels(points)
+    about = _about(points, metric)
+    scale, unit = about.scale, f" {about.unit}".rstrip()
+    table = Table("", f"{metric}{unit}", _axis(points[0].unit), "runs", "what")
     for number, index in enumerate(front, start=1):
         point = points[index]
-        settings = "\n".join(f"{name}={value}" for name, value in told[index].items())
-        row = f"{number}", f"{scale * point.error:.4g}", f"{point.flops / 1e6:.4g}", f"{len(point.runs)}", settings
-        table.add_row(*row)
+        row = f"{number}", f"{scale * point.error:.4g}", f"{point.flops / 1e6:.4g}", f"{len(point.runs)}"
+        table.add_row(*row, escape(called[index]))
     console.print(table)
-    console.print(f"{len(front)} of {len(points)} are on the front", highlight=False)
+    better = ", the more the better" if _more_is_better(points) else ""
+    console.print(f"{len(front)} of {len(points)} are on the front{better}", highlight=False)
 
 
 def write_front(points: Sequence[Point], metric: str, path: str | os.PathLike[str]) -> list[Path]:
@@ -80,13 +87,14 @@ def write_front(points: Sequence[Point], metric: str, path: str | os.PathLike[st
     path = Path(path)
     if path.suffix != ".json":
         raise SweepError(f"{path}: must end in .json; the figure goes beside it")
-    front, told = front_of(points), differing(points)
+    front, told, called = front_of(points), differing(points), labels(points)
 
     def entry(index: int) -> dict[str, Any]:
         point = points[index]
         return {
             metric: point.error,
             point.unit: point.flops,
+            "label": called[index],
             "configuration": point.configuration,
             "settings": told[index],
             "runs": list(point.runs),
@@ -112,7 +120,8 @@ def plot_front(points: Sequence[Point], metric: str, path: str | os.PathLike[str
         SweepError: as :func:`front_of`.
     """
     front = front_of(points)
-    scale = 100.0 if is_rate(metric) else 1.0
+    about = _about(points, metric)
+    scale = about.scale
     x = [point.flops / 1e6 for point in points]
     y = [scale * point.error for point in points]
     figure = Figure(figsize=(6, 4), layout="constrained")
@@ -126,7 +135,7 @@ def plot_front(points: Sequence[Point], metric: str, path: str | os.PathLike[str
         place = x[index], y[index]
         axes.annotate(f"{number}", place, (5, 5), textcoords="offset points", fontsize="small", color="C0")
     axes.set_xlabel(_axis(points[0].unit))
-    axes.set_ylabel(f"{metric} (%)" if is_rate(metric) else metric)
+    axes.set_ylabel(f"{metric} ({about.unit})" if about.unit else metric)
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
+from dyn_lightning.metrics.info import MetricInfo
 from dyn_lightning.report import config_hash, read_results
+from dyn_lightning.report.checks import UNITS, is_number, problem_of
+from dyn_lightning.report.labels import differing as differing_settings
+from dyn_lightning.report.labels import flat, labels_of
+from dyn_lightning.report.latest import identity_of, latest_of_each, time_of
+from dyn_lightning.report.measures import info_of
 from dyn_lightning.sweep.journal import JOURNAL
 from dyn_lightning.sweep.space import SweepError
 
 WANDB_PREFIX = "wandb:"
 WANDB_RUN = "run"
 """Where ``fit`` keeps in W&B's configuration what tells a run apart: config, config_hash, seed and dataset."""
-UNITS = ("flops_per_second", "flops_per_call")
 _SEED = "seed_everything"
+Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -26,13 +31,15 @@ class Point:
     """What a run, or the runs of one configuration, came to.
 
     Attributes:
-        error: value of the metric, the less the better; of several runs the mean.
+        error: value of the metric; of several runs the mean.
         flops: cost of the network, in ``unit``; of several runs the mean.
         unit: flops_per_second (of audio) or flops_per_call.
         configuration: hash of all that decides the outcome but the seed.
         dataset: name of the data set, where known.
         settings: dotted name → value.
         runs: where each run was found.
+        name: that ``fit --name`` gave it, if any.
+        about: what the metric is, where its record or its name tells.
     """
 
     error: float
@@ -42,10 +49,25 @@ class Point:
     dataset: str | None
     settings: Mapping[str, Any]
     runs: tuple[str, ...]
+    name: str | None = None
+    about: MetricInfo | None = None
 
 
-def read_points(sources: Iterable[str], metric: str) -> tuple[list[Point], int]:
-    """A point for every finished run that has the metric, and the number of those that have not.
+class Found(NamedTuple):
+    """Points of finished runs, how many have no metric or no FLOPs, and how many records were made anew since."""
+
+    points: list[Point]
+    without: int
+    left_out: int
+
+
+class _Placed(NamedTuple):
+    record: Record
+    place: str
+
+
+def read_points(sources: Iterable[str], metric: str) -> Found:
+    """A point for every finished run that has the metric; of one configuration and seed the latest counts.
 
     Args:
         sources: files of ``fit --results``, folders or journals of ``dyn-lightning sweep``, and
@@ -55,18 +77,22 @@ def read_points(sources: Iterable[str], metric: str) -> tuple[list[Point], int]:
     Raises:
         SweepError: for a source that is missing or holds no runs, and where W&B is not logged in to.
     """
-    points: list[Point] = []
-    without = 0
+    placed: list[_Placed] = []
     for source in sources:
         path = source.removeprefix(WANDB_PREFIX)
-        found = wandb_points(path, metric) if source.startswith(WANDB_PREFIX) else file_points(path, metric)
-        points += [point for point in found if point is not None]
-        without += sum(point is None for point in found)
-    return points, without
+        placed += _wandb_records(path, metric) if source.startswith(WANDB_PREFIX) else _file_records(path)
+    latest = latest_of_each(placed, lambda one: identity_of(one.record), lambda one: time_of(one.record))
+    found = _points(latest, metric)
+    points = [point for point in found if point is not None]
+    return Found(points, len(found) - len(points), len(placed) - len(latest))
 
 
 def file_points(path: str | os.PathLike[str], metric: str) -> list[Point | None]:
     """Points of a file of results, or of a sweep's folder or journal; None for a run without the metric."""
+    return _points(_file_records(path), metric)
+
+
+def _file_records(path: str | os.PathLike[str]) -> list[_Placed]:
     path = Path(path)
     if path.is_dir():
         if not (path / JOURNAL).is_file():
@@ -76,29 +102,21 @@ def file_points(path: str | os.PathLike[str], metric: str) -> list[Point | None]
         lines = read_results(path)
     except (OSError, ValueError) as error:
         raise SweepError(f"{path}: cannot be read ({error})") from error
-    latest = {line.get("run", f"{number}"): (number, line) for number, line in enumerate(lines, start=1)}
-    found: list[Point | None] = []
+    latest = {str(line.get("run", number)): (number, line) for number, line in enumerate(lines, start=1)}
+    found = []
     for number, line in latest.values():
         if line.get("event", "finished") != "finished":
             continue
-        record = line if "event" not in line else line["record"]
-        if not isinstance(record, Mapping) or "metrics" not in record:
+        record = line if "event" not in line else line.get("record")
+        known = isinstance(record, Mapping) and "metrics" in record
+        problem = problem_of(record, needs=("metrics",)) if isinstance(record, Mapping) and known else "has no metrics"
+        if problem or not isinstance(record, Mapping):
             raise SweepError(
-                f"{path}, line {number}: has no metrics. Give results of fit --results, or a sweep's folder"
+                f"{path}, line {number}: {problem}. Give results of fit --results, or a sweep's folder, or remove the "
+                "line"
             )
-        found.append(_of_record(record, metric, f"{path}:{number}"))
+        found.append(_Placed(record, f"{path}:{number}"))
     return found
-
-
-def _of_record(record: Mapping[str, Any], metric: str, place: str) -> Point | None:
-    return _point(
-        record["metrics"].get(metric),
-        {unit: record.get(unit) for unit in UNITS},
-        configuration=record["config_hash"],
-        dataset=record.get("dataset"),
-        settings=_settings(record),
-        place=place,
-    )
 
 
 def wandb_points(path: str, metric: str, api: Any = None) -> list[Point | None]:
@@ -114,6 +132,10 @@ def wandb_points(path: str, metric: str, api: Any = None) -> list[Point | None]:
     Raises:
         SweepError: if W&B is not logged in to, or has no such project or sweep.
     """
+    return _points(_wandb_records(path, metric, api), metric)
+
+
+def _wandb_records(path: str, metric: str, api: Any = None) -> list[_Placed]:
     import wandb  # half a second, which files do not need
 
     parts = path.split("/")
@@ -126,91 +148,87 @@ def wandb_points(path: str, metric: str, api: Any = None) -> list[Point | None]:
         raise SweepError(
             f"{WANDB_PREFIX}{path}: W&B gives no runs ({error}). Check wandb login and the path"
         ) from error
-    found: list[Point | None] = []
-    for run in runs:
-        if run.state != "finished":
-            continue
-        configuration, dataset, settings = _described(run.config)
-        found.append(
-            _point(
-                run.summary.get(metric),
-                {unit: run.summary.get(f"complexity/{unit}") for unit in UNITS},
-                configuration=configuration,
-                dataset=dataset,
-                settings=settings,
-                place=f"{WANDB_PREFIX}{parts[0]}/{parts[1]}/{run.id}",
-            )
+    return [
+        _Placed(
+            {
+                **_described(run.config),
+                "metrics": {metric: run.summary.get(metric)},
+                "finished_utc": str(getattr(run, "created_at", "")),
+                **{unit: run.summary.get(f"complexity/{unit}") for unit in UNITS},
+            },
+            f"{WANDB_PREFIX}{parts[0]}/{parts[1]}/{run.id}",
         )
-    return found
+        for run in runs
+        if run.state == "finished"
+    ]
 
 
-def _described(config: Mapping[str, Any]) -> tuple[str, str | None, dict[str, Any]]:
-    """Hash of the configuration, data set and settings of a run, by its configuration in W&B."""
+def _described(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says of a run, by its configuration in W&B."""
     known = config.get(WANDB_RUN)
-    if isinstance(known, Mapping) and "config_hash" in known:
-        return known["config_hash"], known.get("dataset"), _settings(known)
-    settings = flattened(config)
-    return config_hash({k: v for k, v in settings.items() if k != _SEED}), None, settings
+    if isinstance(known, Mapping) and isinstance(known.get("config_hash"), str):
+        return {key: known.get(key) for key in ("config", "config_hash", "seed", "dataset", "name")}
+    settings = _flat(config)
+    others = {name: value for name, value in settings.items() if name != _SEED}
+    return {"config": others, "config_hash": config_hash(others), "seed": settings.get(_SEED)}
 
 
-def _settings(known: Mapping[str, Any]) -> dict[str, Any]:
-    return {**flattened(known.get("config", {})), _SEED: known.get("seed")}
+def _points(placed: Iterable[_Placed], metric: str) -> list[Point | None]:
+    return [_point(record, metric, place) for record, place in placed]
 
 
-def _point(
-    error: Any,
-    costs: Mapping[str, Any],
-    *,
-    configuration: str,
-    dataset: str | None,
-    settings: Mapping[str, Any],
-    place: str,
-) -> Point | None:
-    known = {unit: cost for unit, cost in costs.items() if _is_number(cost)}
-    if not _is_number(error) or not known:
+def _point(record: Record, metric: str, place: str) -> Point | None:
+    error = record["metrics"].get(metric)
+    unit = next((unit for unit in UNITS if is_number(record.get(unit))), None)
+    if not is_number(error) or unit is None:
         return None
-    (unit, cost), *_ = known.items()
-    return Point(float(error), float(cost), unit, configuration, dataset, settings, (place,))
+    config = record.get("config") or {}
+    return Point(
+        float(error),
+        float(record[unit]),
+        unit,
+        configuration=record.get("config_hash") or config_hash(config),
+        dataset=record.get("dataset"),
+        settings={**_flat(config), _SEED: record.get("seed")},
+        runs=(place,),
+        name=record.get("name"),
+        about=info_of(metric, [record]),
+    )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested configuration by dotted names; lists are values."""
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= flattened(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    return flat(config) if config else {}
 
 
 def mean_over_seeds(points: Iterable[Point]) -> list[Point]:
     """One point for each configuration, at the mean of its runs: the luckiest seed wins nothing."""
     groups: dict[tuple[str | None, ...], list[Point]] = {}
     for point in points:
-        groups.setdefault((point.configuration, point.dataset, point.unit), []).append(point)
+        groups.setdefault((point.configuration, point.dataset, point.unit, point.name), []).append(point)
     return [_mean(group) for group in groups.values()]
 
 
 def _mean(group: Sequence[Point]) -> Point:
-    first = group[0]
-    return Point(
+    return replace(
+        group[0],
         error=fmean(point.error for point in group),
         flops=fmean(point.flops for point in group),
-        unit=first.unit,
-        configuration=first.configuration,
-        dataset=first.dataset,
-        settings={name: value for name, value in first.settings.items() if name != _SEED},
+        settings={name: value for name, value in group[0].settings.items() if name != _SEED},
         runs=tuple(run for point in group for run in point.runs),
     )
 
 
 def differing(points: Sequence[Point]) -> list[dict[str, Any]]:
     """Of each point's settings those in which the points differ."""
-    names = dict.fromkeys(name for point in points for name in point.settings)
-    kept = [n for n in names if len({repr(point.settings.get(n)) for point in points}) > 1]
-    return [{name: point.settings[name] for name in kept if name in point.settings} for point in points]
+    return differing_settings([point.settings for point in points])
+
+
+def labels(points: Sequence[Point]) -> list[str]:
+    """What each point is called; of single runs of one configuration with the seed behind it."""
+    found = labels_of([point.settings for point in points], [point.name for point in points])
+    several = {label for label in found if found.count(label) > 1}
+    seeds = [point.settings.get(_SEED) for point in points]
+    return [
+        f"{label}, seed {seed}" if label in several and seed is not None else label
+        for label, seed in zip(found, seeds, strict=True)
+    ]

@@ -8,6 +8,7 @@ from lightning.pytorch import Callback
 
 from dyn_lightning.checks import at_least
 from dyn_lightning.errors import SettingError
+from dyn_lightning.metrics.info import MetricInfo
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsBudget
 
@@ -79,6 +80,8 @@ class ScoreAtBudget(Callback):
         score = score_at_budget(float(error), cost, self.budget(complexity), self.weight)
         name = f"{self.monitor}_at_budget"
         trainer.callback_metrics[name] = torch.tensor(score)
+        about = pl_module.metric_info.get(self.monitor) or MetricInfo(self.monitor)
+        pl_module.metric_info[name] = MetricInfo(f"{about.label} at budget", lower_is_better=True)
         step = trainer.fit_loop.epoch_loop._batches_that_stepped  # what Lightning logs the monitored value by
         for logger in trainer.loggers:
             logger.log_metrics({name: score}, step=step)

@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from dyn_lightning.report.checks import UNITS
 from dyn_lightning.sweep.file import Run, Sweep
-from dyn_lightning.sweep.points import UNITS
 from dyn_lightning.sweep.runner import Outcome
 
 STATES = ("finished", "failed", "stopped", "running elsewhere", "waiting")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
+
+from dyn_lightning.metrics.info import MetricInfo
 
 Batch = Mapping[str, Any]
 
@@ -67,3 +69,11 @@ class TaskMetrics(nn.Module):
     @abstractmethod
     def compute(self) -> dict[str, Tensor | float]:
         """Name → value over all batches."""
+
+    def describe(self, names: Iterable[str]) -> dict[str, MetricInfo]:
+        """What metrics are, by the names that :meth:`compute` gave; of those that are left out only the name is known.
+
+        A metric of a part of the set says what the set is divided by (``group``) and which part it is (``member``):
+        the report has a table of each group.
+        """
+        return {}

@@ -5,12 +5,15 @@ B batch, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MeanMetric
 
 from dyn_lightning.errors import SettingError
 from dyn_lightning.losses import soft_cross_entropy
+from dyn_lightning.metrics.info import MetricInfo
 from dyn_lightning.tasks.base import Batch, Task, TaskMetrics
 
 
@@ -59,6 +62,12 @@ class ClassificationMetrics(TaskMetrics):
     def compute(self) -> dict[str, Tensor | float]:
         accuracy = self.accuracy.compute()
         return {"accuracy": accuracy, "error_rate": 1.0 - accuracy}
+
+    def describe(self, names: Iterable[str]) -> dict[str, MetricInfo]:
+        return {
+            "accuracy": MetricInfo("accuracy", "%", lower_is_better=False),
+            "error_rate": MetricInfo("error rate", "%", lower_is_better=True),
+        }
 
 
 def _check(output: Tensor, target: Tensor) -> Tensor:

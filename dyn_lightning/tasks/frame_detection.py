@@ -5,6 +5,9 @@ B batch, T time (STFT frames).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -12,7 +15,9 @@ from dyn_lightning.checks import positive
 from dyn_lightning.errors import SettingError
 from dyn_lightning.features.frames import OutputFrames
 from dyn_lightning.losses import soft_binary_cross_entropy
+from dyn_lightning.metrics import info
 from dyn_lightning.metrics.eer import EER, EERBySNR
+from dyn_lightning.metrics.info import MetricInfo
 from dyn_lightning.tasks.base import Batch, Task, TaskMetrics
 
 _STRAY_OUTPUTS = 8  # that a network may lack whose frames are not known, or a tenth of all
@@ -105,6 +110,9 @@ class FrameDetection(Task):
         return DetectionMetrics(self.outputs, self.input_key)
 
 
+_BY_SNR = "eer_snr_db_"
+
+
 class DetectionMetrics(TaskMetrics):
     """``eer``, ``threshold`` (a logit), and ``eer_<bin>`` by signal-to-noise ratio in dB."""
 
@@ -125,5 +133,10 @@ class DetectionMetrics(TaskMetrics):
     def compute(self) -> dict[str, Tensor | float]:
         found: dict[str, Tensor | float] = {"eer": self.eer.compute(), "threshold": self.eer.threshold}
         if self.eer_by_snr.update_called:
-            found.update({f"eer_snr_db_{label}": v for label, v in self.eer_by_snr.compute().items()})
+            found.update({f"{_BY_SNR}{label}": v for label, v in self.eer_by_snr.compute().items()})
         return found
+
+    def describe(self, names: Iterable[str]) -> dict[str, MetricInfo]:
+        bins = [name for name in names if name.startswith(_BY_SNR)]
+        by_snr = {name: replace(info.EER, group="snr_db", member=name[len(_BY_SNR) :]) for name in bins}
+        return {"eer": info.EER, "threshold": info.THRESHOLD, **by_snr}

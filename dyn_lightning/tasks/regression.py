@@ -5,11 +5,14 @@ B batch, N features.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MeanMetric
 
 from dyn_lightning.errors import SettingError
+from dyn_lightning.metrics.info import MetricInfo
 from dyn_lightning.tasks.base import Batch, Task, TaskMetrics
 
 
@@ -44,6 +47,9 @@ class RegressionMetrics(TaskMetrics):
 
     def compute(self) -> dict[str, Tensor | float]:
         return {"l1": self.l1.compute()}
+
+    def describe(self, names: Iterable[str]) -> dict[str, MetricInfo]:
+        return {"l1": MetricInfo("l1", lower_is_better=True)}
 
 
 def pad_outputs(output: Tensor, target: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ B batch.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -14,8 +16,10 @@ from torch import Tensor
 from dyn_lightning.checks import positive, within
 from dyn_lightning.errors import SettingError
 from dyn_lightning.losses import am_softmax_loss, oc_softmax_loss, soft_cross_entropy
+from dyn_lightning.metrics import info
 from dyn_lightning.metrics.eer import EER
 from dyn_lightning.metrics.eer_by_system import EERBySystem
+from dyn_lightning.metrics.info import MetricInfo
 from dyn_lightning.metrics.tdcf import MinTDCF
 from dyn_lightning.tasks.base import Batch, Task, TaskMetrics
 
@@ -106,6 +110,9 @@ class SpoofDetection(Task):
         return SpoofMetrics(self.kind)
 
 
+_MIN_TDCF = MetricInfo("min t-DCF", lower_is_better=True)
+
+
 class SpoofMetrics(TaskMetrics):
     """Equal error rates in [0, 1] by the convention "asvspoof2019", which published figures follow, and the t-DCF.
 
@@ -139,6 +146,11 @@ class SpoofMetrics(TaskMetrics):
         if self.eer_by_system.update_called:
             found.update({f"eer_{system}": rate for system, rate in self.eer_by_system.compute().items()})
         return found
+
+    def describe(self, names: Iterable[str]) -> dict[str, MetricInfo]:
+        whole = {"eer": info.EER, "threshold": info.THRESHOLD, "min_tdcf": _MIN_TDCF}
+        attacks = [name for name in names if name.startswith("eer_")]
+        return whole | {name: replace(info.EER, group="attack", member=name[len("eer_") :]) for name in attacks}
 
 
 def bonafide_scores(output: Tensor, kind: Loss) -> Tensor:

@@ -19,7 +19,7 @@ from dyn_lightning.features.front_ends import Normalisation
 from dyn_lightning.metrics.bootstrap import bootstrap_interval
 from dyn_lightning.metrics.eer import eer
 from dyn_lightning.module import DynamicModule
-from dyn_lightning.report import read_results, result_record
+from dyn_lightning.report import read_runs, result_record
 from dyn_lightning.score_files import ScoreTable, write_scores
 from dyn_lightning.tasks.spoof_detection import bonafide_scores
 from experiments.antispoofing.data import FewUtterances, is_published
@@ -139,7 +139,7 @@ def eer_interval(table: ScoreTable) -> tuple[float, float]:
 
 def score_files(results: Path, runs: Path) -> list[Path]:
     """Score files of the table's first study: of each system the first seed whose file is still there."""
-    records = next(iter(studies(read_results(results)).values()), [])
+    records = next(iter(studies(read_runs(results)).values()), [])
     found = []
     for name in names(records):
         own = (run_folder(runs, r["config"], r["seed"], r["dataset"]) / SCORES for r in runs_of(name, records))

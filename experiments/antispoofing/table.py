@@ -16,7 +16,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from dyn_lightning.figures import save_figure
 from dyn_lightning.files import write_atomically
-from dyn_lightning.report import read_results
+from dyn_lightning.report import read_runs
 from experiments.study import Record, markdown, mean_spread, optimiser
 
 HERE = Path(__file__).parent
@@ -192,7 +192,7 @@ def _head(runs: list[Record]) -> str:
 
 def write_tables(results: str | os.PathLike[str], folder: Path) -> None:
     """Write ``results.md`` (tables for each data set and setting) and ``results.png`` (the first), and print them."""
-    found = studies(read_results(results))
+    found = studies(read_runs(results))
     parts = []
     for head, records in found.items():
         parts += [head, markdown(rows(records)), "EER on eval in %, each attack against all bona fide utterances:\n"]

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from dyn_lightning.figures import PALETTE, save_figure
 from dyn_lightning.files import write_atomically
-from dyn_lightning.report import read_results
+from dyn_lightning.report import read_runs
 from experiments.digits.systems import BUDGETS
 from experiments.study import Record, markdown, mean_spread, optimiser
 
@@ -119,7 +119,7 @@ def _head(record: Record) -> str:
 
 def write_tables(results: str | os.PathLike[str], folder: Path) -> None:
     """Write ``results.md`` (a table for each data set and setting) and ``results.png`` (the first), and print them."""
-    found = studies(read_results(results))
+    found = studies(read_runs(results))
     text = "\n".join(f"{head}\n{markdown(rows(records))}" for head, records in found.items())
     print(text)
     write_atomically(folder / "results.md", text.encode())

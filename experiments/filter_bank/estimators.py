@@ -20,7 +20,7 @@ from dyn_lightning.dynamize import dynamize
 from dyn_lightning.functional import BOUNDARIES
 from dyn_lightning.models.filter_bank import FilterBankNet
 from dyn_lightning.optim import make_optimizer
-from dyn_lightning.report import append_result, read_results
+from dyn_lightning.report import append_result, read_results, read_runs
 from dyn_lightning.tasks import Regression
 from experiments.filter_bank.run import HERE, RESULTS, Job, run_missing
 from experiments.filter_bank.study import FIXED, N_BANDS, N_FREQS, N_OUTPUTS, OURS, READINGS, Schedule, System
@@ -133,8 +133,8 @@ def main(arguments: list[str] | None = None) -> None:
         run_missing(shared, RESULTS, args.processes)
         run_missing([job for job in jobs if job not in shared], file, args.processes)
     gradients: list[Record] = read_results(gradients_file)
-    wanted = [r for r in read_results(RESULTS) if r["config"]["name"] in (OURS.name, FIXED.name)]
-    others = read_results(file)
+    wanted = [r for r in read_runs(RESULTS) if r["config"]["name"] in (OURS.name, FIXED.name)]
+    others = read_runs(file)
     seeds = {r["seed"] for r in others}  # the study may have more seeds of those that both have
     runs = [r for r in [*wanted, *others] if r["seed"] in seeds]
     write_tables(runs, gradients, HERE / "estimators.md")

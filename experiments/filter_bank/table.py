@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dyn_lightning.report import read_results
+from dyn_lightning.report import read_runs
 
 Record = dict[str, Any]
 N_BANDS, N_OUTPUTS = 32, 64
@@ -201,7 +201,7 @@ def figure(records: Iterable[Record], path: Path) -> None:
 
 def write_tables(results: str | os.PathLike[str], folder: Path) -> None:
     """Write ``results.md`` and ``results.png`` into a folder, and print the table."""
-    records = read_results(results)
+    records = read_runs(results)
     text = "\n".join([markdown(rows(records)), *(f"- {line}" for line in findings(records))]) + "\n"
     print(text)
     (folder / "results.md").write_text(text)

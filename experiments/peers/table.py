@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from dyn_lightning.figures import PALETTE, save_figure
 from dyn_lightning.files import write_atomically
-from dyn_lightning.report import read_results
+from dyn_lightning.report import read_runs
 from dyn_lightning.report.statistics import Summary, summarise
 from experiments.peers.analysis import (
     Comparison,
@@ -169,7 +169,7 @@ def records_of(bench: Bench, results: Path, dataset: str | None = None) -> list[
         dataset: what they were trained on; where absent, that with most runs.
     """
     settings = {k: v for k, v in bench.config.items() if k != "lr"}
-    own = [r for r in read_results(results) if r.get("bench") == bench.name] if results.is_file() else []
+    own = [r for r in read_runs(results) if r.get("bench") == bench.name] if results.is_file() else []
     own = [r for r in own if all(r["config"].get(k) == v for k, v in settings.items())]
     if dataset is None:
         counts = Counter(r["dataset"] for r in own)

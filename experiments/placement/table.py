@@ -12,7 +12,7 @@ from matplotlib.ticker import NullFormatter
 
 from dyn_lightning.figures import PALETTE, save_figure
 from dyn_lightning.files import write_atomically
-from dyn_lightning.report import read_results
+from dyn_lightning.report import read_runs
 from experiments.cases import Case, least_share
 from experiments.grid import case_of, error_of, first_of_tasks, flops_percent, runs_of, sizes_text, studies
 from experiments.placement.systems import BUDGETS, PLACEMENTS
@@ -89,7 +89,7 @@ def write_tables(results: str | os.PathLike[str], folder: Path) -> None:
     """Write ``results.md`` and, for each task, ``results_<task>.png`` of the runs with the same data and settings that
     are most; print the tables.
     """
-    found = studies(read_results(results))
+    found = studies(read_runs(results))
     note = "Checkpoint by the error on validation; mean ± standard deviation over seeds.\n"
     text = "\n".join(f"{head}\n{note}\n{markdown(rows(records))}" for head, records in found.items())
     print(text)

@@ -16,7 +16,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from dyn_lightning.figures import PALETTE, save_figure
 from dyn_lightning.files import write_atomically
-from dyn_lightning.report import read_results
+from dyn_lightning.report import read_runs
 from experiments.grid import case_of, error_of, first_of_tasks, flops_percent, runs_of, sizes_text, studies
 from experiments.sensitivity.surface import TERMS, Surface, fit_surface
 from experiments.study import Record, markdown, mean_spread
@@ -204,7 +204,7 @@ def write_tables(results: str | os.PathLike[str], folder: Path) -> None:
     """Write ``results.md`` and, for each task, ``results_<task>.png`` of the runs with the same data and settings that
     are most; print the tables.
     """
-    found = studies(read_results(results))
+    found = studies(read_runs(results))
     parts = []
     for head, records in found.items():
         parts += [head, "Mean ± standard deviation over seeds.\n", markdown(rows(records))]

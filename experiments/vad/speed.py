@@ -19,7 +19,7 @@ from torch import nn
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.files import write_atomically
-from dyn_lightning.report import read_results
+from dyn_lightning.report import read_runs
 from experiments.vad.systems import SAMPLE_RATE, System, all_systems
 
 HERE = Path(__file__).parent
@@ -58,7 +58,7 @@ def write_speed(results: str | os.PathLike[str], folder: Path) -> dict[str, floa
     torch.set_num_threads(1)
     systems = {system.name: system for system in all_systems()}
     first: dict[str, dict[str, Any]] = {}
-    for record in read_results(results):
+    for record in read_runs(results):
         first.setdefault(record["config"]["system"], record)
     factors = real_time_factors({n: network_of(r, systems[n]) for n, r in first.items() if n in systems})
     write_atomically(folder / "speed.json", f"{json.dumps(factors, indent=2)}\n".encode())

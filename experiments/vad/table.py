@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from dyn_lightning.report import read_results
+from dyn_lightning.report import read_runs
 from experiments.study import Record, markdown, mean_spread, optimiser
 
 PUBLISHED = Path(__file__).parent / "published.csv"
@@ -139,7 +139,7 @@ def write_tables(results: str | os.PathLike[str], folder: Path) -> None:
     """Write ``results.md`` (a table for each data set and length) and ``results.png`` (the first), and print them."""
     speed_file = folder / "speed.json"
     speed = json.loads(speed_file.read_text()) if speed_file.is_file() else {}
-    found = studies(read_results(results))
+    found = studies(read_runs(results))
     text = "\n".join(f"## {title}\n{markdown(rows(records, speed))}" for title, records in found.items())
     print(text)
     (folder / "results.md").write_text(text)

@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from dyn_lightning.errors import UserError
+from dyn_lightning.metrics.info import MetricInfo
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsTerm
-from dyn_lightning.report import append_result, config_hash, plot_history, read_results, result_record
+from dyn_lightning.report import append_result, config_hash, plot_history, read_results, read_runs, result_record
 from dyn_lightning.report.environment import device_name
 from dyn_lightning.tasks import Regression
 
@@ -110,6 +111,24 @@ def test_record_holds_both_counts_and_the_widths():
     assert record["flops_per_call"] < record["flops_per_call_before"]
     assert (record["seed"], record["dataset"], record["metrics"]) == (3, "toy", {"test/l1": 0.5})
     json.dumps(record)
+
+
+def test_of_runs_that_are_written_down_twice_the_latest_is_read(tmp_path, capsys):
+    path = tmp_path / "results.jsonl"
+    for seed, error in ((0, 0.1), (1, 0.2), (0, 0.3)):
+        append_result(path, {"config_hash": "a", "seed": seed, "metrics": {"val/eer": error}})
+    assert [r["metrics"]["val/eer"] for r in read_runs(path)] == [0.3, 0.2]
+    assert "results.jsonl: 1 record is left out" in capsys.readouterr().err
+
+
+def test_a_record_says_what_its_metrics_are():
+    module = DynamicModule(
+        nn.Linear(2, 3), Regression(), None, dynamic=[], example_duration_s=None, example_shape=[1, 2]
+    )
+    module.metric_info = {"test/l1": MetricInfo("l1", lower_is_better=True), "val/l1": MetricInfo("l1")}
+    record = result_record(module, metrics={"test/l1": 1.0}, config={}, seed=0, dataset="", wall_time_s=0.0)
+    assert record["metric_info"] == {"test/l1": {"label": "l1", "lower_is_better": True}}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", record["finished_utc"])
 
 
 def test_config_hash_ignores_the_order_and_sees_every_value():

@@ -5,9 +5,6 @@ import pytest
 from dyn_lightning.report.studies import (
     System,
     flops_scale,
-    labels_of,
-    lower_is_better,
-    metric_label,
     studies_of,
 )
 
@@ -102,23 +99,22 @@ def test_full_size_is_what_the_records_say(record, runs):
     assert studies_of(runs(record(**narrow), record("full", flops=8e6)))[0].full_flops == 8e6
 
 
-def test_runs_without_names_are_called_by_what_differs(record, runs):
-    def config(share, path, seed):
-        objective = {"class_path": path, "init_args": {"share": share}}
-        return {"model": {"objective": objective, "lr": 1e-3}, "data": {"train_seed": seed}}
+def test_runs_of_fit_are_called_by_their_name_or_by_what_differs(record, runs):
+    def of(share, seed, **more):
+        config = {"model": {"objective": {"init_args": {"share": share}}}, "data": {"train_seed": seed}}
+        return record(None, seed, config=config, **more)
 
-    members = runs(
-        record(None, config=config(0.25, "dyn_lightning.objectives.FlopsBudget", 0)),
-        record(None, config=config(0.5, "dyn_lightning.objectives.FlopsBudget", 1)),
-        record(None, config=config(0.5, "dyn_lightning.objectives.LambdaSquared", 2)),
-    )
-    assert labels_of(members) == [
-        "class_path=FlopsBudget, share=0.25",
-        "class_path=FlopsBudget, share=0.5",
-        "class_path=LambdaSquared, share=0.5",
-    ]
-    assert labels_of(members[:1]) == ["run 0123456789ab"]
-    assert [s.name for s in studies_of(members[:2])[0].systems] == ["share=0.25", "share=0.5"]
+    (study,) = studies_of(runs(of(0.25, 0), of(0.25, 1), of(0.5, 0), of(1.0, 0, name="the whole", flops=8e6)))
+    assert {s.name: len(s.runs) for s in study.systems} == {"the whole": 1, "share=0.25": 2, "share=0.5": 1}
+
+
+def test_of_a_configuration_and_seed_the_latest_counts(record, runs):
+    first, again, later = record(eer=0.1), record(eer=0.2, wall_time_s=1.0), record(seed=1, eer=0.3)
+    (study,) = studies_of(runs(first, again, later))
+    (system,) = study.systems
+    assert [run.record["metrics"]["test/eer"] for run in system.runs] == [0.2, 0.3]
+    assert system.over(lambda run: run.metric("test/eer")).n == 2
+    assert len(studies_of(runs(first, again))[0].runs) == 1
 
 
 def test_metrics_are_the_tests_eers_and_else_what_there_is(record, runs):
@@ -133,12 +129,7 @@ def test_metrics_are_the_tests_eers_and_else_what_there_is(record, runs):
     assert chosen({"test/loss": 0.1, "test/eer": None}) == ["test/loss"]
 
 
-def test_how_metrics_and_costs_are_called():
-    assert metric_label("test/mixed/eer") == "EER (%), test/mixed"
-    assert metric_label("relative_l1") == "relative_l1"
-    assert metric_label("test/error_rate") == "error rate (%), test"
-    assert lower_is_better("test/min_tdcf")
-    assert not lower_is_better("test/accuracy")
+def test_how_costs_are_called():
     assert [flops_scale(f) for f in (5e10, 5.6e9, 3e5, 16e3, 12)] == [
         (1e9, "GFLOPs"),
         (1e6, "MFLOPs"),

@@ -57,7 +57,7 @@ def test_systems_csv_against_numpy_and_scipy(study):
 
 
 def test_snr_from_low_to_high(study):
-    (table,) = tables.snr_tables(study)
+    table, _ = tables.group_tables(study)
     assert [column.title for column in table.columns[2:]] == ["-10--5", "<5", "5-15", "15-25", ">=25"]
     rows = parsed(table)
     assert float(rows["full"]["15-25"]) == pytest.approx(100 * np.mean(EERS["full"]) + 2)
@@ -65,20 +65,20 @@ def test_snr_from_low_to_high(study):
 
 
 def test_attacks_are_those_of_the_test(study):
-    (table,) = tables.attack_tables(study)
+    _, table = tables.group_tables(study)
     assert [column.key for column in table.columns[2:]] == ["A07", "A10"]
     assert float(parsed(table)["learned 25 %"]["A07"]) == pytest.approx(200 * np.mean(EERS["learned 25 %"]))
 
 
 def test_several_test_sets_are_several_files(record, runs):
     metrics = {"test/eer": None, "test/a/eer_snr_db_<5": 0.1, "test/b c/../d/eer_snr_db_<5": 0.1}
-    found = tables.snr_tables(studies_of(runs(record(metrics=metrics)))[0])
+    found = tables.group_tables(studies_of(runs(record(metrics=metrics)))[0])
     assert [table.name for table in found] == ["snr-a", "snr-b-c-..-d"]
 
 
 def test_tables_without_data_are_empty(record, runs):
     study = studies_of(runs(record(widths={})))[0]
-    assert tables.snr_tables(study) == tables.attack_tables(study) == []
+    assert tables.group_tables(study) == []
     assert not tables.sizes_table(study)
     assert not tables.versions_table(runs({**record(), "versions": {}}))
     titles = [column.title for column in tables.systems_table(study).columns]

@@ -1,6 +1,7 @@
 """The Pareto set against its definition."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from dyn_lightning.sweep.pareto import pareto_set, print_front, write_front
+from dyn_lightning.metrics.info import MetricInfo
+from dyn_lightning.report.labels import flat
+from dyn_lightning.sweep.pareto import front_of, pareto_set, print_front, write_front
 from dyn_lightning.sweep.points import Point
 from dyn_lightning.sweep.space import SweepError
 
@@ -51,6 +54,7 @@ def test_what_is_written(tmp_path):
     assert content["front"][1] == {
         "val/eer": 0.07,
         "flops_per_second": 20e6,
+        "label": "name=medium",
         "configuration": "medium",
         "settings": {"name": "medium"},
         "runs": ["medium"],
@@ -74,6 +78,31 @@ def test_what_is_printed(capsys):
     assert "3 of 4 are on the front" in printed
     print_front(POINTS, "val/eer_at_budget", Console(width=120))
     assert "0.07" in capsys.readouterr().out
+
+
+def test_of_accuracies_the_more_is_the_better(capsys):
+    about = MetricInfo("accuracy", "%", lower_is_better=False)
+    points = [point(0.7, 10e6, "worse", about=about), point(0.9, 10e6, "better", about=about)]
+    assert front_of(points) == [1]
+    print_front(points, "val/accuracy", Console(width=80))
+    assert "the more the better" in capsys.readouterr().out
+
+
+def test_callbacks_are_told_by_their_names_in_80_columns(capsys):
+    def callbacks(*entries):
+        made = [{"class_path": f"a.b.{name}", "init_args": options} for name, options in entries]
+        return {"settings": flat({"trainer": {"callbacks": made}})}
+
+    whole = [("PhaseSwitch", {"warmup_epochs": 2}), ("LambdaClamp", {}), ("WidthsCheckpoint", {"monitor": "val/eer"})]
+    points = [
+        point(0.1, 10e6, "a", **callbacks(*whole)),
+        point(0.05, 20e6, "b", **callbacks(*whole, ("EarlyStopping", {"patience": 3}))),
+        replace(point(0.01, 30e6, "c", **callbacks(("EarlyStopping", {"patience": 9}))), name="uniform 25 %"),
+    ]
+    print_front(points, "val/eer", Console(width=80))
+    printed = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if line.startswith("│")]
+    assert [row[-1] for row in rows] == ["no EarlyStopping", "EarlyStopping", "uniform 25 %"]
 
 
 def test_points_that_cannot_be_compared(tmp_path):

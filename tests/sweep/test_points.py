@@ -7,6 +7,7 @@ import pytest
 import wandb
 
 from dyn_lightning.cli import main
+from dyn_lightning.cli.pareto import pareto
 from dyn_lightning.report import append_result, read_results
 from dyn_lightning.sweep.points import differing, file_points, mean_over_seeds, read_points, wandb_points
 from dyn_lightning.sweep.runner import run_all
@@ -36,26 +37,61 @@ def test_results_of_fit(tmp_path):
     assert first.runs == (f"{path}:1",)
     assert second is None
     assert (third.flops, third.unit) == (5.0, "flops_per_call")
-    points, without = read_points([str(path)], "val/eer")
-    assert (points, without) == ([first, third], 1)
-    assert read_points([str(path)], "val/none") == ([], 3)
+    assert read_points([str(path)], "val/eer") == ([first, third], 1, 0)
+    assert read_points([str(path)], "val/none") == ([], 3, 0)
+
+
+def test_a_run_that_was_made_twice_counts_once(tmp_path, capsys):
+    """A run that was killed after its record was written writes another when it goes on."""
+    path, other = tmp_path / "results.jsonl", tmp_path / "copy.jsonl"
+    for eer, seed in ((0.2024, 0), (0.2, 1), (0.2024, 0), (0.3, 1)):
+        append_result(path, record(eer, 1e6, seed=seed))
+    append_result(other, record(0.1, 1e6, seed=1, finished_utc="2026-01-01T00:00:00Z"))
+    for sources in ([str(path), str(other)], [str(other), str(path)]):
+        points, _, left_out = read_points(sources, "val/eer")
+        assert sorted(point.error for point in points) == [0.1, 0.2024]  # of seed 1 that which says it is later
+        assert left_out == 3
+    (mean,) = mean_over_seeds(points)
+    assert len(mean.runs) == 2
+    assert pareto([str(path), "--out", str(tmp_path / "front.json")]) == 0
+    assert "2 records are left out: of the same configuration and seed" in capsys.readouterr().out
+
+
+def test_runs_with_random_seeds_are_all_runs(tmp_path):
+    path = tmp_path / "results.jsonl"
+    for seed in (None, False):
+        for eer in (0.1, 0.2, 0.2):
+            append_result(path, record(eer, 1e6, seed=seed))
+    assert len(read_points([str(path)], "val/eer").points) == 4  # the very same record once
 
 
 def test_journals_of_sweeps(make_runs, quiet, tmp_path):
     runs = make_runs(parameters={"a": {"values": [1, 2, 4]}, "act": {"values": ["work", "fail"]}})
     run_all(runs, "runs", jobs=2, console=quiet)
-    points, without = read_points(["runs"], "val/eer")
+    points, without, _ = read_points(["runs"], "val/eer")
     assert without == 0
     assert sorted(p.error for p in points) == pytest.approx([0.01, 0.02, 0.04])
     assert all(p.flops == pytest.approx(1e4 / p.error) for p in points)
-    assert read_points(["runs/journal.jsonl"], "val/eer")[0][0].settings == points[0].settings
+    assert read_points(["runs/journal.jsonl"], "val/eer").points[0].settings == points[0].settings
     # A run that was run again counts once, with what came last.
     append_result("runs/journal.jsonl", {"run": runs[0].key, "event": "finished", "record": record(0.5, 1.0)})
     assert sorted(p.error for p in read_points(["runs"], "val/eer")[0]) == pytest.approx([0.02, 0.04, 0.5])
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("{", "no JSON"), ('{"a": 1}', "line 1: has no metrics"), (None, "cannot be read")]
+    ("content", "message"),
+    [
+        ("{", "no JSON"),
+        ('{"a": 1}', "line 1: has no metrics"),
+        (None, "cannot be read"),
+        ('{"metrics": [1]}', "line 1: metrics is no object"),
+        ('{"metrics": {"val/eer": "low"}}', "line 1: metrics val/eer is 'low', no number"),
+        ('{"metrics": {"val/eer": NaN}}', "line 1: metrics val/eer is nan, no number"),
+        ('{"metrics": {}, "config": 3}', "line 1: config is no object"),
+        ('{"metrics": {}, "config_hash": [3]}', r"line 1: config_hash is \[3\], no text"),
+        ('{"metrics": {}, "flops_per_second": -1}', "line 1: flops_per_second is -1, no positive number"),
+        ('{"run": [1], "event": "finished", "record": null}', "line 1: has no metrics"),
+    ],
 )
 def test_files_that_hold_no_runs(tmp_path, content, message):
     path = tmp_path / "x.jsonl"
