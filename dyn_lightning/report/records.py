@@ -37,7 +37,12 @@ def append_result(path: str | os.PathLike[str], record: Mapping[str, Any]) -> No
 
 
 def read_results(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """All records of a file that :func:`append_result` wrote.
+    """All records of a file that :func:`append_result` wrote, as :func:`read_lines` gives them."""
+    return [record for _, record in read_lines(path)]
+
+
+def read_lines(path: str | os.PathLike[str]) -> list[tuple[int, dict[str, Any]]]:
+    """Line number and record of each line of a file that :func:`append_result` wrote.
 
     A line that was cut off, by a full disk or a power cut, is left out, which is said once.
 
@@ -57,7 +62,7 @@ def read_results(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
             raise UserError(f"{path}, line {number}: is no JSON ({error}). Remove the line") from error
         if not isinstance(record, dict):
             raise UserError(f"{path}, line {number}: is no JSON object. Remove the line")
-        records.append(record)
+        records.append((number, record))
     return records
 
 

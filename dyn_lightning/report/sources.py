@@ -16,7 +16,7 @@ from dyn_lightning.data.audio import DatasetError
 from dyn_lightning.inference.spoofing import SCORE_FILE
 from dyn_lightning.report.checks import is_size, problem_of, unit_of
 from dyn_lightning.report.history import History, columns_of, history_of, read_history
-from dyn_lightning.report.records import read_results
+from dyn_lightning.report.records import read_lines
 from dyn_lightning.report.studies import Run, latest_runs
 from dyn_lightning.score_files import ScoreTable, read_scores
 from dyn_lightning.scoring import check_scores
@@ -180,13 +180,13 @@ def _label(path: Path) -> str:
 
 def _runs(path: Path) -> list[Run]:
     try:
-        records = read_results(path)
+        lines = read_lines(path)
     except (OSError, UnicodeError) as error:
         raise DatasetError(f"{path}: cannot be read ({error})") from error
     except ValueError as error:
         raise DatasetError(str(error)) from error
     runs = []
-    for number, record in enumerate(records, start=1):  # a line each
+    for number, record in lines:
         unit = unit_of(record)
         if problem := problem_of(record, needs=("config", "metrics", unit)):
             raise DatasetError(f"{path}, line {number}: {problem}. Give what fit --results wrote, or remove the line.")

@@ -10,12 +10,13 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from dyn_lightning.metrics.info import MetricInfo
-from dyn_lightning.report import config_hash, read_results
+from dyn_lightning.report import config_hash
 from dyn_lightning.report.checks import UNITS, is_number, problem_of
 from dyn_lightning.report.labels import differing as differing_settings
 from dyn_lightning.report.labels import flat, labels_of
 from dyn_lightning.report.latest import identity_of, latest_of_each, time_of
 from dyn_lightning.report.measures import info_of
+from dyn_lightning.report.records import read_lines
 from dyn_lightning.sweep.journal import JOURNAL
 from dyn_lightning.sweep.space import SweepError
 
@@ -99,10 +100,10 @@ def _file_records(path: str | os.PathLike[str]) -> list[_Placed]:
             raise SweepError(f"{path}: is no folder of dyn-lightning sweep. Give one, or the file of fit --results")
         path = path / JOURNAL
     try:
-        lines = read_results(path)
+        lines = read_lines(path)
     except (OSError, ValueError) as error:
         raise SweepError(f"{path}: cannot be read ({error})") from error
-    latest = {str(line.get("run", number)): (number, line) for number, line in enumerate(lines, start=1)}
+    latest = {str(line.get("run", number)): (number, line) for number, line in lines}
     found = []
     for number, line in latest.values():
         if line.get("event", "finished") != "finished":

@@ -113,12 +113,12 @@ def test_record_holds_both_counts_and_the_widths():
     json.dumps(record)
 
 
-def test_of_runs_that_are_written_down_twice_the_latest_is_read(tmp_path, capsys):
+def test_of_runs_that_are_written_down_twice_the_latest_is_read(tmp_path, caplog):
     path = tmp_path / "results.jsonl"
     for seed, error in ((0, 0.1), (1, 0.2), (0, 0.3)):
         append_result(path, {"config_hash": "a", "seed": seed, "metrics": {"val/eer": error}})
     assert [r["metrics"]["val/eer"] for r in read_runs(path)] == [0.3, 0.2]
-    assert "results.jsonl: 1 record is left out" in capsys.readouterr().err
+    assert "results.jsonl: 1 record is left out" in caplog.text
 
 
 def test_a_record_says_what_its_metrics_are():

@@ -20,12 +20,18 @@ def test_records_know_their_place(record, write):
     ]
 
 
-@pytest.mark.parametrize("line", ['{"config": {}', "[1, 2]", ""])
+@pytest.mark.parametrize("line", ["[1, 2]", "config: {}"])
 def test_a_line_that_is_no_object_is_named(record, write, line):
     path = write(record())
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(DatasetError, match=r"results\.jsonl, line 2: is no JSON"):
         read_sources([path])
+
+
+def test_places_count_lines_that_were_cut_off(record, write):
+    path = write(record())
+    path.write_text(path.read_text() + '{"config": {}\n' + path.read_text().replace('"seed": 0', '"seed": 1'))
+    assert [run.place.rsplit(":", 1)[-1] for run in read_sources([path]).runs] == ["1", "3"]
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_journals_of_sweeps(make_runs, quiet, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "no JSON"),
+        ("metrics", "no JSON"),
         ('{"a": 1}', "line 1: has no metrics"),
         (None, "cannot be read"),
         ('{"metrics": [1]}', "line 1: metrics is no object"),
