@@ -253,7 +253,7 @@ def test_a_page_is_the_same_twice_and_nothing_else_is_left(seeds, tmp_path):
 
 def test_nothing_is_written_where_something_is_wrong(record, write, tmp_path):
     path = write(record())
-    path.write_text(path.read_text() + '{"metrics": \n')
+    path.write_text(path.read_text() + '{"metrics": 3}\n')
     out = tmp_path / "out" / "report.html"
     with pytest.raises(DatasetError, match=r"results\.jsonl, line 2"):
         write_report([path], out)
