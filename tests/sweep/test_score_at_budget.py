@@ -57,7 +57,7 @@ def test_a_share_of_nothing_is_refused(make_module, make_trainer, data):
 
 
 def test_bad_arguments(make_module, make_trainer, data):
-    with pytest.raises(ValueError, match="either as share or as flops_per_second"):
+    with pytest.raises(ValueError, match="as one of share, share_of_all, flops_per_second"):
         ScoreAtBudget()
     with pytest.raises(ValueError, match="above 0"):
         ScoreAtBudget(flops_per_second=0.0)
