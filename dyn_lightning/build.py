@@ -11,17 +11,21 @@ import torch
 from torch import nn
 
 from dyn_lightning.complexity import Complexity
+from dyn_lightning.dynamic_class import dynamic_class
 from dyn_lightning.errors import SettingError
 from dyn_lightning.features.spectral import FixedScaling, LogCompression, MelFilterBank
 from dyn_lightning.functional import BOUNDARIES
 from dyn_lightning.gates import GATES
-from dyn_lightning.graph import Axis, Graph, Op, Size, Sum, axis_sizes, normal, substitute
+from dyn_lightning.graph import Axis, Graph, Op, Pass, Size, Sum, axis_sizes, normal, substitute
 from dyn_lightning.graph.attention import ATTENTIONS
+from dyn_lightning.graph.layers import is_leaf
 from dyn_lightning.layers import DYNAMIC_LAYERS, DynamicLayer
 from dyn_lightning.layout import Concat, Layout
-from dyn_lightning.network import Bare, Number, dynamic_class, replace_modules, shallow_copy
+from dyn_lightning.network import replace_modules, shallow_copy
+from dyn_lightning.overlay import Bare, Entering, Number
 from dyn_lightning.width import Width
 
+NOT_REACHED = "no run has used it"
 AFTER_FILTER_BANK = (LogCompression, FixedScaling)
 _REFS = {
     "in_axis": "in_width", "out": "out_width", "heads": "heads", "head_size": "head_size", "value_size": "value_size",
@@ -96,6 +100,7 @@ def build(
     network.fixed_reasons = {
         names.get(s, s.names[0].replace(".", "-")): s.reason for s in graph.roots() if s.reason
     } | graph.fixed
+    network.fixed_reasons |= dict.fromkeys(graph.unreached, NOT_REACHED)
     network.plain_class = type(network)
     network.bare = _bare(graph, modules, layout)
     network.numbers = [
@@ -103,10 +108,24 @@ def build(
         for a, axis in graph.attributes.items()
         if (found := layout(axis)) is not None
     ]
-    ops = [_op(op, plain_modules, widths) for op in (*graph.ops, *_bare_ops(graph, plain_modules))]
+    ops = [_op(op, plain_modules, widths) for op in (*graph.ops, *graph.uncounted(), *_bare_ops(graph, plain_modules))]
     network.complexity = Complexity(ops, dict(network.widths.items()), duration_s, parameters=parameters)
-    network.__class__ = dynamic_class(type(network), overlaid=bool(network.bare or network.numbers))
+    network.followed = tuple(dict.fromkeys(p.method for p in graph.passes))
+    network.unreached = tuple(graph.unreached)
+    backbone_class: Any = network.plain_class
+    network.__class__ = dynamic_class(backbone_class)
+    if network.bare or network.numbers:
+        _enter_parts(network)
     return network
+
+
+def _enter_parts(network: Any) -> None:
+    """Let parts that are called by themselves (as ``network.encoder(x)``) find what their code reads in place."""
+    widths = set(network.widths.modules())
+    for module in network.modules():
+        if module is not network and module not in widths and not (isinstance(module, DynamicLayer) or is_leaf(module)):
+            module.register_forward_pre_hook(Entering(network, leaves=False), prepend=True)
+            module.register_forward_hook(Entering(network, leaves=True), always_call=True)
 
 
 def no_nested_tensors(network: nn.Module) -> nn.Module:
@@ -217,10 +236,20 @@ def norms_behind(graph: Graph) -> dict[str, str]:
 
     The last such norm, where all on the way there treat each element by itself too, and nothing else reads it.
     """
-    calls = Counter(op.name for op in graph.ops)
+    first, *others = (_norms_behind(p) for p in graph.passes)
+    called = [{op.name for op in p.ops} for p in graph.passes[1:]]
+    return {
+        maker: norm
+        for maker, norm in first.items()
+        if all(maker not in names or other.get(maker) == norm for names, other in zip(called, others, strict=True))
+    }
+
+
+def _norms_behind(p: Pass) -> dict[str, str]:
+    calls = Counter(op.name for op in p.ops)
     return {
         trail.maker: trail.norm
-        for trail in graph.trails
+        for trail in p.trails
         if calls[trail.maker] == calls[trail.norm] == 1 and all(len(reads) == 1 for reads in trail.reads[:-1])
     }
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dyn_lightning.costs import op_cost
-from dyn_lightning.costs.base import numel
+from dyn_lightning.costs.base import OpCost, numel
 from dyn_lightning.errors import SettingError
 from dyn_lightning.polynomial import Polynomial, sorted_powers
 
@@ -72,6 +72,7 @@ class Complexity:
         rows, uncounted = [], []
         for op in ops:
             cost = op_cost(op)
+            cost = cost if op.runs else OpCost(params=cost.params)
             used = cost.flops_full.variables | cost.flops_paper.variables | cost.params.variables
             missing = used - names.keys()
             if missing:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import copy
-import math
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dyn_lightning.build import build, no_nested_tensors
 from dyn_lightning.errors import SettingError
-from dyn_lightning.graph import Graph, Size, read_graph, unify
-from dyn_lightning.graph.layers import is_leaf
-from dyn_lightning.graph.untouched import copies, put_back
-from dyn_lightning.graph.verify import Mismatch, find_mismatch
-from dyn_lightning.layers import DynamicLayer
-from dyn_lightning.network import DynamicNetwork, plain_copy, run_in_eval, shallow_copy
+from dyn_lightning.graph import Graph, Pass, Size, read_graph, unify
+from dyn_lightning.graph.untouched import copies, put_back, untouched
+from dyn_lightning.network import DynamicNetwork, shallow_copy
+from dyn_lightning.trials import answers_of, compared, try_least_sizes, try_sizes
 
 _PART = re.compile(r"\.(l\d+|part\d+|heads|head_size|value_size|out_proj|blocks|each)$")
 NOT_ASKED_FOR, ASKED_TO_BE_FIXED = "it was not asked for", "it was asked to be fixed"
@@ -30,6 +26,8 @@ def dynamize(
     backbone: nn.Module,
     example_input: Any,
     *,
+    more_examples: Sequence[Any] = (),
+    methods: Mapping[str, Any] | Sequence[str] = (),
     duration_s: float | None = None,
     dynamic: Sequence[str] | None = None,
     fixed: Sequence[str] = (),
@@ -40,15 +38,19 @@ def dynamize(
 ) -> Any:
     """Make a network's sizes learnable.
 
-    The backbone is copied, run once on the example input to see which sizes are tied, and its layers are
-    replaced by dynamic ones that hold the same parameters under the same names. At λ = 1 the result computes
-    what the backbone computes. Sizes of the network's inputs are never touched, those of its outputs only
-    where ``free_outputs`` asks for it.
+    The backbone is copied, run on the example input to see which sizes are tied, in evaluation and in training mode,
+    and its layers are replaced by dynamic ones that hold the same parameters under the same names. At λ = 1 the result
+    computes what the backbone computes (torch.nn.TransformerEncoder without its nested tensors: at masked positions
+    what it computes in training). Sizes of the network's inputs are never touched, those of its outputs only where
+    ``free_outputs`` asks for it. What no run has used stays whole, and a warning names it.
 
     Args:
         backbone: any torch.nn network; left as it was.
         example_input: a tensor, a tuple (positional arguments) or a dict (keyword arguments), batch dimension
             included; costs are those of this input.
+        more_examples: a list of further inputs, for code that the example does not run: branches, masks, experts.
+        methods: methods besides forward to follow: names, called with the example input, or a dict of names and the
+            input of each. What they answer may be cut.
         duration_s: seconds of audio in the example input, over its whole batch; costs are then per second.
             None: costs per call.
         dynamic: patterns (``fnmatch``) of the layers whose sizes are learned; None for every size that can
@@ -77,30 +79,65 @@ def dynamize(
         raise SettingError(f"dynamize: {type(backbone).__name__} has its own {', '.join(taken)}: rename it there")
     if mel_spacing not in ("respaced", "ranked"):
         raise SettingError(f"mel_spacing={mel_spacing!r} is unknown: use respaced or ranked")
-    parameters = copies(backbone.parameters())
-    graph = read_graph(no_nested_tensors(shallow_copy(backbone)), example_input, free_outputs=free_outputs)
-    written = put_back(parameters)  # by the network's own code, as where it normalises its weights: mostly none
-    del parameters
-    expected = _answers(no_nested_tensors(shallow_copy(backbone)), example_input)
-    _declare(graph, fixed, ties)
-    names = _names(graph)
-    untraced: dict[Size, str] = {}
-    while True:
-        chosen = _choose(graph, dynamic, names)
-        result = build(backbone, graph, chosen, duration_s, mel_spacing, boundary, names)
-        widths = dict(zip(chosen, result.widths.values(), strict=True))
-        mismatch = _check(expected, result, graph, widths, example_input)
-        mismatch = mismatch or _check_least(result, graph, widths, example_input)
+    runs = _runs(backbone, example_input, more_examples, methods)
+    with untouched(backbone):
+        parameters = copies(backbone.parameters())
+        graph = read_graph(
+            no_nested_tensors(shallow_copy(backbone)), example_input, free_outputs=free_outputs, also=runs
+        )
+        written = put_back(parameters)  # by the network's own code, as where it normalises its weights: mostly none
+        expected = [answers_of(no_nested_tensors(shallow_copy(backbone)), p) for p in compared(graph)]
         put_back(written)
-        if mismatch is None:
-            break
-        for size in mismatch.sizes:
-            size.fix(mismatch.reason)
-            untraced[size] = mismatch.reason
-    if untraced:
-        kept = "; ".join(f"{names.get(size, size.names[0])}: {reason}" for size, reason in untraced.items())
-        warnings.warn(f"dynamize: sizes kept whole, for the code could not be followed: {kept}", stacklevel=2)
+        del parameters
+        _declare(graph, fixed, ties)
+        names = _names(graph)
+        untraced: dict[Size, str] = {}
+        while True:
+            chosen = _choose(graph, dynamic, names)
+            result = build(backbone, graph, chosen, duration_s, mel_spacing, boundary, names)
+            widths = dict(zip(chosen, result.widths.values(), strict=True))
+            mismatch = try_sizes(expected, result, graph, widths) or try_least_sizes(result, graph, widths)
+            put_back(written)
+            if mismatch is None:
+                break
+            for size in mismatch.sizes:
+                size.fix(mismatch.reason)
+                untraced[size] = mismatch.reason
+    _warn(graph, {names.get(size, size.names[0]): reason for size, reason in untraced.items()})
     return copy.deepcopy(result)
+
+
+def _runs(backbone: nn.Module, example: Any, more_examples: Any, methods: Any) -> list[Pass]:
+    """What is run besides the example in evaluation mode."""
+    if not isinstance(more_examples, (list, tuple)) or (isinstance(more_examples, tuple) and more_examples):
+        raise SettingError("more_examples is a list of inputs, each as example_input is")
+    given = methods if isinstance(methods, Mapping) else dict.fromkeys(methods, example)
+    for name in given:
+        if not callable(getattr(backbone, name, None)):
+            raise SettingError(f"methods: {type(backbone).__name__} has no method {name}")
+    runs = [Pass(example, training=True)]
+    for more in more_examples:
+        runs += [Pass(more), Pass(more, training=True)]
+    return runs + [Pass(x, method=name) for name, x in given.items() if name != "forward"]
+
+
+def _warn(graph: Graph, untraced: dict[str, str]) -> None:
+    """Say what could not be followed."""
+    if untraced:
+        kept = "; ".join(f"{name}: {reason}" for name, reason in untraced.items())
+        warnings.warn(f"dynamize: sizes kept whole, for the code could not be followed: {kept}", stacklevel=3)
+    if graph.unreached:
+        warnings.warn(
+            f"dynamize: no run has used {', '.join(graph.unreached)}: kept whole, so a call of it fails where what it "
+            "reads is cut. more_examples=[…] takes inputs that use it, methods={name: input} methods that do",
+            stacklevel=3,
+        )
+    if graph.failed:
+        warnings.warn(
+            f"dynamize: the network could not be run in training mode ({graph.failed}): what it does in training alone "
+            "was not followed",
+            stacklevel=3,
+        )
 
 
 def left_whole(network: DynamicNetwork) -> list[str]:
@@ -171,108 +208,3 @@ def _choose(graph: Graph, patterns: Sequence[str] | None, names: dict[Size, str]
         if size not in chosen:
             size.fix(NOT_ASKED_FOR)
     return list(chosen)
-
-
-def _check(
-    expected: list[Tensor], dynamic: Any, graph: Graph, widths: dict[Size, Any], example_input: Any
-) -> Mismatch | None:
-    """Cut the network to uneven sizes and see that every call answers what the graph foretells."""
-    mismatch = None
-    for attempt in range(2):
-        least = {size: math.ceil(width.lam_min * size.full_size - 1e-6) for size, width in widths.items()}
-        sizes = {size: max(n, least[size]) for size, n in uneven_sizes(widths, attempt).items()}
-        for size, width in widths.items():
-            width.set_lam(sizes[size] / size.full_size)
-        small: Any = None  # two of them at a time would take twice the memory
-        small = plain_copy(dynamic)
-        mismatch = find_mismatch(small, graph, sizes, example_input)
-        if mismatch is not None:
-            break
-    # The dynamic network itself, there and back: what its code remembers between calls must not hold a size fast.
-    mismatch = mismatch or find_mismatch(dynamic, graph, sizes, example_input, _is_leaf)
-    if mismatch is None and (reason := _unseen(dynamic, small, example_input)):
-        mismatch = _blame(dynamic, widths, sizes, example_input) or Mismatch(tuple(widths), reason)
-    for width in widths.values():
-        width.set_lam(1.0)
-    mismatch = mismatch or find_mismatch(
-        dynamic, graph, {size: size.full_size for size in widths}, example_input, _is_leaf
-    )
-    if mismatch is None and not _alike(_answers(dynamic, example_input), expected):
-        raise RuntimeError("dynamize: at full size the network does not compute what the backbone computes")
-    return mismatch
-
-
-def _unseen(dynamic: Any, small: nn.Module, example_input: Any) -> str | None:
-    """What is wrong with a cut network when nobody looks at its calls: code may go another way then."""
-    try:
-        alike = _alike(_answers(dynamic, example_input), _answers(small, example_input))
-    except (RuntimeError, ValueError, IndexError, AssertionError) as error:
-        return f"the network's code needs it at full size ({str(error).strip().splitlines()[0][:100]})"
-    return None if alike else "the network's code uses a layer's parameters without calling the layer"
-
-
-def _blame(dynamic: Any, widths: dict[Size, Any], sizes: dict[Size, int], example_input: Any) -> Mismatch | None:
-    """The sizes that are wrong in the same way when each is cut alone."""
-    found: dict[str, list[Size]] = {}
-    for size in widths:
-        for other, width in widths.items():
-            width.set_lam(sizes[size] / size.full_size if other is size else 1.0)
-        if reason := _unseen(dynamic, plain_copy(dynamic), example_input):
-            found.setdefault(reason, []).append(size)
-    return next((Mismatch(tuple(same), reason) for reason, same in found.items()), None)
-
-
-def _check_least(dynamic: Any, graph: Graph, widths: dict[Size, Any], example_input: Any) -> Mismatch | None:
-    """Cut everything to its least. Code that squeezes a dimension of one away must keep two there."""
-    mismatch = None
-    for _ in widths:
-        sizes = {size: max(1, math.ceil(width.lam_min * width.units - 1e-6)) for size, width in widths.items()}
-        for size, width in widths.items():
-            width.set_lam(sizes[size] / size.full_size)
-        mismatch = find_mismatch(plain_copy(dynamic), graph, sizes, example_input)
-        near = [s for s in mismatch.sizes if sizes[s] == 1 and s.full_size > 2] if mismatch else []
-        for size in near:
-            widths[size].lam_min = 2 / size.full_size
-        if not near:
-            break
-    for width in widths.values():
-        width.set_lam(1.0)
-    return mismatch
-
-
-def _is_leaf(module: nn.Module) -> bool:
-    return isinstance(module, DynamicLayer) or is_leaf(module)
-
-
-def uneven_sizes(widths: Iterable[Size], attempt: int = 0) -> dict[Size, int]:
-    """About half of each size. Of two sizes that could be taken for one another, one attempt at least sets them apart,
-    as far as there is room.
-    """
-    found: dict[Size, int] = {}
-    of_full_size: dict[int, int] = {}
-    for size in widths:
-        n = size.full_size
-        number = of_full_size[n] = of_full_size.get(n, -1) + 1
-        options = range(max(1, round(0.4 * n)), max(2, min(n, round(0.75 * n) + 1)))
-        digit = number // len(options) ** attempt % len(options)  # of its number, one for each attempt
-        found[size] = options[(digit + n) % len(options)]
-    return found
-
-
-def _answers(network: nn.Module, example_input: Any) -> list[Tensor]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return run_in_eval(network, example_input)
-
-
-def _alike(one: list[Tensor], other: list[Tensor]) -> bool:
-    """Whether two networks' outputs are the same but for rounding (integers may hang on a rounded one)."""
-    for a, b in zip(one, other, strict=True):
-        if a.shape != b.shape:
-            return False
-        if a.is_floating_point() and a.numel():
-            tolerance = max(1e-3, 100 * torch.finfo(a.dtype).eps)
-            x, y = a.double().nan_to_num(), b.double().nan_to_num()
-            if (x - y).abs().max() > tolerance * x.abs().max() + 1e-6:
-                return False
-    return True

@@ -56,6 +56,12 @@ def _printable(name: str | bytes | int) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
+def first_line(error: BaseException, most: int = 100) -> str:
+    """The first line of an error's message, or its class where it has none, as an assertion mostly has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:most] if lines else type(error).__name__
+
+
 def in_one_line(command: Callable[[], T]) -> T:
     """What a command gives.
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -13,66 +12,13 @@ from torch import Tensor, nn
 
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.copies import computed, copied
+from dyn_lightning.errors import UserError
 from dyn_lightning.graph import call_arguments, tensors_in
 from dyn_lightning.graph.untouched import fresh, untouched
 from dyn_lightning.layers import DynamicLayer
 from dyn_lightning.layout import Layout
+from dyn_lightning.overlay import Bare, Entering, Number, in_place, not_followed
 from dyn_lightning.width import Width, held
-
-
-@dataclass
-class Bare:
-    """A parameter or buffer that the network's code uses by itself, outside a layer's own call.
-
-    Attributes:
-        module: whose it is.
-        name: its name there.
-        dims: a Layout (or None) for each dimension.
-        makes: dimensions that make a size which no layer makes; boundary noise lies on them.
-    """
-
-    module: nn.Module
-    name: str
-    dims: tuple[Layout | None, ...]
-    makes: tuple[int, ...] = ()
-
-    @property
-    def tensor(self) -> Tensor:
-        found = self.module._parameters.get(self.name)
-        return found if found is not None else self.module._buffers[self.name]  # type: ignore[return-value]
-
-    def cut(self, *, kept: bool = False) -> Tensor:
-        """Cut to the elements in use (``kept``: that consolidation keeps)."""
-        x = self.tensor
-        for dim, layout in enumerate(self.dims):
-            x = x if layout is None else layout.take(x, dim, kept=kept)
-        return x
-
-    def noisy(self) -> Tensor:
-        """Cut to the elements in use, with boundary noise where it makes a size."""
-        x = self.cut()
-        for dim in self.makes:
-            layout = self.dims[dim]
-            x = x if layout is None else layout.noise(x, dim, batch_dim=None)
-        return x
-
-
-@dataclass
-class Number:
-    """An integer attribute of a module, or an entry of one, that is a size's value in the network's code."""
-
-    module: nn.Module
-    name: str
-    index: int | None
-    layout: Layout
-
-    def set(self, value: int) -> None:
-        if self.index is None:
-            self.module.__dict__[self.name] = value
-        else:
-            values = list(self.module.__dict__[self.name])
-            values[self.index] = value
-            self.module.__dict__[self.name] = type(self.module.__dict__[self.name])(values)
 
 
 class DynamicNetwork(nn.Module):
@@ -85,6 +31,8 @@ class DynamicNetwork(nn.Module):
         fixed_reasons: sizes that are not learned, and why.
         bare: parameters and buffers outside layers that follow widths.
         numbers: integer attributes that follow widths.
+        followed: the methods that runs of :func:`dyn_lightning.dynamize.dynamize` have called.
+        unreached: modules and parameters that none of these runs has used.
     """
 
     widths: nn.ModuleDict
@@ -94,10 +42,48 @@ class DynamicNetwork(nn.Module):
     plain_class: type[nn.Module]
     bare: list[Bare]
     numbers: list[Number]
+    followed: tuple[str, ...]
+    unreached: tuple[str, ...]
+    _call: tuple[int, ExitStack] | None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        with held(self.widths.values()):  # type: ignore[arg-type]
+        with self.in_use("forward"):
             return super().forward(*args, **kwargs)
+
+    @contextmanager
+    def in_use(self, method: str) -> Iterator[None]:
+        """Sizes stand still, and what the network's code reads of them is in place, for a call of a method.
+
+        Raises:
+            UserError: where sizes are cut and the call fails in what :func:`dyn_lightning.dynamize.dynamize` has not
+                followed.
+        """
+        outermost = self.__dict__.get("_call") is None
+        self.enter(self)
+        try:
+            yield
+        except Exception as error:
+            if outermost and (why := not_followed(self, method, error)):
+                raise UserError(why) from error
+            raise
+        finally:
+            if outermost:
+                self.leave(self)
+
+    def enter(self, module: nn.Module) -> None:
+        """Put sizes in place for a call of a module, unless it runs within another call."""
+        if self.__dict__.get("_call") is None:
+            stack = ExitStack()
+            stack.enter_context(held(self.widths.values()))  # type: ignore[arg-type]
+            stack.enter_context(in_place(self.bare, self.numbers))
+            self.__dict__["_call"] = (id(module), stack)
+
+    def leave(self, module: nn.Module) -> None:
+        """The end of the call that :meth:`enter` was told of; others are left alone."""
+        call = self.__dict__.get("_call")
+        if call is not None and call[0] == id(module):
+            self.__dict__["_call"] = None
+            call[1].close()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         new = copied(self, memo, {k: v for k, v in self.__dict__.items() if k != "complexity"})
@@ -111,74 +97,18 @@ class DynamicNetwork(nn.Module):
     def __reduce_ex__(self, protocol: Any) -> Any:
         # Its class is made for it and found by no name: pickled are the plain class and what is added to it.
         state: Any = super().__reduce_ex__(2)[2]
-        return _new_network, (self.plain_class, isinstance(self, OverlaidNetwork)), state
+        return _new_network, (self.plain_class,), state
 
     def __repr__(self) -> str:
         return f"{self.plain_class.__name__} with {len(self.widths)} learned sizes\n{size_table(self)}"
 
 
-class OverlaidNetwork(DynamicNetwork):
-    """A dynamic network whose own code uses parameters or sizes: they are put in place for each call."""
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        with held(self.widths.values()), self._overlaid():  # type: ignore[arg-type]
-            return super().forward(*args, **kwargs)
-
-    @contextmanager
-    def _overlaid(self) -> Iterator[None]:
-        before = [(n, n.module.__dict__[n.name]) for n in self.numbers]
-        try:
-            for number in self.numbers:
-                number.set(number.layout.current)
-            with torch._C.DisableTorchFunction():
-                for bare in self.bare:
-                    # An entry of the instance's own dict is found before the parameter of that name.
-                    bare.module.__dict__[bare.name] = bare.noisy()
-            yield
-        finally:
-            for bare in self.bare:
-                bare.module.__dict__.pop(bare.name, None)
-            for number, value in reversed(before):
-                number.module.__dict__[number.name] = value
-
-
-class _Container:
-    """A container runs, counts and iterates over its modules; its widths are none of these."""
-
-    _modules: dict[str, nn.Module]
-
-    def _own(self) -> dict[str, nn.Module]:
-        return {name: module for name, module in self._modules.items() if name != "widths"}
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._own() if isinstance(self, nn.ModuleDict) else self._own().values())
-
-    def __len__(self) -> int:
-        return len(self._modules) - 1
-
-
-class _Dict(_Container):
-    def keys(self) -> Any:
-        return self._own().keys()
-
-    def items(self) -> Any:
-        return self._own().items()
-
-    def values(self) -> Any:
-        return self._own().values()
-
-
-def dynamic_class(plain: type[nn.Module], *, overlaid: bool) -> type[nn.Module]:
-    """The class of a dynamic network of the given plain class."""
-    bases: list[type] = [OverlaidNetwork if overlaid else DynamicNetwork]
-    if issubclass(plain, (nn.Sequential, nn.ModuleList, nn.ModuleDict)):
-        bases.insert(0, _Dict if issubclass(plain, nn.ModuleDict) else _Container)
-    return type(f"Dynamic{plain.__name__}", (*bases, plain), {})
-
-
-def _new_network(plain: type[nn.Module], overlaid: bool) -> Any:
+def _new_network(plain: type[nn.Module]) -> Any:
     """An empty dynamic network of a plain class, for pickle to fill."""
-    made = dynamic_class(plain, overlaid=overlaid)
+    from dyn_lightning.dynamic_class import dynamic_class
+
+    of: Any = plain
+    made: Any = dynamic_class(of)
     return made.__new__(made)
 
 
@@ -212,6 +142,11 @@ def _plain_copy(dynamic: DynamicNetwork) -> Any:
             _store(bare.module, bare.name, bare.cut(kept=True).detach().clone())
     for number in plain.numbers:
         number.set(number.layout.size)
+    for module in plain.modules():
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+            for key in [key for key, hook in hooks.items() if isinstance(hook, Entering)]:
+                del hooks[key]
+                module._forward_hooks_always_called.pop(key, None)
     plain.__class__ = dynamic.plain_class
     del plain._modules["widths"]
     for name in DynamicNetwork.__annotations__:
@@ -261,8 +196,8 @@ def replace_modules(network: nn.Module, new: Mapping[nn.Module, nn.Module]) -> N
                 rest.append(placed)
 
 
-def run_in_eval(network: nn.Module, example_input: Any) -> list[Tensor]:
-    """All tensors that a network answers in evaluation mode, without gradients.
+def run_in_eval(network: nn.Module, example_input: Any, method: str = "forward") -> list[Tensor]:
+    """All tensors that a network's method answers in evaluation mode, without gradients.
 
     Its mode, its buffers, the random generators and the example input are left as they were.
     """
@@ -271,7 +206,7 @@ def run_in_eval(network: nn.Module, example_input: Any) -> list[Tensor]:
     network.eval()
     try:
         with untouched(network), torch.no_grad():
-            return tensors_in(network(*args, **kwargs))
+            return tensors_in((network if method == "forward" else getattr(network, method))(*args, **kwargs))
     finally:
         for module, mode in modes.items():
             module.training = mode

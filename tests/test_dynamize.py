@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dyn_lightning.consolidate import consolidate
-from dyn_lightning.dynamize import dynamize, left_whole, uneven_sizes
-from dyn_lightning.graph import Size
+from dyn_lightning.dynamize import dynamize, left_whole
 from dyn_lightning.network import dynamic_layers, plain_copy
 
 
@@ -161,11 +160,3 @@ def test_free_outputs_leave_a_size_fixed_that_the_code_needs() -> None:
     for width, size in zip(follows.widths.values(), (1, 3), strict=True):
         width.freeze(size)
     assert follows(torch.randn(3, 5)).shape == (3, 1, 3)
-
-
-@pytest.mark.parametrize("full_size", [4, 12, 19, 20, 37, 40, 64])
-def test_sizes_that_could_be_taken_for_one_another_are_cut_apart(full_size: int) -> None:
-    sizes = [Size(str(i), full_size) for i in range(4)]
-    drawn = [uneven_sizes(sizes, attempt) for attempt in (0, 1)]
-    assert len({tuple(found[size] for found in drawn) for size in sizes}) == len(sizes)
-    assert all(1 <= found[size] < full_size for found in drawn for size in sizes)

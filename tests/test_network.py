@@ -9,8 +9,6 @@ from dyn_lightning.dynamize import dynamize
 from dyn_lightning.layers import Linear
 from dyn_lightning.layout import Layout
 from dyn_lightning.network import (
-    Bare,
-    Number,
     dynamic_layers,
     learned_tensors,
     plain_copy,
@@ -18,6 +16,7 @@ from dyn_lightning.network import (
     run_in_eval,
     shallow_copy,
 )
+from dyn_lightning.overlay import Bare, Number
 from dyn_lightning.width import Width
 
 

@@ -8,34 +8,37 @@ touches, and says so. :mod:`.verify` runs the network again at other sizes and f
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
 
 from dyn_lightning.graph.axes import Axis, Size, Sum, axis_size, axis_sizes, fix_sizes, make_axis, normal, substitute
-from dyn_lightning.graph.notes import Event, Graph, Op
+from dyn_lightning.graph.notes import Event, Graph, Op, Pass
 from dyn_lightning.graph.runner import call_arguments, tensors_in
 from dyn_lightning.graph.tracer import Tracer
 from dyn_lightning.graph.unification import unify
 
 __all__ = [
-    "Axis", "Event", "Graph", "Op", "Size", "Sum", "axis_size", "axis_sizes", "call_arguments", "fix_sizes",
+    "Axis", "Event", "Graph", "Op", "Pass", "Size", "Sum", "axis_size", "axis_sizes", "call_arguments", "fix_sizes",
     "make_axis", "normal", "read_graph", "substitute", "tensors_in", "unify",
 ]  # fmt: skip
 
 
-def read_graph(network: nn.Module, example_input: Any, *, free_outputs: bool = False) -> Graph:
-    """Find a network's sizes and operations by running it once.
+def read_graph(
+    network: nn.Module, example_input: Any, *, free_outputs: bool = False, also: Iterable[Pass] = ()
+) -> Graph:
+    """Find a network's sizes and operations by running it.
 
     Args:
         network: any torch.nn network; left as it was.
         example_input: a tensor, a tuple (positional arguments) or a dict (keyword arguments).
         free_outputs: leave the sizes in the network's output free.
+        also: further runs, whose sizes are found too; the operations are those of the example input in evaluation mode.
 
     Raises:
         TypeError: where the network cannot be called with the example input, or answers no tensor.
     """
     from dyn_lightning.graph import rules
 
-    args, kwargs = call_arguments(example_input)
-    return Tracer(network, rules).run(args, kwargs, free_outputs)
+    return Tracer(network, rules).run([Pass(example_input), *also], free_outputs)

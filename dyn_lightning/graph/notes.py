@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -21,7 +21,8 @@ class Op:
     for its hyper-parameters; ``inputs`` and ``outputs``: the axes of each tensor; ``hidden``: for a recurrent
     layer, the hidden size of each of its layers (and its projection); for attention, its heads and the sizes of each
     one's keys and values; ``detail``: the equation of an einsum, the number of inputs to each output of pooling;
-    ``shared``: the axes of its parameters that a layer called before it has as well.
+    ``shared``: the axes of its parameters that a layer called before it has as well; ``runs``: False where the pass
+    that is counted does not run it, so that only its parameters count.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Op:
     hidden: tuple[Axis, ...] = ()
     detail: Any = None
     shared: tuple[Axes, ...] = ()
+    runs: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,28 +66,67 @@ class Trail:
 
 
 @dataclass
-class Graph:
-    """What a network's run has shown.
+class Pass:
+    """One run of a network, which :mod:`dyn_lightning.graph.verify` repeats at other sizes.
 
     Attributes:
-        sizes: every Size that was made.
+        example: the input: a tensor, a tuple (positional arguments) or a dict (keyword arguments).
+        method: which of the network's methods is called.
+        training: whether in training mode; batch norms stay in evaluation, so that they take a batch of one.
         ops: the calls, for counting.
+        events: every call in its order.
+        calls: the names of all functions and layers, those that answer no tensor among them.
+        trails: what became of features as far as a norm that treats each element by itself.
+    """
+
+    example: Any
+    method: str = "forward"
+    training: bool = False
+    ops: list[Op] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+    trails: list[Trail] = field(default_factory=list)
+
+
+@dataclass
+class Graph:
+    """What runs of a network have shown.
+
+    Attributes:
+        passes: the runs; costs are those of the first.
+        sizes: every Size that was made.
         bindings: for each layer, what its sizes are made of: ``in_axis``, ``out`` (Axes), ``hidden``.
         bare: parameters and buffers that the network's code uses by themselves, as (module, name) → Axes.
         attributes: integer attributes that must follow sizes.
         fixed: layers that make no learnable size, and why.
-        events: every call in its order.
-        trails: what became of features as far as a norm that treats each element by itself.
+        unreached: modules and parameters that no pass has used.
+        failed: why training mode could not be run, if so.
     """
 
+    passes: list[Pass] = field(default_factory=list)
     sizes: list[Size] = field(default_factory=list)
-    ops: list[Op] = field(default_factory=list)
     bindings: dict[str, dict[str, Any]] = field(default_factory=dict)
     bare: dict[tuple[str, str], Axes] = field(default_factory=dict)
     attributes: dict[Attribute, Axis] = field(default_factory=dict)
     fixed: dict[str, str] = field(default_factory=dict)
-    events: list[Event] = field(default_factory=list)
-    trails: list[Trail] = field(default_factory=list)
+    unreached: list[str] = field(default_factory=list)
+    failed: str | None = None
+
+    @property
+    def ops(self) -> list[Op]:
+        """The calls of the pass that is counted."""
+        return self.passes[0].ops
+
+    @property
+    def events(self) -> list[Event]:
+        """Every call of the pass that is counted, in its order."""
+        return self.passes[0].events
+
+    def uncounted(self) -> list[Op]:
+        """Layers that other passes alone have called, each once."""
+        counted = {op.name for op in self.ops}
+        others = {op.name: op for p in self.passes[1:] for op in p.ops if op.module and op.name not in counted}
+        return [replace(op, runs=False) for op in others.values()]
 
     def roots(self) -> list[Size]:
         """The distinct sizes, in the order in which the network makes them."""

@@ -37,9 +37,12 @@ ELEMENTWISE = frozenset({
     "logical_or", "logical_not", "logical_xor", "and", "or", "xor", "invert", "bitwise_not", "bitwise_and",
     "bitwise_or", "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "normalize",
     "addcmul", "addcdiv", "threshold", "copy", "fill", "zero", "positive", "hypot", "bernoulli", "hardshrink",
-    "softshrink", "local_response_norm",
+    "softshrink", "local_response_norm", "uniform", "normal", "exponential", "random", "geometric", "cauchy",
+    "log_normal", "rrelu", "gumbel_softmax",
 })  # fmt: skip
-MIXING = frozenset({"softmax", "softmin", "log_softmax", "normalize", "local_response_norm"})  # across elements
+MIXING = frozenset(
+    {"softmax", "softmin", "log_softmax", "normalize", "local_response_norm", "gumbel_softmax"}
+)  # across elements
 REDUCTIONS = frozenset({
     "mean", "sum", "amax", "amin", "max", "min", "std", "var", "logsumexp", "norm", "vector_norm", "prod", "any", "all",
     "nanmean", "nansum", "median", "argmax", "argmin", "std_mean", "var_mean", "linalg_vector_norm",

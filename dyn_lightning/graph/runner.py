@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from dyn_lightning.graph.untouched import fresh, untouched
+from dyn_lightning.graph.untouched import fresh, seed_all, unchanged
 
 
 class Runner(TorchFunctionMode):
@@ -22,7 +23,10 @@ class Runner(TorchFunctionMode):
         self.network = network
         self.is_leaf = is_leaf
         self.path: list[str] = []
+        self.calls: list[str] = []
+        self.entered: set[str] = set()
         self._leaf_depth = 0
+        self._seeded = False
 
     @property
     def where(self) -> str:
@@ -30,21 +34,33 @@ class Runner(TorchFunctionMode):
         return self.path[-1] if self.path and self.path[-1] else "the network"
 
     def on_layer(self, name: str, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
-        raise NotImplementedError
+        """A layer was called."""
 
     def on_function(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Call the function; the result is what its caller gets."""
-        raise NotImplementedError
+        return func(*args, **kwargs)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if self._leaf_depth:
             return func(*args, **(kwargs or {}))
+        self._count(getattr(func, "__name__", str(func)))
         return self.on_function(func, args, kwargs or {})
+
+    def _count(self, name: str) -> None:
+        """Keep a call's name. What it draws hangs on its place in the run, not on how much was drawn before it: code
+        that goes one way or the other by chance then goes the same way at any size.
+        """
+        if self._seeded:
+            torch.manual_seed(len(self.calls))
+        self.calls.append(name)
 
     def _enter(self, name: str, leaf: bool) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any) -> None:
+            if leaf and not self._leaf_depth:
+                self._count(name)
+            self.entered.add(name)
             self.path.append(name)
             self._leaf_depth += leaf
 
@@ -60,10 +76,13 @@ class Runner(TorchFunctionMode):
 
         return hook
 
-    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run the network in evaluation mode, without gradients; hooks, mode, buffers and the random
-        generators are put back as they were.
+    def call(self, example: Any, method: str = "forward", *, training: bool = False, forget: bool = True) -> Any:
+        """Run the network without gradients, in evaluation mode or, but for its norms, in training mode.
+
+        Hooks, modes and the example input are left as they were; so are buffers, the modules' attributes and the random
+        generators if they are to ``forget``.
         """
+        args, kwargs = fresh(call_arguments(example))
         modules = dict(self.network.named_modules())
         modes = {m: m.training for m in modules.values()}
         handles = []
@@ -72,16 +91,29 @@ class Runner(TorchFunctionMode):
             handles.append(module.register_forward_pre_hook(self._enter(name, leaf), prepend=True))
             # Also after an error: some networks try a call, and make another one where it fails.
             handles.append(module.register_forward_hook(self._leave(name, leaf), with_kwargs=True, always_call=True))
-        args, kwargs = fresh((args, kwargs))
+        run = self.network if method == "forward" else getattr(self.network, method)
         try:
-            self.network.eval()
-            with untouched(self.network), torch.no_grad(), self:
-                return self.network(*args, **kwargs)
+            with unchanged(self.network) if forget else nullcontext(), torch.no_grad():
+                self._set_mode(training)
+                with self:
+                    return run(*args, **kwargs)
         finally:
+            self._seeded = False
             for handle in handles:
                 handle.remove()
             for module, mode in modes.items():
                 module.training = mode
+
+    def _set_mode(self, training: bool) -> None:
+        self.calls = []
+        self.path = []
+        self._seeded = training
+        self.network.train(training)
+        if training:
+            seed_all(0)
+            for module in self.network.modules():
+                if isinstance(module, nn.modules.batchnorm._NormBase):
+                    module.training = False
 
 
 def tensors_in(tree: Any) -> list[Tensor]:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
+from dyn_lightning.errors import first_line
 from dyn_lightning.graph.axes import Axis, Size, axis_size, fix_sizes, is_free, normal
 from dyn_lightning.graph.ints import Attribute, NotedInt, note_attributes, watch_equal
-from dyn_lightning.graph.notes import Axes, Event, Graph, Op, Trail
+from dyn_lightning.graph.notes import Axes, Event, Graph, Op, Pass, Trail
 from dyn_lightning.graph.numbers import agree, solve
 from dyn_lightning.graph.runner import Runner, tensors_in
 from dyn_lightning.graph.unification import unify
@@ -24,6 +25,7 @@ class Tracer(Runner):
         super().__init__(network, rules.is_leaf)
         self.rules = rules
         self.graph = Graph()
+        self.current = Pass(None)
         self.pending: list[tuple[Any, Axis, str]] = []
         self.layer_sizes: dict[Attribute, Axis] = {}
         self._own: dict[int, tuple[str, str]] = {}
@@ -42,7 +44,7 @@ class Tracer(Runner):
     def axes(self, x: Tensor) -> Axes:
         """The notes on a tensor; a tensor without any has fixed dimensions."""
         if (trail := self.trail(x)) is not None:
-            trail.reads[-1].add(len(self.graph.events))
+            trail.reads[-1].add(len(self.current.events))
         use: Callable[[], None] | None = self._on_use.pop(x, None)
         if use is not None:
             use()
@@ -68,7 +70,7 @@ class Tracer(Runner):
         if isinstance(x, Tensor):
             self._trails[x] = trail
             if trail is not None and trail.norm:
-                self.graph.trails.append(trail)
+                self.current.trails.append(trail)
 
     def own(self, x: Tensor, axes: Axes, reason: str) -> Axes:
         """Notes on a parameter or buffer of a layer; where it has some already, both must agree."""
@@ -136,8 +138,8 @@ class Tracer(Runner):
         return torch.Size([NotedInt(axis_size(axis), axis) for axis in self.axes(x)])
 
     def record(self, op: Op) -> None:
-        self.graph.ops.append(op)
-        self.graph.events.append(Event(op.name, self.where, op.inputs, op.outputs))
+        self.current.ops.append(op)
+        self.current.events.append(Event(op.name, self.where, op.inputs, op.outputs))
 
     def on_layer(self, name: str, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
         self.rules.on_layer(self, name, module, args, kwargs, out)
@@ -145,8 +147,14 @@ class Tracer(Runner):
     def on_function(self, func: Any, args: Any, kwargs: Any) -> Any:
         return self.rules.on_function(self, func, args, kwargs)
 
-    def run(self, args: tuple[Any, ...], kwargs: dict[str, Any], free_outputs: bool = False) -> Graph:
-        """Run the network and find its sizes."""
+    def run(self, passes: Iterable[Pass], free_outputs: bool = False) -> Graph:
+        """Run the network, once for each pass, and find its sizes.
+
+        A pass in training mode may fail, and is left out where it calls what the pass before it has called.
+
+        Raises:
+            TypeError: where the network answers no tensor in the first pass.
+        """
         modules = dict(self.network.named_modules())
         self.rules.on_modules(self, modules)
         restore = note_attributes(modules)
@@ -156,19 +164,55 @@ class Tracer(Runner):
             module.__dict__["flatten_parameters"] = lambda: None
         watch_equal(lambda a, b: None if self._leaf_depth else self.rules.on_equal(self, a, b))
         try:
-            out = self.call(args, kwargs)
+            for p in passes:
+                self._pass(p, free_outputs)
         finally:
             watch_equal(None)
             restore()
             for module in recurrent:
                 del module.__dict__["flatten_parameters"]
+        solve(self)
+        self.rules.on_end(self)
+        self.graph.unreached = self._unreached(modules)
+        return self.graph
+
+    def _pass(self, p: Pass, free_outputs: bool) -> None:
+        self.current = p
+        before = self.graph.passes[-1] if self.graph.passes else None
+        try:
+            out = self.call(p.example, p.method, training=p.training)
+        except Exception as error:
+            if not p.training:
+                raise
+            self.graph.failed = self.graph.failed or first_line(error)
+            return
+        p.calls = self.calls
         outputs = tensors_in(out)
-        if not outputs:
+        if not outputs and before is None:
             raise TypeError(f"the network answers a {type(out).__name__} in which no tensor was found")
         # Read either way: what a tensor's making has put off happens when its notes are read.
         axes = [self.axes(x) for x in outputs]
-        if not free_outputs:
+        if not free_outputs and p.method == "forward":
             self.fix_axes(axes, "it is part of the network's output")
-        solve(self)
-        self.rules.on_end(self)
-        return self.graph
+        if not (p.training and before is not None and before.calls == p.calls):
+            self.graph.passes.append(p)
+
+    def _unreached(self, modules: dict[str, nn.Module]) -> list[str]:
+        """Modules no part of which any pass has used, outermost ones alone, and parameters that no pass has read."""
+
+        def visit(name: str, module: nn.Module) -> tuple[bool | None, list[str]]:
+            """Whether anything in it was used (None: it has no parameters), and what in it was not."""
+            own = {f"{name}.{key}".strip("."): p for key, p in module._parameters.items() if p is not None}
+            unread = [key for key, p in own.items() if p.numel() > 1 and id(p) not in self._notes]
+            used = name in self.entered or len(unread) < len([p for p in own.values() if p.numel() > 1])
+            if used and self.is_leaf(module):
+                return True, []
+            inner = {f"{name}.{key}".strip("."): m for key, m in module._modules.items() if m is not None}
+            parts = {key: visit(key, m) for key, m in inner.items() if key in modules}
+            if used or any(state for state, _ in parts.values()):
+                for key, (state, more) in parts.items():
+                    unread += [key] if state is False else more
+                return True, unread
+            return (False if unread or any(state is False for state, _ in parts.values()) else None), []
+
+        return visit("", self.network)[1]

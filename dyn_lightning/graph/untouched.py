@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
@@ -31,6 +33,36 @@ def untouched(network: nn.Module) -> Iterator[None]:
         put_back(contents)
 
 
+@contextmanager
+def forgetful(network: nn.Module) -> Iterator[None]:
+    """What a run leaves in attributes of modules (counters, what is kept from one call to the next) is put back."""
+    before = [(m, {k: _entries(v) for k, v in vars(m).items()}) for m in network.modules()]
+    try:
+        yield
+    finally:
+        for module, attributes in before:
+            now = vars(module)
+            for key in [k for k in now if k not in attributes]:
+                del now[key]
+            for key, (value, entries) in attributes.items():
+                now[key] = value
+                if entries is not None:
+                    value.clear()
+                    value.extend(entries) if isinstance(value, list) else value.update(entries)
+
+
+@contextmanager
+def unchanged(network: nn.Module) -> Iterator[None]:
+    """Both :func:`untouched` and :func:`forgetful`."""
+    with untouched(network), forgetful(network):
+        yield
+
+
+def _entries(value: Any) -> tuple[Any, Any]:
+    """A value, and a copy of what is in it where it is a plain container."""
+    return value, type(value)(value) if type(value) in (list, dict, set) else None
+
+
 def copies(tensors: Iterable[Tensor | None]) -> list[tuple[Tensor, Tensor]]:
     """Each tensor once, and a copy of what is in it."""
     found = {id(x): x for x in tensors if x is not None}
@@ -50,6 +82,13 @@ def put_back(contents: Iterable[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Te
             x.copy_(before)
         changed.append((x, before))
     return changed
+
+
+def seed_all(seed: int) -> None:
+    """Seed torch's, NumPy's and Python's generators."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - networks draw from the global one
+    random.seed(seed)
 
 
 def fresh(example: Any) -> Any:

@@ -8,10 +8,11 @@ from typing import Any
 
 from torch import nn
 
+from dyn_lightning.errors import first_line
 from dyn_lightning.graph import rules
 from dyn_lightning.graph.axes import Axis, Size, Sum, axis_size, axis_sizes, normal
-from dyn_lightning.graph.notes import Event, Graph
-from dyn_lightning.graph.runner import Runner, call_arguments, tensors_in
+from dyn_lightning.graph.notes import Event, Pass
+from dyn_lightning.graph.runner import Runner, tensors_in
 from dyn_lightning.models.stacked_rnn import StackedRNN
 
 
@@ -93,29 +94,26 @@ def size_at(axis: Axis, sizes: Mapping[Size, int]) -> int:
 
 def find_mismatch(
     small: nn.Module,
-    graph: Graph,
+    run: Pass,
     sizes: Mapping[Size, int],
-    example_input: Any,
     is_leaf: Callable[[nn.Module], bool] = rules.is_leaf,
 ) -> Mismatch | None:
-    """The first disagreement between a network cut to ``sizes`` and the graph of the full one, or None.
+    """The first disagreement between a network cut to ``sizes`` and a run of the full one, or None.
 
     Args:
         small: the network, cut.
-        graph: of the full network.
+        run: of the full network.
         sizes: what each learnable Size was cut to.
-        example_input: what the graph was read with.
         is_leaf: which modules are taken as a whole, as the graph has them.
     """
-    args, kwargs = call_arguments(example_input)
-    checker = _Checker(small, graph.events, sizes, is_leaf)
+    checker = _Checker(small, run.events, sizes, is_leaf)
     try:
-        checker.call(args, kwargs)
+        checker.call(run.example, run.method, training=run.training, forget=run.training)
     except _Disagreement as found:
-        return Mismatch(_sizes_near(graph.events, found.position, sizes), found.reason)
+        return Mismatch(_sizes_near(run.events, found.position, sizes), found.reason)
     except (RuntimeError, ValueError, IndexError, AssertionError, TypeError, AttributeError, KeyError) as error:
-        reason = f"the code of {checker.where} needs it at full size ({str(error).strip().splitlines()[0][:100]})"
-        return Mismatch(_sizes_near(graph.events, checker.position, sizes), reason)
+        reason = f"the code of {checker.where} needs it at full size ({first_line(error)})"
+        return Mismatch(_sizes_near(run.events, checker.position, sizes), reason)
     return None
 
 

@@ -42,7 +42,7 @@ class Writes(nn.Module):
         with torch.no_grad():
             self.calls += 1
             self.mean = 0.9 * self.mean + 0.1 * x.mean(0)
-            self.c.weight.data = F.normalize(self.c.weight.data, dim=0)
+            self.c.weight.copy_(F.normalize(self.c.weight, dim=0))
         x -= self.mean
         return self.c(torch.relu(self.b(torch.relu(self.a(x)) + 0 * torch.rand(1))))
 

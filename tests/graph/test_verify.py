@@ -24,7 +24,7 @@ def mismatch(run: Any, *, small: int = 5, small_run: Any = None) -> Any:
     x = torch.randn(4, 3)
     graph = read_graph(Net(8, run), x)
     size = graph.sizes[0].root
-    found = find_mismatch(Net(small, small_run or run), graph, {size: small}, x)
+    found = find_mismatch(Net(small, small_run or run), graph.passes[0], {size: small})
     if found is not None:
         assert found.sizes == (size,)
     return found
@@ -80,7 +80,7 @@ def test_an_error_tells_where() -> None:
     x = torch.randn(4, 3)
     graph = read_graph(Outer(8), x)
     size = graph.sizes[0].root
-    found = find_mismatch(Outer(5), graph, {size: 5}, x)
+    found = find_mismatch(Outer(5), graph.passes[0], {size: 5})
     assert found is not None
     assert found.sizes == (size,)
     assert "needs it at full size (eight or none)" in found.reason
@@ -115,8 +115,8 @@ def test_the_sizes_blamed_are_those_at_hand() -> None:
     x = torch.randn(4, 3)
     graph = read_graph(Two(8, 6), x)
     a, b = (s for s in graph.roots() if s.reason is None)
-    assert find_mismatch(Two(5, 6), graph, {a: 5, b: 6}, x) is None
-    found = find_mismatch(Two(5, 4), graph, {a: 5, b: 4}, x)
+    assert find_mismatch(Two(5, 6), graph.passes[0], {a: 5, b: 6}) is None
+    found = find_mismatch(Two(5, 4), graph.passes[0], {a: 5, b: 4})
     assert found is not None
     assert found.sizes == (b,)
 
