@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,8 @@ from jsonargparse import ArgumentParser
 from dyn_lightning.artifact.files import ARCHITECTURE, read_architecture
 from dyn_lightning.errors import SettingError
 from dyn_lightning.inference import Predictions, UtteranceScores, predict_files, score_utterances
+from dyn_lightning.inference.progress import FileProgress
+from dyn_lightning.inference.voice_activity import MIN_SILENCE_S, MIN_SPEECH_S
 from dyn_lightning.tasks import SpoofDetection
 
 
@@ -27,8 +30,12 @@ def predict(args: Sequence[str] | None = None) -> int:
     segments = parser.add_argument_group("Voice activity")
     segments.add_argument("--frame_scores", type=Literal["npy", "csv"] | None, default=None)
     segments.add_argument("--threshold", type=float | None, default=None, help="Instead of the artifact's.")
-    for name, what in (("speech", "Leave out segments of speech"), ("silence", "Fill pauses")):
-        segments.add_argument(f"--min_{name}_s", type=float | None, default=None, help=f"{what} shorter than this.")
+    for name, what, default in (
+        ("speech", "Leave out segments of speech", MIN_SPEECH_S),
+        ("silence", "Fill pauses", MIN_SILENCE_S),
+    ):
+        note = f"{what} shorter than this many seconds; if not given the artifact's, or {default}; 0 for none."
+        segments.add_argument(f"--min_{name}_s", type=float | None, default=None, help=note)
     spoofing = parser.add_argument_group("Anti-spoofing")
     spoofing.add_argument(
         "--protocol", type=str | None, default=None, help="Of ASVspoof: what each utterance is, and which to score."
@@ -48,7 +55,8 @@ def predict(args: Sequence[str] | None = None) -> int:
     given: dict[str, Any] = {name: options[name] for name in own[is_spoofing] if options[name] is not None}
     run = score_utterances if is_spoofing else predict_files
     result: Predictions | UtteranceScores = run(
-        options.artifact, options.audio, options.out_dir, device=options.device, **given
+        options.artifact, options.audio, options.out_dir, device=options.device, progress=FileProgress(), **given
     )
-    print(result.summary())
+    encoding = sys.stdout.encoding or "utf-8"  # of a terminal that may not know each letter of a name
+    print(result.summary().encode(encoding, "backslashreplace").decode(encoding))
     return result.exit_code

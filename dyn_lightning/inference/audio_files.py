@@ -3,10 +3,36 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from dyn_lightning.data.audio import AUDIO_SUFFIXES, DatasetError, list_audio
+from dyn_lightning.data.audio import AUDIO_SUFFIXES, AudioWarning, DatasetError, list_audio
+
+
+def printable(name: str | os.PathLike[str]) -> str:
+    r"""A name as text that can be printed and written: bytes of a file name that are no UTF-8 become ``\xe9``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def count(number: int, what: str) -> str:
+    """ "1 file", "2 files"."""
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+@contextmanager
+def audio_doubts() -> Iterator[list[str]]:
+    """Gathers what is to be said of audio files that can be used all the same; other warnings go their way."""
+    found = list[str]()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", AudioWarning)
+        yield found
+    for warning in caught:
+        if issubclass(warning.category, AudioWarning):
+            found.append(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def name_files(inputs: Sequence[str | os.PathLike[str]]) -> dict[Path, Path]:

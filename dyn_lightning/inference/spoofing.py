@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dyn_lightning.artifact import ArtifactError, load_artifact
 from dyn_lightning.data.asvspoof_protocols import Utterance, problem
-from dyn_lightning.data.audio import AudioError, DatasetError, read_audio
+from dyn_lightning.data.audio import AudioError, DatasetError, Samples, read_audio
 from dyn_lightning.data.crops import centre_crop
 from dyn_lightning.errors import SettingError
-from dyn_lightning.inference.audio_files import find_audio_files
+from dyn_lightning.inference.audio_files import audio_doubts, count, find_audio_files, printable
+from dyn_lightning.inference.progress import FileProgress
 from dyn_lightning.score_files import UNKNOWN, ScoreTable, label, read_protocol, write_scores
 from dyn_lightning.tasks.spoof_detection import bonafide_scores
 
@@ -33,12 +37,14 @@ class UtteranceScores:
         table: its content.
         failed: file → why it could not be used.
         unnamed: files that the protocol does not want scored, and which were left out.
+        doubts: what is to be said of files that were scored all the same.
     """
 
     path: Path
     table: ScoreTable
     failed: dict[Path, str]
     unnamed: Sequence[Path]
+    doubts: Sequence[str] = ()
 
     @property
     def exit_code(self) -> int:
@@ -47,10 +53,10 @@ class UtteranceScores:
 
     def summary(self) -> str:
         """One line of counts, and one line per failed file."""
-        first = f"{self.path}: {len(self.table.utterance_ids)} utterances scored; {len(self.failed)} failed"
+        first = f"{self.path}: {count(len(self.table.utterance_ids), 'utterance')} scored; {len(self.failed)} failed"
         if self.unnamed:
             first += f"; {len(self.unnamed)} left out that the protocol does not score"
-        return "\n".join([first, *self.failed.values()])
+        return printable("\n".join([first, *self.doubts, *self.failed.values()]))
 
 
 def score_utterances(
@@ -63,6 +69,7 @@ def score_utterances(
     device: str | torch.device = "cpu",
     backbone: nn.Module | None = None,
     trusted: bool = False,
+    progress: FileProgress | None = None,
 ) -> UtteranceScores:
     """Write the scores of audio files to ``<out_dir>/scores.txt``, in the challenge's form.
 
@@ -77,6 +84,7 @@ def score_utterances(
         batch_size: utterances per pass.
         device: where the network runs.
         backbone, trusted: see :func:`load_artifact`.
+        progress: shows how far it is; None for nothing.
 
     Raises:
         ArtifactError: if the artifact cannot be used.
@@ -105,28 +113,46 @@ def score_utterances(
         )
     failed: dict[Path, str] = {}
     names, parts, waiting = list[str](), list[Tensor](), iter(files.items())
-    while batch := list(islice(waiting, batch_size)):
-        crops = list[Tensor]()
-        for name, path in batch:
-            try:
-                samples = read_audio(path, int(metadata["sample_rate"]))
-            except AudioError as error:
-                failed[path] = str(error)
+    with progress or FileProgress(io.StringIO()) as shown, audio_doubts() as doubts:
+        shown.start(len(files))
+        while batch := list(islice(waiting, batch_size)):
+            read, crops = list[tuple[str, Path]](), list[Tensor]()
+            for name, path in batch:
+                shown.file(path)
+                try:
+                    crops.append(torch.from_numpy(_crop(path, name, metadata, shown)))
+                    read.append((name, path))
+                except AudioError as error:
+                    failed[path] = str(error)
+                shown.done()
+            if not crops:
                 continue
-            crops.append(torch.from_numpy(centre_crop(samples, int(metadata["n_samples"]))))
-            names.append(name)
-        if crops:
             with torch.inference_mode():
                 output = network(torch.stack(crops).to(device))
-            parts.append(bonafide_scores(output.float(), metadata["loss"]).cpu())
-    if not parts:
-        raise DatasetError("\n".join(["no file could be scored, so nothing is written:", *failed.values()]))
+            scores = bonafide_scores(output.float(), metadata["loss"]).cpu()
+            finite = scores.isfinite()
+            for (_, path), number in zip(read, scores.tolist(), strict=True):
+                if not math.isfinite(number):
+                    failed[path] = f"{path}: its score is {number}. Check the file and the artifact."
+            parts.append(scores[finite])
+            names.extend(printable(name) for (name, _), good in zip(read, finite.tolist(), strict=True) if good)
+    if not names:
+        lines = ["no file could be scored, so nothing is written:", *failed.values()]
+        raise DatasetError(printable("\n".join(lines)))
     scores = torch.cat(parts).double()
     unknown = [UNKNOWN] * len(names)
     table = ScoreTable(names, unknown, unknown, scores) if known is None else label(names, scores, known)
     path = Path(out_dir) / SCORE_FILE
     write_scores(path, table)
-    return UtteranceScores(path, table, failed, unnamed)
+    return UtteranceScores(path, table, failed, unnamed, doubts)
+
+
+def _crop(path: Path, name: str, metadata: Mapping[str, Any], shown: FileProgress) -> Samples:
+    if len(name.split()) != 1:
+        raise AudioError(f"{path}: a score file has no place for white space in names. Rename it.")
+    samples = read_audio(path, int(metadata["sample_rate"]))
+    shown.audio(len(samples) / int(metadata["sample_rate"]))
+    return centre_crop(samples, int(metadata["n_samples"]))
 
 
 def _by_utterance(inputs: Sequence[str | os.PathLike[str]]) -> dict[str, Path]:

@@ -36,7 +36,7 @@ def test_an_artifact_of_voice_activity_gives_segments(capsys):
     soundfile.write("a.wav", np.random.default_rng(0).normal(0, 0.1, 16000), 16000)
     assert predict(["--artifact", "vad", "--audio", "a.wav", "--min_speech_s", "0.1"]) == 0
     assert sorted(p.name for p in Path("predictions").iterdir()) == ["a.rttm", "segments.csv"]
-    assert "1 files done" in capsys.readouterr().out
+    assert "1 file done" in capsys.readouterr().out
     with pytest.raises(ValueError, match="artifact of FrameDetection has no use for batch_size"):
         predict(["--artifact", "vad", "--audio", "a.wav", "--batch_size", "3"])
 
@@ -72,7 +72,7 @@ def test_an_artifact_needs_no_class_to_give_segments(capsys, monkeypatch):
     noise = np.random.default_rng(0).normal(0, 0.3, 32000) * np.repeat([0, 1, 0, 0], 8000)
     soundfile.write("a.wav", noise, 16000)
     assert predict(["--artifact", "own", "--audio", "a.wav"]) == 0
-    assert "1 files done, 0.5 s of speech; 0 failed" in capsys.readouterr().out
+    assert "1 file done, 0.5 s of speech; 0 failed" in capsys.readouterr().out
     (line,) = Path("predictions/a.rttm").read_text().splitlines()
     assert [float(x) for x in line.split()[3:5]] == pytest.approx([0.5, 0.5], abs=0.02)
 
@@ -86,7 +86,7 @@ def test_an_artifact_needs_no_class_to_give_scores_of_utterances(capsys, monkeyp
     assert predict(["--artifact", "own", "--audio", "U1.wav"]) == 0
     (row,) = Path("predictions/scores.txt").read_text().splitlines()
     assert float(row.split()[-1]) == pytest.approx(float(samples[1::2].sum() - samples[::2].sum()), abs=1e-5)
-    assert "1 utterances scored" in capsys.readouterr().out
+    assert "1 utterance scored" in capsys.readouterr().out
 
 
 def test_an_artifact_of_anti_spoofing_gives_scores(capsys):

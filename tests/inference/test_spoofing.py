@@ -1,5 +1,7 @@
 """From audio files to a score file."""
 
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -81,6 +83,20 @@ def test_a_broken_file_is_left_out_and_told(tmp_path, artifact, audio):
     assert "3 utterances scored; 1 failed" in result.summary()
     assert str(audio / "broken.wav") in result.summary()
     assert "broken" not in result.path.read_text()
+
+
+def test_names_and_scores_that_no_score_file_has(tmp_path, artifact, audio):
+    """White space in a name, a name that is no text, a score that is no number: the others are written."""
+    ramp = np.arange(2000) / 4000
+    soundfile.write(audio / "two words.wav", ramp, 16000, subtype="FLOAT")
+    soundfile.write(audio / "x.wav", ramp, 16000, subtype="FLOAT")
+    (audio / "x.wav").rename(audio / os.fsdecode(b"caf\xe9.wav"))
+    soundfile.write(audio / "loud.wav", np.full(2000, 3e38), 16000, subtype="FLOAT")
+    result = score_utterances(artifact, [audio], tmp_path / "out", backbone=FirstAndMean())
+    assert result.exit_code == 1
+    assert {path.name for path in result.failed} == {"two words.wav", "loud.wav"}
+    assert "its score is -inf. Check the file" in result.summary()
+    assert set(read_scores(result.path).utterance_ids) == {"long", "short", "other", "caf\\xe9"}
 
 
 def test_no_score_file_where_nothing_could_be_scored(tmp_path, artifact):

@@ -1,6 +1,8 @@
 """From audio files to segments: the whole-file scores, and what is written."""
 
 import csv
+import io
+import os
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from dyn_lightning.artifact import ArtifactError, save_artifact
 from dyn_lightning.data.audio import AudioError, read_audio
 from dyn_lightning.inference import Predictor, predict_files
+from dyn_lightning.inference.progress import FileProgress
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.models.stacked_rnn import StackedRNN
 
@@ -63,6 +66,7 @@ def test_bursts_are_found_at_any_rate_and_channels(tmp_path, energy_artifact):
         backbone=Energy(),
         block_s=0.7,
         min_speech_s=0.1,
+        min_silence_s=0.0,
         frame_scores="npy",
     )
     assert result.exact
@@ -196,3 +200,59 @@ def test_wrong_options_are_named(tmp_path, energy_artifact):
     assert not (tmp_path / "out").exists()
     with pytest.raises(AudioError, match=r"none\.wav"):
         Predictor(Energy(), METADATA).scores(tmp_path / "none.wav")
+
+
+def test_short_pauses_and_segments_are_smoothed_unless_told_otherwise(tmp_path, energy_artifact):
+    """Bursts of 0.1 s, a pause of 0.2 s and one of 0.5 s; by default segments of 0.25 s and pauses of 0.3 s count."""
+    bursts = [(0.5, 1.0), (1.2, 1.5), (2.0, 2.1), (3.0, 3.4)]
+    path = write_bursts(tmp_path / "a.wav", bursts)
+    options = {"backbone": Energy()}
+    smooth = predict_files(energy_artifact, [path], tmp_path / "out", **options)
+    np.testing.assert_allclose(smooth.segments[path], [(0.5, 1.5), (3.0, 3.4)], atol=0.02)
+    raw = predict_files(energy_artifact, [path], tmp_path / "out", min_speech_s=0, min_silence_s=0, **options)
+    np.testing.assert_allclose(raw.segments[path], bursts, atol=0.02)
+    own = save_artifact(Energy(), tmp_path / "own", metadata={**METADATA, "min_speech_s": 0.05, "min_silence_s": 0.1})
+    np.testing.assert_allclose(
+        predict_files(own, [path], tmp_path / "out", **options).segments[path], bursts, atol=0.02
+    )
+
+
+def test_one_bad_file_does_not_end_the_others(tmp_path, energy_artifact):
+    """Names that are no text or too long for what is written, clutter, cut, empty and piped files in one folder."""
+    folder = tmp_path / "in"
+    good = write_bursts(folder / "good.wav", [(1.0, 2.0)])
+    content = good.read_bytes()
+    latin = folder / os.fsdecode(b"caf\xe9.wav")
+    latin.write_bytes(content)
+    (folder / f"{'n' * 251}.wav").write_bytes(content)
+    (folder / "cut.wav").write_bytes(content[:-9000])
+    (folder / "empty.flac").touch()
+    (folder / "._good.wav").write_bytes(b"\x00\x05\x16\x07")
+    stale = bytearray(content)
+    stale[40:44] = (1000).to_bytes(4, "little")
+    (folder / "stale.wav").write_bytes(stale)
+    result = predict_files(energy_artifact, [folder], tmp_path / "out", backbone=Energy())
+    assert {p.name for p in result.segments} == {"good.wav", latin.name, "stale.wav"}
+    for found in result.segments.values():
+        np.testing.assert_allclose(found, [(1.0, 2.0)], atol=0.02)
+    assert {p.name[:5] for p in result.failed} == {"nnnnn", "cut.w", "empty"}
+    assert result.exit_code == 1
+    summary = result.summary()
+    assert "3 files done, 3.0 s of speech; 3 failed" in summary
+    assert f"12.0 s of audio; {tmp_path / 'out'} holds segments.csv" in summary
+    assert "stale.wav: its header announces 1000 bytes" in summary
+    assert "nothing of this name can be written" in summary
+    assert "caf\\xe9.wav" in (tmp_path / "out" / "segments.csv").read_text(encoding="utf-8")
+    assert (tmp_path / "out" / os.fsdecode(b"caf\xe9.rttm")).read_text().startswith("SPEAKER caf\\xe9 1 ")
+
+
+def test_progress_is_told_of_each_file_and_block(tmp_path, energy_artifact):
+    paths = [write_bursts(tmp_path / f"{name}.wav", [(1.0, 2.0)]) for name in "ab"]
+    stream, times = io.StringIO(), iter(range(0, 10_000, 20))
+    progress = FileProgress(stream, clock=lambda: next(times))
+    predict_files(energy_artifact, paths, tmp_path / "out", backbone=Energy(), block_s=1.0, progress=progress)
+    assert progress.line() == "2 of 2 files, 0.1 min of audio"
+    lines = stream.getvalue().splitlines()
+    assert len(lines) >= 4
+    assert lines[0].startswith("0 of 2 files")
+    assert lines[0].endswith("at a.wav")
