@@ -26,7 +26,7 @@ from dyn_lightning.streaming import FrameStream, context_frames, read_blocks, st
 
 # Shorter ones are mostly frames that lie now on this side of the threshold, now on that. 0.25 s is what Silero's
 # detector takes; pauses below 0.3 s do not end a turn in NIST's evaluations of rich transcription. On AMI (a CRNNVAD of
-# 50 steps, at its equal error rate) the two lowered the detection error from 31 to 25 % (dev) and from 42 to 34 % (test),
+# 50 steps, at its equal error rate) the two lowered the detection error from 31 to 25 % (dev) and 42 to 34 % (test),
 # and the segments from 56 to 20 and from 94 to 17, where people marked 8 and 7.
 MIN_SPEECH_S, MIN_SILENCE_S = 0.25, 0.3
 _UNUSABLE_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
