@@ -69,3 +69,12 @@ def share_of_learnable(complexity: Complexity, sizes: Mapping[str, int]) -> floa
     """FLOPs that the sizes govern, over the same at full size; 1 where they govern none."""
     learnable = complexity.learnable_flops()
     return (complexity.flops_at(sizes) - complexity.fixed_flops()) / learnable if learnable else 1.0
+
+
+def told_above(budget: float | None, complexity: Complexity) -> str | None:
+    """How far a network's sizes as they are now exceed a budget, in words; None where they do not."""
+    cost = complexity.flops_now()
+    if budget is None or cost <= budget * (1 + 1e-9):
+        return None
+    unit = complexity.unit.replace("_", " ").replace("flops", "FLOPs")
+    return f"ABOVE ITS BUDGET: {cost:.4g} {unit}, {cost / budget:.3g} times the {budget:.4g} that were asked for"

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dyn_lightning.budgets import told_above
 from dyn_lightning.checkpoint_state import check_state
 from dyn_lightning.checks import at_least
 from dyn_lightning.compiled import CompiledNetwork
@@ -250,6 +251,8 @@ class DynamicModule(EvaluatedModule):
             self.set_search_steps(0, steps or 0)
         if self.is_dynamic and self.phase != "settle":
             self.objective.check(self.network)
+        elif self.is_dynamic and (above := told_above(self.objective.budget(self.complexity), self.complexity)):
+            rank_zero_warn(f"{above}. The sizes are final and stay: train anew, or cut them (consolidate --share …)")
         self.set_phase(self.phase)
 
     def on_train_start(self) -> None:

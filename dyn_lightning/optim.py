@@ -79,8 +79,16 @@ def make_optimizer(
         network: whose parameters are optimised, in the groups of :func:`parameter_groups`.
         optimizer: an optimiser class, or a function of the parameter groups.
         lr, weight_decay, lr_lam: see :func:`parameter_groups`.
+
+    Raises:
+        SettingError: for an optimiser that takes no groups, or another setting than these.
     """
-    made = optimizer(parameter_groups(network, lr=lr, weight_decay=weight_decay, lr_lam=lr_lam))
+    groups = parameter_groups(network, lr=lr, weight_decay=weight_decay, lr_lam=lr_lam)
+    try:
+        made = optimizer(groups)
+    except ValueError as error:
+        name = getattr(optimizer, "__name__", str(optimizer))
+        raise SettingError(f"optimizer: {name} does not take the groups of weights and of λ ({error})") from error
     protect_unused(made, network)
     return made
 

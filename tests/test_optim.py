@@ -9,6 +9,7 @@ from torch import nn
 
 from dyn_lightning import optim
 from dyn_lightning.dynamize import dynamize
+from dyn_lightning.errors import SettingError
 from dyn_lightning.features.spectral import LogCompression, MelFilterBank
 from dyn_lightning.optim import (
     clip_gradients,
@@ -270,3 +271,8 @@ def test_a_schedule_waits_until_the_length_is_known():
         rates.append(schedule.get_last_lr()[0])
     expected = [1.0] * 3 + [0.5 * (1 + math.cos(math.pi * s / 10)) for s in range(4, 11)]
     assert rates == pytest.approx(expected, abs=1e-9)
+
+
+def test_an_optimizer_without_groups_is_refused_in_one_line():
+    with pytest.raises(SettingError, match="LBFGS does not take the groups"):
+        make_optimizer(network(), torch.optim.LBFGS, lr=0.1, weight_decay=0.0, lr_lam=0.1)

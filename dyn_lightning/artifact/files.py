@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -58,6 +59,10 @@ def read_architecture(path: Path) -> dict[str, Any]:
     missing = {"backbone", "modules", "metadata"} - document.keys()
     if missing:
         raise ArtifactError(f"{path}: lacks {', '.join(sorted(missing))}. Copy the artifact again.")
+    metadata = document["metadata"]
+    threshold = metadata.get("threshold") if isinstance(metadata, dict) else None
+    if isinstance(threshold, float) and not math.isfinite(threshold):
+        raise ArtifactError(f"{path}: threshold is {threshold}, which decides nothing. Write the artifact again.")
     return document
 
 

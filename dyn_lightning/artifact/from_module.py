@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from dyn_lightning.artifact.folder import save_artifact
 from dyn_lightning.artifact.trained import constructor_of
-from dyn_lightning.budgets import budget_in_flops, share_of_all, share_of_learnable
+from dyn_lightning.budgets import budget_in_flops, share_of_all, share_of_learnable, told_above
 from dyn_lightning.checkpoint_state import check_state
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.consolidate import Report, consolidate, unchanged
@@ -197,17 +197,13 @@ def with_budget(report: Report, module: DynamicModule, asked: Mapping[str, float
     budget = budget_in_flops(module.complexity, **asked) if asked else module.objective.budget(module.complexity)
     if budget is None:
         return report
-    within = report.flops <= budget * (1 + 1e-9)
-    above = (
-        f"ABOVE ITS BUDGET: {report.flops:.4g} {_unit(report.unit)}, {report.flops / budget:.3g} times the "
-        f"{budget:.4g} that were asked for."
-    )
+    above = told_above(budget, module.complexity)
     return replace(
         report,
         budget=budget,
         budget_asked=", ".join(f"{name}={value:g}" for name, value in asked.items()) or None,
-        within_budget=within,
-        remarks=report.remarks if within else (above, *report.remarks),
+        within_budget=above is None,
+        remarks=report.remarks if above is None else (f"{above}.", *report.remarks),
     )
 
 

@@ -9,6 +9,7 @@ from dyn_lightning.callbacks.progress_bar import WidthsProgressBar
 from dyn_lightning.callbacks.reorder import Reorder
 from dyn_lightning.callbacks.teacher_snapshot import TeacherSnapshot
 from dyn_lightning.callbacks.widths_checkpoint import WidthsCheckpoint
+from dyn_lightning.callbacks.widths_early_stopping import WidthsEarlyStopping
 
 __all__ = [
     "BatchNormReestimation",
@@ -19,5 +20,6 @@ __all__ = [
     "Reorder",
     "TeacherSnapshot",
     "WidthsCheckpoint",
+    "WidthsEarlyStopping",
     "WidthsProgressBar",
 ]

@@ -14,7 +14,14 @@ from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from dyn_lightning.artifact.from_module import measure, settle, summary, with_best_weights, write_artifact
+from dyn_lightning.artifact.from_module import (
+    load_checkpoint,
+    measure,
+    settle,
+    summary,
+    with_best_weights,
+    write_artifact,
+)
 from dyn_lightning.callbacks.batch_norm import BatchNormReestimation, reestimate
 from dyn_lightning.callbacks.complexity_logger import ComplexityLogger
 from dyn_lightning.callbacks.final_checkpoint import final_checkpoint
@@ -23,6 +30,7 @@ from dyn_lightning.consolidate import Report
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.report import plot_history
 
+__all__ = ["Consolidate", "load_checkpoint"]
 FIGURE = "widths.png"
 
 

@@ -7,7 +7,10 @@ from typing import Any
 
 import lightning
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.utilities import rank_zero_warn
 
+from dyn_lightning.callbacks.widths_early_stopping import WidthsEarlyStopping
 from dyn_lightning.checks import at_least, whole
 from dyn_lightning.errors import SettingError
 from dyn_lightning.module import DynamicModule
@@ -59,6 +62,12 @@ class PhaseSwitch(Callback):
         module = _dynamic(pl_module)
         if module.is_dynamic and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._check_length(trainer)
+            callbacks = trainer.callbacks  # type: ignore[attr-defined]
+            if any(isinstance(c, EarlyStopping) and not isinstance(c, WidthsEarlyStopping) for c in callbacks):
+                rank_zero_warn(
+                    "EarlyStopping counts in the warm-up and the search too, and can end the run before its sizes are "
+                    "final: use dyn_lightning.callbacks.WidthsEarlyStopping, which counts from then on"
+                )
         # A resumed run has its phase from the checkpoint.
         if trainer.ckpt_path is None and module.phase == "search":
             module.set_phase("warmup")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import errno
 import io
+import math
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -120,6 +122,10 @@ class Predictor:
         missing = [k for k in (*_NEEDED, "threshold") if k not in values]
         if missing:
             raise ArtifactError(f"the artifact's metadata lacks {', '.join(missing)}: save it with them")
+        if not math.isfinite(float(values["threshold"])):
+            raise SettingError(f"threshold must be a finite number, got {values['threshold']}")
+        if metadata.get("threshold_measured") is False and threshold is None:
+            warnings.warn("the artifact's threshold was not measured on this network, as its card says", stacklevel=2)
         if values["threshold_on"] not in ("logit", "probability"):
             raise ArtifactError(f"threshold_on must be logit or probability, not {values['threshold_on']!r}")
         for name, value in (("overlap_s", overlap_s), ("hysteresis", hysteresis), *values.items()):

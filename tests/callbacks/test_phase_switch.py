@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import lightning
 import pytest
 import torch
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.callbacks import EarlyStopping, GradientAccumulationScheduler
 from torch.utils.data import DataLoader, IterableDataset
 
-from dyn_lightning.callbacks import PhaseSwitch
+from dyn_lightning.callbacks import PhaseSwitch, WidthsEarlyStopping
 
 
 class Recorder(lightning.Callback):
@@ -133,6 +133,18 @@ def test_accumulation_that_changes_is_counted(make_module, make_trainer, data):
     callbacks = GradientAccumulationScheduler({0: 1, 2: 4}), PhaseSwitch(1, 2)
     make_trainer(*callbacks, max_epochs=5).fit(module, data)
     assert module._search_steps.tolist() == [4, 4 + 4 + 1]
+
+
+def test_early_stopping_waits_for_the_final_sizes(make_module, make_trainer, data):
+    """It would end the run after its second epoch; counted from the final sizes on, after the second of those."""
+    options = {"monitor": "val/loss", "patience": 1, "min_delta": 1e9}
+    stock, ours = make_module(), make_module()
+    with pytest.warns(UserWarning, match="WidthsEarlyStopping"):
+        make_trainer(PhaseSwitch(2, 2), EarlyStopping(**options), max_epochs=8).fit(stock, data)
+    assert (stock.phase, stock.global_step) == ("warmup", 8)
+    make_trainer(PhaseSwitch(2, 2), WidthsEarlyStopping(**options), max_epochs=8).fit(ours, data)
+    # The search ends with the last step of an epoch, whose validation has the final sizes.
+    assert (ours.phase, ours.global_step) == ("settle", 20)
 
 
 @pytest.mark.parametrize("values", [["nan", 3.0, 2.0], [3.0, "nan", 2.0], ["inf", 3.0, 2.0]])

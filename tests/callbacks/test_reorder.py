@@ -65,8 +65,13 @@ def test_once_at_the_first_step_of_the_search(make_module, make_trainer, data, c
     assert all((gradient == 3.0).all() for gradient in call["gradients"])
 
 
+class Stop(Callback):
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        trainer.should_stop = True
+
+
 def test_not_before_the_search_and_not_for_a_baseline(make_module, make_trainer, data, calls):
-    make_trainer(PhaseSwitch(1), Reorder(1), max_epochs=2, limit_train_batches=1, max_steps=1).fit(make_module(), data)
+    make_trainer(PhaseSwitch(1), Reorder(1), Stop(), max_epochs=2, limit_train_batches=1).fit(make_module(), data)
     make_trainer(Reorder(1), max_epochs=1).fit(make_module(dynamic=[]), data)
     assert calls == []
 
