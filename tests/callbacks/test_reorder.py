@@ -3,6 +3,7 @@
 import lightning
 import pytest
 import torch
+from lightning.pytorch import Callback
 from torch.utils.data import DataLoader
 
 from dyn_lightning.callbacks import PhaseSwitch, Reorder
