@@ -85,15 +85,11 @@ class PhaseSwitch(Callback):
                 f"warmup_epochs={self.warmup_epochs} and search_epochs={self.search_epochs} need {wanted} "
                 f"epochs, the run has max_epochs={epochs}: raise max_epochs or shorten a phase"
             )
-        if steps < 0:
-            return
-        # At least one step of a search that goes on to the end.
-        last = wanted if self.search_epochs else self.warmup_epochs
-        needed = steps_in_epochs(trainer, 0, last)
-        if needed is not None and needed + (self.search_epochs is None) > steps:
-            raise SettingError(
-                f"warmup_epochs={self.warmup_epochs} and search_epochs={self.search_epochs} need "
-                f"{needed + (self.search_epochs is None)} steps, the run has max_steps={steps}: raise max_steps or "
+        needed = steps_in_epochs(trainer, 0, wanted if self.search_epochs else self.warmup_epochs)
+        if 0 <= steps < (needed or 0):
+            rank_zero_warn(
+                f"warmup_epochs={self.warmup_epochs} and search_epochs={self.search_epochs} need {needed} steps, the "
+                f"run has max_steps={steps}: its sizes will not be final. Raise max_steps, now or when it goes on, or "
                 "shorten a phase"
             )
 
@@ -105,20 +101,18 @@ class PhaseSwitch(Callback):
 
     def _start_search(self, trainer: lightning.Trainer, module: DynamicModule) -> None:
         first, epoch = trainer.global_step, trainer.current_epoch
-        end = steps_of_run(trainer, module.steps_per_epoch)
-        if self.search_epochs is not None:
+        if self.search_epochs is None:
+            end = steps_of_run(trainer, module.steps_per_epoch)
+        else:
             steps = steps_in_epochs(trainer, epoch, self.search_epochs, module.steps_per_epoch)
-            if steps is None:
-                raise SettingError(
-                    "nobody knows yet how many steps an epoch has, as the training loader has no length: give "
-                    "warmup_epochs=1 or more, or the trainer's limit_train_batches"
-                )
-            end = first + steps if end is None else min(end, first + steps)
+            end = None if steps is None else first + steps
         if end is None:
             raise SettingError(
-                "nobody knows how many steps are left for the search, as the training loader has no length: give "
-                "warmup_epochs=1 or more, or the trainer's limit_train_batches or max_steps"
+                "nobody knows yet how many steps the search has, as the training loader has no length: give "
+                "warmup_epochs=1 or more, or the trainer's limit_train_batches"
             )
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            end = min(end, trainer.max_steps)
         module.set_search_steps(first, end)
         module.set_phase("search")
 

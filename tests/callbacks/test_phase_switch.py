@@ -73,8 +73,12 @@ def test_phases_longer_than_the_run(make_module, make_trainer, data):
 
 
 def test_phases_longer_than_the_steps_of_the_run(make_module, make_trainer, data):
-    with pytest.raises(ValueError, match=r"need 8 steps, the run has max_steps=3: raise max_steps"):
-        make_trainer(PhaseSwitch(1, 1), max_epochs=-1, max_steps=3).fit(make_module(), data)
+    module = make_module()
+    with pytest.warns(UserWarning, match=r"need 8 steps, the run has max_steps=6: its sizes will not be final"):
+        make_trainer(PhaseSwitch(1, 1), max_epochs=-1, max_steps=6).fit(module, data)
+    assert module.phase == "search"
+    assert module._search_steps.tolist() == [4, 8]
+    assert module.search_progress == 0.5
 
 
 def test_a_search_without_an_end_is_refused(make_module, make_trainer, data):

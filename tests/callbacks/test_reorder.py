@@ -3,7 +3,6 @@
 import lightning
 import pytest
 import torch
-from lightning.pytorch import Callback
 from torch.utils.data import DataLoader
 
 from dyn_lightning.callbacks import PhaseSwitch, Reorder
@@ -66,13 +65,8 @@ def test_once_at_the_first_step_of_the_search(make_module, make_trainer, data, c
     assert all((gradient == 3.0).all() for gradient in call["gradients"])
 
 
-class Stop(Callback):
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-        trainer.should_stop = True
-
-
 def test_not_before_the_search_and_not_for_a_baseline(make_module, make_trainer, data, calls):
-    make_trainer(PhaseSwitch(1), Reorder(1), Stop(), max_epochs=2, limit_train_batches=1).fit(make_module(), data)
+    make_trainer(PhaseSwitch(1), Reorder(1), max_epochs=2, limit_train_batches=1, max_steps=1).fit(make_module(), data)
     make_trainer(Reorder(1), max_epochs=1).fit(make_module(dynamic=[]), data)
     assert calls == []
 
@@ -125,5 +119,5 @@ def test_the_epoch_goes_on_with_the_batches_that_it_had(make_module, make_traine
 
 
 def test_nothing_to_measure_on():
-    with pytest.raises(ValueError, match="batches=0"):
+    with pytest.raises(ValueError, match="batches must be"):
         Reorder(0)
