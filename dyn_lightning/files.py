@@ -9,7 +9,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,23 @@ from dyn_lightning.errors import FileError, UserError, file_error
 
 _PART = ".part"
 _STRAY_AFTER_S = 3600.0  # nobody writes to a file for that long without a change of its time
+
+
+def check_absent(paths: Iterable[Path], mend: str) -> None:
+    """See that nothing is overwritten.
+
+    Args:
+        paths: what would be written; a folder that is empty counts as absent.
+        mend: what else to give, such as "--out FILE"; ``--overwrite`` is offered besides.
+
+    Raises:
+        UserError: names the first that is there.
+    """
+    for path in paths:
+        if path.is_dir() and not any(path.iterdir()):
+            continue
+        if os.path.lexists(path):
+            raise UserError(f"{path}: is there already. Give another {mend}, or --overwrite to replace it")
 
 
 @contextmanager

@@ -11,16 +11,14 @@ import lightning
 from lightning.pytorch import Trainer
 
 from dyn_lightning.report.environment import typed
+from dyn_lightning.runs.folder import CONFIG, run_folder
 
 WANDB_REPORT = "dyn_lightning.report.wandb_report.WandbReport"
 
 
 def config_file(trainer: Trainer) -> str | None:
-    """Where ``fit`` wrote its whole configuration, as a shell takes it; None where other runs write there too."""
-    folder, logger = trainer.log_dir, trainer.logger
-    if folder is None or logger is None or logger.save_dir is None or Path(folder) == Path(logger.save_dir):
-        return None
-    path = Path(folder, "config.yaml").resolve()
+    """Where ``fit`` wrote its whole configuration, as a shell takes it; every process has to ask."""
+    path = (run_folder(trainer) / CONFIG).resolve()
     return typed([str(path)]) if path.is_file() else None
 
 
@@ -30,6 +28,8 @@ def run_config(config: Mapping[str, Any]) -> dict[str, Any]:
     kept["trainer"].pop("logger", None)
     if callbacks := kept["trainer"].get("callbacks"):
         kept["trainer"]["callbacks"] = [c for c in callbacks if c.get("class_path") != WANDB_REPORT]
+        for callback in kept["trainer"]["callbacks"]:
+            (callback.get("init_args") or {}).pop("overwrite", None)
     ((kept.get("data") or {}).get("init_args") or {}).pop("data_root", None)
     return kept
 

@@ -218,11 +218,11 @@ def summary(report: Report, dirpath: Path) -> str:
     """What consolidation did: cost before and after, both shares and the budget, the sizes, and a line a remark."""
     sizes = ", ".join(f"{name} {kept}/{full}" for name, (kept, full) in report.sizes.items())
     largest = report.largest_difference
-    difference = "" if largest is None else f", outputs within {largest:.2g}"
+    difference = "" if largest is None else f", outputs within {largest:.2g}" if largest else ", the same outputs"
     done = "consolidated" if sizes else "no sizes to learn"
     line = (
-        f"{done}: {report.flops_before:.4g} → {report.flops:.4g} {_unit(report.unit)}{_of_budget(report)}, "
-        f"{report.parameters_before} → {report.parameters} parameters{difference}; {dirpath}"
+        f"{done}: {short_count(report.flops_before)} → {short_count(report.flops)} {_unit(report.unit)}{_of_budget(report)}, "
+        f"{report.parameters_before:,} → {report.parameters:,} parameters{difference}; {dirpath}"
     )
     return "\n".join([line, *([f"  {sizes}"] if sizes else []), *(f"  ! {remark}" for remark in report.remarks)])
 
@@ -233,7 +233,9 @@ def _of_budget(report: Report) -> str:
         return ""
     told = [f"{_percent(report.share_of_all)} of all", f"{_percent(report.share_of_learnable)} of the learnable"]
     if report.budget is not None:
-        told.append(f"budget {report.budget:.4g}" + (f": {report.budget_asked}" if report.budget_asked else ""))
+        told.append(
+            f"budget {short_count(report.budget)}" + (f": {report.budget_asked}" if report.budget_asked else "")
+        )
     return f" ({', '.join(told)})"
 
 
@@ -248,3 +250,15 @@ def _percent(share: float) -> str:
 
 def _unit(unit: str) -> str:
     return unit.replace("_", " ").replace("flops", "FLOPs")
+
+
+def short_count(value: float) -> str:
+    """A count in four digits with its prefix.
+
+    >>> short_count(85_312_000), short_count(9248), short_count(12)
+    ('85.31 M', '9.248 k', '12')
+    """
+    for prefix, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= factor:
+            return f"{value / factor:.4g} {prefix}"
+    return f"{value:.4g}"

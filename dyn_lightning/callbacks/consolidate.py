@@ -12,7 +12,7 @@ import lightning
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Callback
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 
 from dyn_lightning.artifact.from_module import (
     load_checkpoint,
@@ -25,10 +25,13 @@ from dyn_lightning.artifact.from_module import (
 from dyn_lightning.callbacks.batch_norm import BatchNormReestimation, reestimate
 from dyn_lightning.callbacks.complexity_logger import ComplexityLogger
 from dyn_lightning.callbacks.final_checkpoint import final_checkpoint
+from dyn_lightning.callbacks.progress_bar import print_above
 from dyn_lightning.checks import positive, whole
 from dyn_lightning.consolidate import Report
+from dyn_lightning.files import check_absent
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.report import plot_history
+from dyn_lightning.runs.folder import ARTIFACT, run_folder
 
 __all__ = ["Consolidate", "load_checkpoint"]
 FIGURE = "widths.png"
@@ -47,31 +50,50 @@ class Consolidate(Callback):
     without learned sizes is written as it is.
 
     Args:
-        dirpath: folder of the artifact; None: ``artifact`` in the logger's folder.
+        dirpath: folder of the artifact; None: ``artifact`` in the run's folder.
         batches: validation batches on which both networks' outputs are compared.
         tolerance: largest difference allowed, relative to the largest output.
+        overwrite: replace an artifact that is there; else the fit is refused before it begins.
 
     Attributes:
         small: the small network, after the fit.
         report: what consolidation did.
+        written: where the artifact was written; None as long as it was not.
+        announce: say at the end of the fit what was done.
 
     Raises:
-        SettingError: at the end of a fit that ended in the warm-up.
+        SettingError: before the fit, if there is something in the artifact's place; at the end of a fit that ended in
+            the warm-up.
         UserError: at the end of a fit whose network answers NaN.
         RuntimeError: at the end of the fit, if the two networks do not compute the same.
     """
 
-    def __init__(self, dirpath: str | None = None, batches: int = 4, tolerance: float = 1e-4) -> None:
+    def __init__(
+        self, dirpath: str | None = None, batches: int = 4, tolerance: float = 1e-4, overwrite: bool = False
+    ) -> None:
         whole(0, batches=batches)
         positive(tolerance=tolerance)
-        self.dirpath, self.batches, self.tolerance = dirpath, batches, tolerance
+        self.dirpath, self.batches, self.tolerance, self.overwrite = dirpath, batches, tolerance, overwrite
+        self.written: Path | None = None
+        self.announce = True
         self.small: torch.nn.Module | None = None
         self.report: Report | None = None
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        if stage != "fit" or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        dirpath = self._dirpath(trainer)
+        if not self.overwrite and trainer.is_global_zero:
+            check_absent([dirpath], "dirpath of Consolidate")
+
+    def _dirpath(self, trainer: lightning.Trainer) -> Path:
+        """Where to; all processes have to ask."""
+        return Path(self.dirpath) if self.dirpath is not None else run_folder(trainer) / ARTIFACT
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if not isinstance(pl_module, DynamicModule):
             return
-        folder = trainer.log_dir or trainer.default_root_dir  # asks the other processes: before one goes on alone
+        dirpath = self._dirpath(trainer)  # asks the other processes: before one goes on alone
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         if pl_module.phase == "warmup":
@@ -80,7 +102,6 @@ class Consolidate(Callback):
             return
         checkpoint = final_checkpoint(trainer)
         module = with_best_weights(pl_module, checkpoint)
-        dirpath = Path(self.dirpath or Path(folder) / "artifact")
         ending = settle(module)
         if not ending.final and (recent := _recent_inputs(trainer)):
             reestimate(module.network, recent)
@@ -98,7 +119,9 @@ class Consolidate(Callback):
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ComplexityLogger) and callback.history:
                 plot_history(callback.history, dirpath.with_name(f"{dirpath.name}.{FIGURE}"))
-        rank_zero_info(summary(self.report, dirpath))
+        self.written = dirpath
+        if self.announce:
+            print_above(trainer, summary(self.report, dirpath))
 
 
 def validation_batches(trainer: lightning.Trainer, module: DynamicModule) -> Iterator[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import lightning
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
 
 from dyn_lightning.budgets import share_of_all, share_of_learnable
 from dyn_lightning.module import DynamicModule
@@ -34,3 +34,19 @@ class WidthsProgressBar(RichProgressBar):
                 metrics["of learnable"] = f"{100 * share_of_learnable(complexity, now):.3g} %"
             metrics["phase"] = pl_module.phase
         return metrics
+
+
+def print_above(trainer: lightning.Trainer, text: str) -> None:
+    """Print lines where they stay: above a progress bar that is at work, which redraws its place in the terminal.
+
+    In the first process alone. Long lines are left to the terminal.
+    """
+    if not trainer.is_global_zero:
+        return
+    bar = trainer.progress_bar_callback
+    if isinstance(bar, RichProgressBar) and bar.progress is not None and bar.is_enabled:
+        bar.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+    elif isinstance(bar, ProgressBar):
+        bar.print(text)
+    else:
+        print(text, flush=True)

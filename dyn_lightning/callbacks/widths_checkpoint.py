@@ -12,6 +12,7 @@ from torch import Tensor
 from dyn_lightning.errors import SettingError
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.runs.checkpoint_io import write_whole_checkpoints
+from dyn_lightning.runs.folder import CHECKPOINTS, run_folder
 
 
 class WidthsCheckpoint(ModelCheckpoint):
@@ -27,7 +28,7 @@ class WidthsCheckpoint(ModelCheckpoint):
     Args:
         monitor: what is to be best, a logged value of the validation.
         mode: "min" or "max".
-        dirpath: folder; None: in the logger's.
+        dirpath: folder; None: ``checkpoints`` in the run's.
         filename: of the best checkpoint.
     """
 
@@ -54,6 +55,8 @@ class WidthsCheckpoint(ModelCheckpoint):
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         write_whole_checkpoints(trainer)
+        if self.dirpath is None and stage == "fit" and not trainer.loggers:
+            self.dirpath = str(run_folder(trainer) / CHECKPOINTS)  # Lightning's own has one place for all runs then
         super().setup(trainer, pl_module, stage)
 
     def check_monitor_top_k(self, trainer: lightning.Trainer, current: Tensor | None = None) -> bool:

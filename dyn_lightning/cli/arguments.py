@@ -12,7 +12,10 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from dyn_lightning.errors import SettingError, UserError
 from dyn_lightning.runs.checkpoint_io import read_checkpoint
+from dyn_lightning.runs.folder import CHECKPOINTS, CONFIG
 
+UNTRAINED = "none"
+"""For ``--ckpt_path`` of ``test`` and ``validate``: the network as it is made, which may have weights of its own."""
 NAMED_CHECKPOINTS = ("best", "last", "hpc", "registry")
 """What Lightning takes for ``--ckpt_path`` in place of a file; the last one also with a name behind it."""
 
@@ -66,3 +69,31 @@ def check_callbacks(callbacks: Iterable[Callback]) -> None:
             f"trainer.callbacks: there twice: {', '.join(twice)}. Give one file of configs/dynamic and one of "
             "configs/trainer alone"
         )
+
+
+def best_checkpoint(configs: Iterable[str]) -> str:
+    """The best checkpoint of the run whose own configuration is among those given.
+
+    Raises:
+        SettingError: where none is, for a network without trained weights measures nothing.
+    """
+    lying = [path for name in configs for path in sorted((Path(name).parent / CHECKPOINTS).glob("*.ckpt"))]
+    best = [path for path in lying if path.name == "best.ckpt"]
+    if len(best) == 1:
+        return str(best[0])
+    found = f" There are {', '.join(map(str, lying))}." if lying else ""
+    raise SettingError(
+        "the network has random weights without a checkpoint: give --ckpt_path FILE, or the configuration that a run "
+        f"left beside its checkpoints, -c runs/csv/version_0/{CONFIG}.{found} "
+        f"(--ckpt_path {UNTRAINED}: measure it as it is made)"
+    )
+
+
+def name_wandb_run(config: Any) -> None:
+    """Give W&B's loggers in a command's configuration the run's name of ``--name``, where they have none."""
+    loggers = (config.get("trainer") or {}).get("logger")
+    for logger in loggers if isinstance(loggers, list) else [loggers]:
+        if logger is None or not str(getattr(logger, "class_path", "")).endswith("WandbLogger"):
+            continue
+        if config.get("name") and logger.init_args.get("name") is None:
+            logger.init_args.name = config.name

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from jsonargparse import ArgumentParser
 from rich.console import Console
 
+from dyn_lightning.files import check_absent
 from dyn_lightning.report.latest import left_out
 from dyn_lightning.sweep.pareto import print_front, write_front
 from dyn_lightning.sweep.points import mean_over_seeds, read_points
@@ -28,7 +30,10 @@ def pareto(args: Sequence[str] | None = None) -> int:
         "--dataset", type=str | None, default=None, help="Only runs whose data set has this in its name."
     )
     parser.add_argument("--per_run", action="store_true", help="Each run by itself, instead of means over seeds.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace files that are there.")
     options = parser.parse_args(None if args is None else list(args))
+    if not options.overwrite:
+        check_absent([Path(options.out), Path(options.out).with_suffix(".png")], "--out FILE")
     console = Console(width=None if sys.stdout.isatty() else 160)
     points, without, anew = read_points(options.sources, options.metric)
     points = [p for p in points if options.dataset is None or options.dataset in (p.dataset or "")]

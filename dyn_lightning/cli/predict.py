@@ -11,10 +11,15 @@ from jsonargparse import ArgumentParser
 
 from dyn_lightning.artifact.files import ARCHITECTURE, read_architecture
 from dyn_lightning.errors import SettingError
+from dyn_lightning.files import check_absent
 from dyn_lightning.inference import Predictions, UtteranceScores, predict_files, score_utterances
+from dyn_lightning.inference.audio_files import name_files
 from dyn_lightning.inference.progress import FileProgress
+from dyn_lightning.inference.spoofing import SCORE_FILE
 from dyn_lightning.inference.voice_activity import MIN_SILENCE_S, MIN_SPEECH_S
-from dyn_lightning.tasks import SpoofDetection
+from dyn_lightning.tasks import FrameDetection, SpoofDetection
+
+PREDICTED = (FrameDetection.__name__, SpoofDetection.__name__)
 
 
 def predict(args: Sequence[str] | None = None) -> int:
@@ -41,17 +46,26 @@ def predict(args: Sequence[str] | None = None) -> int:
         "--protocol", type=str | None, default=None, help="Of ASVspoof: what each utterance is, and which to score."
     )
     spoofing.add_argument("--batch_size", type=int | None, default=None, help="Utterances per pass, 32 if not given.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace files that are there.")
     options = parser.parse_args(None if args is None else list(args))
     own = {
         False: ("frame_scores", "threshold", "min_speech_s", "min_silence_s"),
         True: ("protocol", "batch_size"),
     }
     metadata = read_architecture(Path(options.artifact) / ARCHITECTURE)["metadata"]
-    is_spoofing = metadata.get("task") == SpoofDetection.__name__
+    task = metadata.get("task")
+    if task not in (None, *PREDICTED):  # one written in Python may not say
+        raise SettingError(
+            f"{options.artifact}: predict does {' and '.join(PREDICTED)}, not {task}. Run the network in Python: "
+            "dyn_lightning.artifact.load_artifact"
+        )
+    is_spoofing = task == SpoofDetection.__name__
     if strange := [name for name in own[not is_spoofing] if options[name] is not None]:
         raise SettingError(
             f"{options.artifact}: an artifact of {metadata.get('task')} has no use for {', '.join(strange)}"
         )
+    if not options.overwrite:
+        check_absent(_written(options, is_spoofing), "--out_dir FOLDER")
     given: dict[str, Any] = {name: options[name] for name in own[is_spoofing] if options[name] is not None}
     run = score_utterances if is_spoofing else predict_files
     result: Predictions | UtteranceScores = run(
@@ -60,3 +74,13 @@ def predict(args: Sequence[str] | None = None) -> int:
     encoding = sys.stdout.encoding or "utf-8"  # of a terminal that may not know each letter of a name
     print(result.summary().encode(encoding, "backslashreplace").decode(encoding))
     return result.exit_code
+
+
+def _written(options: Any, is_spoofing: bool) -> list[Path]:
+    """The files that the command writes."""
+    folder = Path(options.out_dir)
+    if is_spoofing:
+        return [folder / SCORE_FILE]
+    suffixes = ["rttm"] + ([] if options.frame_scores is None else [options.frame_scores])
+    names = name_files(options.audio).values()
+    return [folder / "segments.csv", *(folder / f"{name}.{suffix}" for name in names for suffix in suffixes)]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
+from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from dyn_lightning.files import check_absent
 from dyn_lightning.report.page import TITLE, write_report
 
 
@@ -33,7 +36,11 @@ def report(args: Sequence[str] | None = None) -> int:
         "--metrics", type=str, nargs="+", default=[], help="Those to show; the EERs of tests if not given."
     )
     parser.add_argument("--title", type=str, default=TITLE)
+    parser.add_argument("--overwrite", action="store_true", help="Replace files that are there.")
     options = parser.parse_args(None if args is None else list(args))
+    out = Path(options.out)
+    if not options.overwrite:
+        check_absent([out, *sorted(out.parent.glob(f"{glob.escape(out.stem)}.*.csv"))], "--out FILE")
     for path in write_report(
         options.runs,
         options.out,

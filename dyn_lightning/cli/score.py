@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from jsonargparse import ArgumentParser
 from rich.console import Console
 
+from dyn_lightning.files import check_absent
 from dyn_lightning.score_files import read_scores
 from dyn_lightning.scoring import evaluate_scores, print_scores, read_asv_rates, write_evaluation
 
@@ -29,7 +31,11 @@ def score(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--by_speaker", action="store_true", help="Resample speakers: wider, needs the protocol.")
     parser.add_argument("--n_resamples", type=int, default=1000, help="Of the bootstrap.")
     parser.add_argument("--seed", type=int, default=0, help="Of the bootstrap.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace files that are there.")
     options = parser.parse_args(None if args is None else list(args))
+    if options.out_dir is not None and not options.overwrite:
+        names = ("scores.json", "det.png", "eer_by_system.png")
+        check_absent([Path(options.out_dir, name) for name in names], "--out_dir FOLDER")
     table = read_scores(options.scores, options.protocol)
     rates = None if options.asv_scores is None else read_asv_rates(options.asv_scores, table)
     found = evaluate_scores(

@@ -13,12 +13,19 @@ from rich.console import Console
 from dyn_lightning.artifact.from_module import load_checkpoint
 from dyn_lightning.consolidate_checkpoint import consolidate_checkpoint
 from dyn_lightning.errors import SettingError
+from dyn_lightning.files import check_absent
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.profiling.profile import print_profile
+from dyn_lightning.runs.folder import run_folder
 
 
 class WidthsTrainer(Trainer):
-    """Lightning's Trainer with the two commands that need no training."""
+    """Lightning's Trainer with the two commands that need no training, and one folder a run whatever the logger."""
+
+    @property
+    def log_dir(self) -> str | None:
+        """The run's folder; all processes have to ask."""
+        return str(run_folder(self))
 
     def consolidate(
         self,
@@ -32,6 +39,7 @@ class WidthsTrainer(Trainer):
         curve: int = 0,
         exports: list[Literal["onnx", "pt2", "int8"]] | None = None,
         weights_only: bool | None = None,
+        overwrite: bool = False,
     ) -> None:
         """Write the artifact of a checkpoint.
 
@@ -49,10 +57,14 @@ class WidthsTrainer(Trainer):
             curve: also evaluate this many budgets on the validation set, and write <dirpath>.curve.png and .json.
             exports: onnx, pt2 and int8 (by torch's dynamic quantisation): files beside the weights.
             weights_only: as elsewhere; only False loads anything but tensors and primitives.
+            overwrite: replace what lies there.
         """
         module = _dynamic(model)
         if ckpt_path is None:
             raise SettingError("consolidate: give the checkpoint, --ckpt_path FILE")
+        if not overwrite:
+            curves = [Path(f"{dirpath}.curve{suffix}") for suffix in (".png", ".json")] if curve else []
+            check_absent([Path(dirpath), *curves], "--dirpath FOLDER")
         load_checkpoint(module, ckpt_path, weights_only=weights_only is not False)
         consolidate_checkpoint(
             module,

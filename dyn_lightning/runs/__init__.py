@@ -1,1 +1,1 @@
-"""What is kept of a run while it goes on: its checkpoints."""
+"""What is kept of a run while it goes on: its folder and its checkpoints."""

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from jsonargparse import Namespace
 from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary
 
 from dyn_lightning.callbacks import ComplexityLogger, WidthsCheckpoint
-from dyn_lightning.cli.arguments import check_callbacks, check_checkpoint, has_config, model_of, option
+from dyn_lightning.cli.arguments import check_callbacks, check_checkpoint, has_config, model_of, name_wandb_run, option
 from dyn_lightning.errors import SettingError, UserError
 
 
@@ -44,3 +45,20 @@ def test_two_callbacks_of_one_place_in_a_checkpoint():
     check_callbacks([ModelCheckpoint(monitor="a"), ModelCheckpoint(monitor="b"), ModelSummary(), ModelSummary()])
     with pytest.raises(SettingError, match=r"there twice: ComplexityLogger, WidthsCheckpoint\. Give one"):
         check_callbacks([*(ComplexityLogger() for _ in "ab"), *(WidthsCheckpoint() for _ in "ab")])
+
+
+def test_the_runs_name_is_that_of_wandbs_run_where_it_has_none():
+    def config(name: str | None, *loggers: dict) -> Namespace:
+        made = [Namespace(class_path=c["class_path"], init_args=Namespace(c["init_args"])) for c in loggers]
+        return Namespace(name=name, trainer=Namespace(logger=made if len(made) > 1 else made[0]))
+
+    wandb, csv = "lightning.pytorch.loggers.WandbLogger", "lightning.pytorch.loggers.CSVLogger"
+    found = config("uniform 25 %", {"class_path": wandb, "init_args": {"name": None}})
+    name_wandb_run(found)
+    assert found.trainer.logger.init_args.name == "uniform 25 %"
+    several = [{"class_path": csv, "init_args": {"name": "csv"}}, {"class_path": wandb, "init_args": {"name": "own"}}]
+    found = config("uniform 25 %", *several)
+    name_wandb_run(found)
+    assert [logger.init_args.name for logger in found.trainer.logger] == ["csv", "own"]
+    for nothing in (Namespace(name="x", trainer=Namespace(logger=None)), Namespace(name="x", trainer=None)):
+        name_wandb_run(nothing)

@@ -147,7 +147,7 @@ def test_from_fit_to_artifact(tmp_path, capsys):
     assert "MFLOPs/call" in table
 
     main(["test", "-c", str(run / "config.yaml"), "--ckpt_path", best])
-    assert str(record["metrics"]["test/l1"])[:8] in capsys.readouterr().out
+    assert f"l1 {record['metrics']['test/l1']:.4g}" in capsys.readouterr().out
 
 
 def write_spoof_corpus(root: Path) -> dict[str, Path]:

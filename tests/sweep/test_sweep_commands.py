@@ -80,7 +80,7 @@ def test_means_data_sets_and_single_runs(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
 
     def errors(*options: str) -> list[float]:
-        assert pareto(["r.jsonl", *options]) == 0
+        assert pareto(["r.jsonl", "--overwrite", *options]) == 0
         content = json.loads(Path("front.json").read_text())
         return [entry["val/eer"] for entry in content["front"] + content["dominated"]]
 

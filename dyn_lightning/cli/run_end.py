@@ -1,0 +1,104 @@
+"""What ``fit``, ``validate`` and ``test`` say at their end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+
+from dyn_lightning.artifact.from_module import summary
+from dyn_lightning.callbacks import Consolidate
+from dyn_lightning.report.environment import typed
+from dyn_lightning.runs.folder import CONFIG
+
+PREDICTED = ("FrameDetection", "SpoofDetection")
+"""Tasks that ``predict`` does."""
+
+_SHARES = ("eer", "accuracy", "error_rate", "miss_rate", "false_alarm_rate", "recall", "precision", "f1")
+
+
+def shown(name: str, value: float) -> str:
+    """A metric for people: four digits, and a share of 1 in percent, as ``score`` and the report say it.
+
+    >>> shown("test/eer_A01", 0.0651234), shown("val/loss", 0.123456)
+    ('6.51 %', '0.1235')
+    """
+    last = name.rpartition("/")[2]
+    if any(last == share or last.startswith(f"{share}_") for share in _SHARES) and not last.endswith("_at_budget"):
+        return f"{100 * value:.2f} %"
+    return f"{value:.4g}"
+
+
+def metric_lines(metrics: Mapping[str, Any], indent: str = "") -> list[str]:
+    """Metrics in one line for each data set: ``val: loss 0.1235, eer 6.51 %``.
+
+    Args:
+        metrics: ``<data set>/<metric>`` → value; those of training are left out.
+        indent: before each line.
+    """
+    sets: dict[str, list[str]] = {}
+    for name, value in metrics.items():
+        group, _, last = name.partition("/dataloader_idx_")[0].rpartition("/")
+        if group and not group.startswith("train"):
+            text = f"{last} {shown(name, float(value))}"
+            if text not in sets.setdefault(group, []):
+                sets[group].append(text)
+    return [f"{indent}{group}: {', '.join(texts)}" for group, texts in sets.items()]
+
+
+def end_of_fit(trainer: Trainer, folder: Path, metrics: Mapping[str, Any], results: str | None) -> str:
+    """The block of lines that a fit ends with: artifact, best checkpoint, metrics, and the next command.
+
+    Args:
+        trainer: after the fit.
+        folder: of the run.
+        metrics: of its best checkpoint, where they were measured.
+        results: file that the record was appended to.
+    """
+    lines = [""]
+    callbacks: Iterable[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    made = next((c for c in callbacks if isinstance(c, Consolidate) and c.written is not None), None)
+    if made is not None and made.report is not None and made.written is not None:
+        lines += summary(made.report, made.written).splitlines()
+        lines.append(f"artifact: {_short(made.written)}")
+    best, score = _best(trainer)
+    if best:
+        lines.append(f"best checkpoint: {_short(best)}" + (f" ({score})" if score else ""))
+    lines += metric_lines(metrics)
+    if results is not None:
+        lines.append(f"record: a line of {_short(results)}")
+    lines.append(f"next: {_next(trainer, folder, None if made is None else made.written, best)}")
+    return "\n".join(lines)
+
+
+def _next(trainer: Trainer, folder: Path, artifact: Path | None, checkpoint: str) -> str:
+    """The command that most will want: the small network on audio, else what there is to see of it."""
+    task = type(getattr(trainer.lightning_module, "task", None)).__name__
+    if artifact is not None and task in PREDICTED:
+        return f"{typed(['dyn-lightning', 'predict', '--artifact', str(artifact)])} --audio FILE"
+    if checkpoint and (folder / CONFIG).is_file():
+        return typed(["dyn-lightning", "test", "-c", str(folder / CONFIG), "--ckpt_path", str(checkpoint)])
+    return typed(["dyn-lightning", "fit", "-c", str(folder / CONFIG)])
+
+
+def _best(trainer: Trainer) -> tuple[str, str]:
+    """The best checkpoint and what it was best in."""
+    callback: Any = trainer.checkpoint_callback
+    path = getattr(callback, "best_model_path", "") or getattr(callback, "last_model_path", "")
+    score = getattr(callback, "best_model_score", None)
+    monitor = getattr(callback, "monitor", None)
+    if not path or monitor is None or not isinstance(score, torch.Tensor):
+        return path, ""
+    return path, f"{monitor} {shown(monitor, float(score))}"
+
+
+def _short(path: str | os.PathLike[str]) -> str:
+    """A path from the working directory where it lies below that."""
+    try:
+        return str(Path(path).resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
