@@ -220,8 +220,9 @@ def summary(report: Report, dirpath: Path) -> str:
     largest = report.largest_difference
     difference = "" if largest is None else f", outputs within {largest:.2g}" if largest else ", the same outputs"
     done = "consolidated" if sizes else "no sizes to learn"
+    before, after = short_count(report.flops_before), short_count(report.flops)
     line = (
-        f"{done}: {short_count(report.flops_before)} → {short_count(report.flops)} {_unit(report.unit)}{_of_budget(report)}, "
+        f"{done}: {before} → {after} {_unit(report.unit)}{_of_budget(report)}, "
         f"{report.parameters_before:,} → {report.parameters:,} parameters{difference}; {dirpath}"
     )
     return "\n".join([line, *([f"  {sizes}"] if sizes else []), *(f"  ! {remark}" for remark in report.remarks)])

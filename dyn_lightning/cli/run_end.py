@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from dyn_lightning.artifact.from_module import summary
 from dyn_lightning.callbacks import Consolidate
+from dyn_lightning.callbacks.final_checkpoint import final_checkpoint
 from dyn_lightning.report.environment import typed
 from dyn_lightning.runs.folder import CONFIG
 
@@ -86,14 +87,12 @@ def _next(trainer: Trainer, folder: Path, artifact: Path | None, checkpoint: str
 
 
 def _best(trainer: Trainer) -> tuple[str, str]:
-    """The best checkpoint and what it was best in."""
-    callback: Any = trainer.checkpoint_callback
-    path = getattr(callback, "best_model_path", "") or getattr(callback, "last_model_path", "")
-    score = getattr(callback, "best_model_score", None)
-    monitor = getattr(callback, "monitor", None)
-    if not path or monitor is None or not isinstance(score, torch.Tensor):
-        return path, ""
-    return path, f"{monitor} {shown(monitor, float(score))}"
+    """The checkpoint that ships, and what it was best in."""
+    path = final_checkpoint(trainer)
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor is not None and path in callback.best_k_models:
+            return path, f"{callback.monitor} {shown(callback.monitor, float(callback.best_k_models[path]))}"
+    return path, ""
 
 
 def _short(path: str | os.PathLike[str]) -> str:
