@@ -15,6 +15,7 @@ from dyn_lightning.build import build, no_nested_tensors
 from dyn_lightning.errors import SettingError
 from dyn_lightning.graph import Graph, Pass, Size, read_graph, unify
 from dyn_lightning.graph.untouched import copies, put_back, untouched
+from dyn_lightning.graph.usable import usable
 from dyn_lightning.network import DynamicNetwork, shallow_copy
 from dyn_lightning.trials import answers_of, compared, try_least_sizes, try_sizes
 
@@ -45,7 +46,7 @@ def dynamize(
     ``free_outputs`` asks for it. What no run has used stays whole, and a warning names it.
 
     Args:
-        backbone: any torch.nn network; left as it was.
+        backbone: any torch.nn network; left as it was. Of compiled modules, what they were compiled from is taken.
         example_input: a tensor, a tuple (positional arguments) or a dict (keyword arguments), batch dimension
             included; costs are those of this input.
         more_examples: a list of further inputs, for code that the example does not run: branches, masks, experts.
@@ -71,9 +72,10 @@ def dynamize(
     Raises:
         ValueError: where a pattern matches nothing, or nothing can be learned; the message lists what could
             be matched, and why the rest is fixed. Where the backbone has an attribute that a DynamicNetwork
-            needs.
+            needs; where a part of it is scripted, traced or has no parameters yet, or it is one layer by itself.
         TypeError: where the backbone cannot be called with the example input, or answers no tensor.
     """
+    backbone = usable(backbone)
     taken = [name for name in DynamicNetwork.__annotations__ if hasattr(backbone, name)]
     if taken:
         raise SettingError(f"dynamize: {type(backbone).__name__} has its own {', '.join(taken)}: rename it there")

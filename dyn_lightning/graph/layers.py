@@ -43,6 +43,10 @@ SIZED = (
 LEAVES = (*SIZED, Spectrogram, *POOLS, *ELEMENTWISE_LAYERS)
 
 
+# What a rule raises where a layer or function is called in a form that it does not know: its sizes are then fixed.
+UNKNOWN_FORM = (IndexError, KeyError, TypeError, ValueError, AttributeError, AssertionError, StopIteration)
+
+
 def is_leaf(module: nn.Module) -> bool:
     """Whether a module is taken as a whole, rather than by the functions that it calls.
 
@@ -175,10 +179,14 @@ def on_layer(t: Tracer, name: str, module: nn.Module, args: Any, kwargs: Any, ou
     inputs = tuple(t.axes(x) for x in tensors)
     rule = next((r for kinds, r in RULES if isinstance(module, kinds)), opaque)
     hidden: list[Axis] = []
-    if rule in (recurrent, cell, attention):
-        outputs, hidden = rule(t, name, module, inputs, out)
-    else:
-        outputs = rule(t, name, module, inputs, out)
+    try:
+        if rule in (recurrent, cell, attention):
+            outputs, hidden = rule(t, name, module, inputs, out)
+        else:
+            outputs = rule(t, name, module, inputs, out)
+    except UNKNOWN_FORM:
+        t.graph.bindings.pop(name, None)
+        outputs = opaque(t, name, module, inputs, out, f"{name} is called in a form that is not known")
     name_sizes(t, name, module)
     for x, axes in zip(tensors_in(out), outputs, strict=False):
         t.note(x, axes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -121,6 +122,11 @@ class Graph:
     def events(self) -> list[Event]:
         """Every call of the pass that is counted, in its order."""
         return self.passes[0].events
+
+    def all_ops(self) -> Iterator[Op]:
+        """The calls of every pass."""
+        for p in self.passes:
+            yield from p.ops
 
     def uncounted(self) -> list[Op]:
         """Layers that other passes alone have called, each once."""

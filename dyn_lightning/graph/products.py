@@ -195,8 +195,10 @@ def bilinear(c: Call) -> list[Axes]:
 
 
 def weight_norm(c: Call) -> list[Axes]:
-    """torch._weight_norm(v, g, dim): v's direction at the length g."""
+    """torch._weight_norm(v, g, dim): v's direction at the length g, which is one number where there is no dim."""
     v, g = c.inputs[0], c.inputs[1]
+    if not g:
+        return [v]
     return [tuple(unify_all([a, b], c.reason) for a, b in zip(v, g, strict=True))]
 
 

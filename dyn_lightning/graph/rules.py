@@ -11,7 +11,7 @@ from dyn_lightning.graph.attention import attention_detail, attention_function
 from dyn_lightning.graph.axes import Axis, axis_size, axis_sizes, fix_sizes, is_free, make_axis
 from dyn_lightning.graph.call import Call
 from dyn_lightning.graph.ints import NotedInt
-from dyn_lightning.graph.layers import SIZED, is_leaf, on_layer, pooled
+from dyn_lightning.graph.layers import SIZED, UNKNOWN_FORM, is_leaf, on_layer, pooled
 from dyn_lightning.graph.notes import Axes, Op
 from dyn_lightning.graph.numbers import follow
 from dyn_lightning.graph.pieces import set_item
@@ -80,6 +80,12 @@ def on_end(t: Tracer) -> None:
         if key in ("out", "hidden", "project", "heads", "head_size", "value_size")
         for size in _all_sizes(axis)
     }
+    read = {size for op in t.graph.all_ops() for axes in op.outputs for axis in axes for size in axis_sizes(axis)}
+    for axes in t.graph.bare.values():
+        for size in [size for axis in axes for size in axis_sizes(axis)]:
+            if size not in read and size not in made:
+                # Entries beyond those that the runs have come to, as of a table of positions, are no features.
+                size.fix("no run has read it")
     for size in t.graph.sizes:
         for part in axis_sizes((size,)):
             if part not in held and part not in made:
@@ -135,7 +141,10 @@ def on_function(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
         whole = make_axis(*(factor for axis in t.axes(args[0]) for factor in axis))
         return NotedInt(axis_size(whole), whole)
     if name == "setitem" and len(args) == 3:
-        set_item(t, *args)
+        try:
+            set_item(t, *args)
+        except UNKNOWN_FORM:
+            t.fix_axes([t.axes(x) for x in tensors_in(args)], f"a part of a tensor is written in {t.where}")
         return func(*args, **kwargs)
     tensors = tensors_in((args, kwargs))
     out = func(*args, **kwargs)
@@ -144,14 +153,7 @@ def on_function(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
         return out
     inputs = tuple(t.axes(x) for x in tensors)
     call = Call(t, name, args, kwargs, tensors, inputs, results)
-    if name in ("arange", "linspace"):
-        outputs: list[Axes] | None = arange(call)
-    elif name in FACTORIES:
-        outputs = factory(call)
-    elif name not in COUNTING and not any(is_free(axis) for axes in inputs for axis in axes):
-        outputs = [t.fixed_axes(x) for x in results]
-    else:
-        outputs = _follow(call)
+    outputs = _outputs(call)
     if outputs is None:
         reason = call.reason
         outputs = [t.fixed_axes(x) for x in results]
@@ -164,6 +166,25 @@ def on_function(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
     where = f"{t.path[-1]}.{name}" if t.path and t.path[-1] else name
     t.record(Op(where, name, None, inputs, tuple(outputs), call.hidden, _detail(call)))
     return out
+
+
+def _outputs(c: Call) -> list[Axes] | None:
+    """What a function's results are made of; None where no rule knows the form in which it is called."""
+    try:
+        if c.name in ("arange", "linspace"):
+            made: list[Axes] | None = arange(c)
+        elif c.name in FACTORIES:
+            made = factory(c)
+        elif c.name not in COUNTING and not any(is_free(axis) for axes in c.inputs for axis in axes):
+            made = [c.plain(x) for x in c.results]
+        else:
+            made = _follow(c)
+    except UNKNOWN_FORM:
+        return None
+    if made is None or len(made) != len(c.results):
+        return None
+    agree = all([axis_size(a) for a in axes] == list(x.shape) for axes, x in zip(made, c.results, strict=True))
+    return made if agree else None
 
 
 def _detail(c: Call) -> Any:
@@ -179,6 +200,8 @@ def _detail(c: Call) -> Any:
 
 
 def _follow(c: Call) -> list[Axes] | None:
+    if c.name == "where" and len(c.tensors) == 1:
+        return None  # the positions of what is not zero
     if c.name in ELEMENTWISE or (c.name in ("max", "min") and len(c.tensors) > 1):
         return [_broadcast(c)]
     if c.name in REDUCTIONS and len(c.tensors) == 1:

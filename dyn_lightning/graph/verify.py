@@ -113,7 +113,9 @@ def find_mismatch(
         return Mismatch(_sizes_near(run.events, found.position, sizes), found.reason)
     except (RuntimeError, ValueError, IndexError, AssertionError, TypeError, AttributeError, KeyError) as error:
         reason = f"the code of {checker.where} needs it at full size ({first_line(error)})"
-        return Mismatch(_sizes_near(run.events, checker.position, sizes), reason)
+        # An assertion is about what was called before it.
+        position = checker.position - isinstance(error, AssertionError)
+        return Mismatch(_sizes_near(run.events, max(0, position), sizes), reason)
     return None
 
 
