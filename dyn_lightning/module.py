@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dyn_lightning.averaging import Averages
 from dyn_lightning.budgets import told_above
 from dyn_lightning.checkpoint_state import check_state
 from dyn_lightning.checks import at_least
@@ -166,7 +167,7 @@ class DynamicModule(EvaluatedModule):
         self.register_buffer("_phase", torch.tensor(PHASES.index("search" if self.is_dynamic else "settle")))
         self.register_buffer("_search_steps", torch.tensor([0, 0]))
         self._mirror: tuple[Phase, int, int] | None = None
-        self._sound = SoundSteps()
+        self._sound, self.averages = SoundSteps(), Averages()
         self.steps_per_epoch: float | None = None
         self._rates_before: dict[str, float] = {}
         self._step = 0  # of the weights; also where there is no trainer
@@ -174,7 +175,7 @@ class DynamicModule(EvaluatedModule):
         self.register_load_state_dict_post_hook(_read_anew)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_compiled": [], "_mirror": None}
+        return {**super().__getstate__(), "_compiled": [], "_mirror": None, "averages": Averages()}
 
     @property
     def complexity(self) -> Complexity:
@@ -240,6 +241,10 @@ class DynamicModule(EvaluatedModule):
             for optimizer in self.trainer.optimizers:
                 forget(optimizer, [*width_parameters(self.network), *stored])
 
+    def setup(self, stage: str) -> None:
+        if stage == "fit" and self.is_dynamic:
+            self.averages.find(self.trainer)
+
     def on_fit_start(self) -> None:
         if self.is_dynamic and self._read()[2] == 0:
             steps = steps_of_run(self.trainer)
@@ -254,6 +259,7 @@ class DynamicModule(EvaluatedModule):
         elif self.is_dynamic and (above := told_above(self.objective.budget(self.complexity), self.complexity)):
             rank_zero_warn(f"{above}. The sizes are final and stay: train anew, or cut them (consolidate --share …)")
         self.set_phase(self.phase)
+        self.averages.follow(self)
 
     def on_train_start(self) -> None:
         # The optimiser and its schedule came back with the checkpoint's rates.
@@ -270,6 +276,7 @@ class DynamicModule(EvaluatedModule):
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
         self.threshold_is_measured()
+        self.averages.follow(self)
 
     def threshold_is_measured(self) -> None:
         """Say that the threshold is of the weights and sizes as they are now."""
@@ -290,6 +297,7 @@ class DynamicModule(EvaluatedModule):
             # At a step, not at an epoch's end: the validation that follows must see the sizes that ship.
             if self.objective.finished or self.search_ended:
                 self.set_phase("settle")
+        self.averages.follow(self)
 
     def forward(self, x: Any) -> Any:
         """The backbone's output."""

@@ -57,6 +57,7 @@ class Reorder(Callback):
         for name, score in scores.items():
             scores[name] = trainer.strategy.reduce(score, reduce_op="sum")  # type: ignore[assignment]
         reorder(module.network, scores, trainer.optimizers[0])
+        module.averages.begin_anew()
         for width in module.widths.values():
             width.set_learning(True)
 
