@@ -1,15 +1,15 @@
 """A network as data: the calls of torch's functions that it makes, traced by torch.export, written as JSON.
 
-What ``torch.export.load`` reads has to be trusted: it unpickles and evaluates. Here a file can only name functions of
-torch's ``aten`` that change nothing in place, and Python's arithmetic for sizes; they are looked up in these tables
-and called one after another. So a network comes back without its class, and without running anything of the author's.
+What ``torch.export.load`` reads has to be trusted: it unpickles and evaluates. Here a file can only name the functions
+of :mod:`~dyn_lightning.artifact.functions`, which are called one after another, and ask for no more memory than its
+weights and inputs justify (:mod:`~dyn_lightning.artifact.bounds`). So a network comes back without its class, and
+without running anything of the author's.
 """
 
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,29 +18,21 @@ from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
+from dyn_lightning.artifact.bounds import Allowance
+from dyn_lightning.artifact.functions import NAMED, check_arguments, find_function, name_function, named
 from dyn_lightning.artifact.kinds import ArtifactError
+from dyn_lightning.artifact.program_document import PROGRAM_VERSION, check_document, results_in
 from dyn_lightning.exports.any_length import any_length
 from dyn_lightning.exports.check import ExportError, quiet_evaluation
 from dyn_lightning.exports.export import export_program
 
-PROGRAM_VERSION = 1
-_ARITHMETIC: dict[str, Callable[..., Any]] = {
-    f.__name__: f
-    for f in (
-        *(operator.getitem, operator.add, operator.sub, operator.mul, operator.floordiv, operator.truediv),
-        *(operator.mod, operator.neg, operator.pow, operator.eq, operator.ne, operator.lt, operator.le),
-        *(operator.gt, operator.ge, operator.and_, operator.or_, operator.not_, math.trunc, math.ceil, math.floor),
-        *(torch.sym_max, torch.sym_min, torch.sym_int, torch.sym_float, torch.sym_not, torch.sym_ite),
-    )
-}
-# Functions without a tensor among their arguments. (``from_file``, which is not here, opens files.)
-_FACTORIES = {"arange", "empty", "eye", "full", "hann_window", "linspace", "ones", "scalar_tensor", "zeros"}
-# Of those that torch keeps for itself, the ones that tracing leaves in networks.
-_INTERNAL = (
-    *("_softmax", "_log_softmax", "_safe_softmax", "_scaled_dot_product", "_native_batch_norm_legit", "_weight_norm"),
-    *("_to_copy", "_unsafe_view", "_embedding_bag", "_adaptive_avg_pool", "_fft", "_pad", "_upsample", "_conj"),
-)
+PROGRAM = "program.json"
+_REMEMBERED = 256
 _ASSERTIONS = ("_assert_", "sym_constrain_range")
+
+
+class ProgramError(ArtifactError, RuntimeError):
+    """A call of a program fails on this input, or is refused; the message names it."""
 
 
 class Program(nn.Module):
@@ -57,32 +49,38 @@ class Program(nn.Module):
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         super().__init__()
-        if document.get("program_version") != PROGRAM_VERSION:
-            raise ArtifactError(f"has program version {document.get('program_version')}, not {PROGRAM_VERSION}")
         try:
+            check_document(document)
             self.inputs: list[str] = list(document["inputs"])
             self.outputs = document["outputs"]
             self.tensors: dict[str, str] = {p: t["name"] for p, t in document["tensors"].items()}
             self.calls = [(c["name"], find_function(c["function"]), c["args"], c["kwargs"]) for c in document["calls"]]
+            for _, function, args, kwargs in self.calls:
+                check_arguments(function, args, kwargs)
             for tensor in document["tensors"].values():
                 self._add(**tensor)
-        except (KeyError, TypeError, AttributeError) as error:
+        except ArtifactError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, RecursionError) as error:
             raise ArtifactError(f"is no program ({type(error).__name__}: {error}). Copy the artifact again") from error
         self.done_with = _last_uses(self.calls, self.outputs)
+        self._within_bounds: set[Any] = set()  # shapes of inputs on which every call was
 
     def _add(self, name: str, kind: str, shape: Sequence[int], dtype: str) -> None:
-        """A parameter or buffer of a dotted name, in modules that hold nothing else."""
-        *path, leaf = name.split(".")
+        """A parameter or buffer of a dotted name, in modules that hold nothing else; it takes no memory yet."""
         holder: nn.Module = self
+        *path, leaf = name.split(".")
+        # Not by add_module and its like: a network's layer may be called as an attribute of this class is.
         for part in path:
-            if part not in holder._modules:
-                holder.add_module(part, nn.Module())
-            holder = holder._modules[part]  # type: ignore[assignment]
-        empty = torch.zeros(tuple(shape), dtype=_named(torch.dtype, dtype))
+            holder = holder._modules.setdefault(part, nn.Module())  # type: ignore[assignment]
+        empty = torch.zeros((), dtype=named("dtype", dtype)).expand(tuple(shape))
         if kind == "parameter":
-            holder.register_parameter(leaf, nn.Parameter(empty, requires_grad=empty.is_floating_point()))
-        else:
-            holder.register_buffer(leaf, empty, persistent=kind == "buffer")
+            floating = empty.is_floating_point() or empty.is_complex()
+            holder._parameters[leaf] = nn.Parameter(empty, requires_grad=floating)
+            return
+        holder._buffers[leaf] = empty
+        if kind == "constant":
+            holder._non_persistent_buffers_set.add(leaf)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         leaves = pytree.tree_leaves(args) + self._in_order(kwargs)
@@ -90,21 +88,44 @@ class Program(nn.Module):
             raise TypeError(f"the network takes {', '.join(self.inputs)}, but {len(leaves)} values were given")
         known: dict[str, Any] = dict(zip(self.inputs, leaves + [None] * len(self.inputs), strict=False))
         known.update({place: self.tensor(place) for place in self.tensors})
+        key = _shapes_of(leaves)
+        # Traced, or followed by another's tensors, a call is made for its shape alone.
+        check = key is not None and key not in self._within_bounds
+        allowance = Allowance(leaves, [self.tensor(place) for place in self.tensors]) if check else None
+        outputs = self._run(known, allowance)
+        if allowance is not None and not allowance.by_value:
+            if len(self._within_bounds) >= _REMEMBERED:
+                self._within_bounds.clear()
+            self._within_bounds.add(key)
+        return outputs
+
+    def _run(self, known: dict[str, Any], allowance: Allowance | None) -> Any:
         device = next((x.device for x in known.values() if isinstance(x, Tensor)), torch.device("cpu"))
         for name, function, call_args, call_kwargs in self.calls:
-            keywords = {k: decode(v, known, device) for k, v in call_kwargs.items()}
-            known[name] = function(*decode(call_args, known, device), **keywords)
+            try:
+                arguments = decode(call_args, known, device)
+                keywords = {k: decode(v, known, device) for k, v in call_kwargs.items()}
+                if allowance is not None:
+                    allowance.check(function, arguments, keywords)
+                known[name] = function(*arguments, **keywords)
+            except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError) as error:
+                text = (str(error).strip().splitlines() or [""])[0][:200]
+                raise ProgramError(f"{PROGRAM}: its call {name} fails on this input ({text})") from error
             for done in self.done_with.get(name, ()):
                 known.pop(done, None)
+            if allowance is not None:
+                allowance.alive(known)
         return decode(self.outputs, known, device)
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take tensors by name, without a copy. ArtifactError where one is missing or of another shape."""
+        """Take tensors by name, without a copy. ArtifactError where one is missing or of another shape or kind."""
         for place, name in self.tensors.items():
             found, wanted = state.get(name), self.tensor(place)
             if found is None or found.shape != wanted.shape:
                 shape = None if found is None else tuple(found.shape)
                 raise ArtifactError(f"{name}: expected {tuple(wanted.shape)}, found {shape}")
+            if found.dtype != wanted.dtype and not (found.is_floating_point() and wanted.is_floating_point()):
+                raise ArtifactError(f"{name}: expected {wanted.dtype}, found {found.dtype}")
             wanted.data = found.detach()
 
     def tensor(self, place: str) -> Tensor:
@@ -181,37 +202,6 @@ def _layer(node: Node) -> str:
     return str(stack[-1][0]) if stack else ""
 
 
-def name_function(function: Any) -> str:
-    """``aten.<name>.<overload>`` or the name of a function for sizes. ArtifactError for any other."""
-    if isinstance(function, torch._ops.OpOverload) and function.namespace == "aten":
-        name = f"aten.{function._schema.name.removeprefix('aten::')}.{function._overloadname}"
-    else:
-        name = getattr(function, "__name__", str(function))
-        if _ARITHMETIC.get(name) is not function:
-            raise ArtifactError(f"it calls {function}, which a program cannot hold")
-    find_function(name)
-    return name
-
-
-def find_function(name: str) -> Callable[..., Any]:
-    """The function of a name that :func:`name_function` gave. ArtifactError where it is not allowed."""
-    if name in _ARITHMETIC:
-        return _ARITHMETIC[name]
-    space, _, rest = name.partition(".")
-    base, _, overload = rest.partition(".")
-    packet = getattr(torch.ops.aten, base, None) if space == "aten" and base.isidentifier() else None
-    function = getattr(packet, overload, None) if isinstance(packet, torch._ops.OpOverloadPacket) else None
-    if not isinstance(function, torch._ops.OpOverload):
-        raise ArtifactError(f"names the function {name}, which this version of torch does not have")
-    schema = function._schema
-    takes_tensor = any("Tensor" in str(argument.type) for argument in schema.arguments)
-    if schema.is_mutable or (base.startswith("_") and not base.startswith(_INTERNAL)):
-        raise ArtifactError(f"names the function {name}, which is not allowed")
-    if not takes_tensor and base not in _FACTORIES:
-        raise ArtifactError(f"names the function {name}, which is not allowed")
-    return function
-
-
 def _is_assertion(node: Node) -> bool:
     base = getattr(getattr(node.target, "_schema", None), "name", "").removeprefix("aten::")
     return base.startswith(_ASSERTIONS) and not node.users
@@ -229,9 +219,10 @@ def _encode(value: Any) -> Any:
         return {"dict": {k: _encode(v) for k, v in value.items()}}
     if isinstance(value, torch.device):
         return {"device": value.type}
-    for kind in _NAMED:
-        if isinstance(value, kind):
-            return {kind.__name__: str(value).removeprefix("torch.")}
+    for kind, (cls, _) in NAMED.items():
+        if isinstance(value, cls):
+            named(kind, text := str(value).removeprefix("torch."))
+            return {kind: text}
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": str(value)}
     if value is None or type(value) in (bool, int, float, str):
@@ -239,7 +230,13 @@ def _encode(value: Any) -> Any:
     raise ArtifactError(f"it uses a {type(value).__name__}, which a program cannot hold")
 
 
-_NAMED: tuple[Any, ...] = (torch.dtype, torch.layout, torch.memory_format)
+def _shapes_of(leaves: Sequence[Any]) -> Any:
+    """What tells inputs of other sizes apart; None where they are no plain tensors, as while a network is traced."""
+    if not all(type(x) in (Tensor, nn.Parameter) for x in leaves if isinstance(x, Tensor)):
+        return None
+    if torch.compiler.is_compiling():
+        return None
+    return tuple((tuple(x.shape), x.dtype) if isinstance(x, Tensor) else (type(x), str(x)) for x in leaves)
 
 
 def decode(value: Any, known: Mapping[str, Any], device: torch.device) -> Any:
@@ -259,21 +256,14 @@ def decode(value: Any, known: Mapping[str, Any], device: torch.device) -> Any:
         return device  # a network made on one device runs on any
     if key == "float":
         return float(inner)
-    kinds = {kind.__name__: kind for kind in _NAMED}
-    return _named(kinds[key], inner)
-
-
-def _named(kind: Any, name: str) -> Any:
-    value = getattr(torch, name, None)
-    if not isinstance(value, kind):
-        raise ArtifactError(f"names torch.{name}, which is no {kind.__name__}")
-    return value
+    return named(key, inner)
 
 
 def _get(module: nn.Module, name: str) -> Any:
-    for part in name.split("."):
-        module = getattr(module, part)
-    return module
+    *path, leaf = name.split(".")
+    for part in path:
+        module = module._modules[part]  # type: ignore[assignment]
+    return module._parameters[leaf] if leaf in module._parameters else module._buffers[leaf]
 
 
 def _last_uses(calls: Sequence[Any], outputs: Any) -> dict[str, list[str]]:
@@ -285,11 +275,3 @@ def _last_uses(calls: Sequence[Any], outputs: Any) -> dict[str, list[str]]:
         if used not in kept:
             done.setdefault(name, []).append(used)
     return done
-
-
-def results_in(value: Any) -> list[str]:
-    """Names of the results that arguments refer to."""
-    if isinstance(value, dict):
-        own = [value["result"]] if isinstance(value.get("result"), str) else []
-        return own + [r for v in value.values() for r in results_in(v)]
-    return [r for v in value for r in results_in(v)] if isinstance(value, list) else []
