@@ -62,9 +62,9 @@ def replacing(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator
         temporary = beside(target)
         try:
             os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-            if target.exists():
-                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+            mode = stat.S_IMODE((target if target.exists() else temporary).stat().st_mode)
             yield temporary
+            temporary.chmod(mode)  # the writer may have put another file in its place
             if durable:
                 sync(temporary)
             os.replace(temporary, target)

@@ -64,6 +64,7 @@ def rebuild(network: nn.Module, descriptions: Mapping[str, Mapping[str, Any]]) -
     for name, description in descriptions.items():
         module = modules[name]
         if "kind" in description:
+            _check_no_larger(name, module, description)
             replaced[id(module)] = build_layer(description)
             continue
         found, expected = describe(module), {k: v for k, v in description.items() if k not in ("sizes", "tensors")}
@@ -74,6 +75,22 @@ def rebuild(network: nn.Module, descriptions: Mapping[str, Mapping[str, Any]]) -
         for child_name, child in parent._modules.items():
             if id(child) in replaced:
                 parent._modules[child_name] = replaced[id(child)]
+
+
+def _check_no_larger(name: str, module: nn.Module, description: Mapping[str, Any]) -> None:
+    """Raise ArtifactError where one of a layer's integers is larger than in the full-size network."""
+    if not is_known(module) or type(module).__name__ != description["kind"]:
+        return
+    full = describe_layer(module)["options"]
+    for key, value in description.get("options", {}).items():
+        new, old = _integers(value), _integers(full.get(key))
+        if new and old and len(new) == len(old) and any(abs(a) > abs(b) for a, b in zip(new, old, strict=True)):
+            raise ArtifactError(f"{name}: its {key} is {value}, in the full-size network {full[key]}. {MEND}")
+
+
+def _integers(value: Any) -> list[int]:
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    return values if all(type(v) is int for v in values) else []
 
 
 def learned_sizes(full: nn.Module, small: nn.Module) -> dict[str, dict[str, Any]]:
@@ -174,6 +191,6 @@ def instantiate(entry: Mapping[str, Any] | None, trusted: bool) -> nn.Module:
         if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
             raise TypeError("it is no nn.Module")
         network: nn.Module = cls(**entry.get("init_args", {}))
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as error:
         raise ArtifactError(f"the backbone {path} cannot be made ({error}). Pass backbone=") from error
     return network

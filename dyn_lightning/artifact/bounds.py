@@ -22,6 +22,7 @@ from dyn_lightning.artifact.size_rules import BY_VALUE, CHECKS, RULES
 BASE_BYTES, PER_INPUT_BYTE, PER_WEIGHT_BYTE = 2**28, 1024, 64
 """The results alive at one time: 256 MiB, 1,024 bytes for each of the input's, and 64 for each of the weights'."""
 _LARGEST_ELEMENT = 16
+_LEAST_BYTES = 2**14  # what each function counts that makes a network, so that it ends
 
 
 class Allowance:
@@ -53,6 +54,26 @@ class Allowance:
         """Note the results that are in use."""
         storages = {t.untyped_storage()._cdata: t.untyped_storage() for t in tensors(list(results.values()))}
         self._alive = sum(s.nbytes() for key, s in storages.items() if key not in self._own)
+
+
+class Construction(TorchDispatchMode):
+    """While active, what is made may hold 1 GiB and 1,024 bytes for each of a file's, and no more.
+
+    Args:
+        file_bytes: of the weights that the network is made for; it may have been larger before it was shrunk.
+    """
+
+    def __init__(self, file_bytes: int) -> None:
+        super().__init__()
+        self.left = 2**30 + PER_INPUT_BYTE * file_bytes
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        keywords = kwargs or {}
+        made = 0 if func._schema.is_mutable else bytes_for(func, args, keywords)[0]
+        self.left -= max(made, _LEAST_BYTES)
+        if self.left < 0:
+            raise MemoryError("it would be far larger than its weights justify")
+        return func(*args, **keywords)
 
 
 def _total(given: Sequence[Tensor]) -> int:

@@ -1,12 +1,11 @@
-"""The files of an artifact's folder: their names, their form, and how the folder is replaced as a whole."""
+"""The files of an artifact's folder: their names and their form."""
 
 from __future__ import annotations
 
+import errno
 import json
 import math
-import os
-import shutil
-import tempfile
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,41 +14,45 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from dyn_lightning.artifact.architecture_document import check_architecture
 from dyn_lightning.artifact.kinds import ArtifactError
+from dyn_lightning.errors import UserError, file_error
+from dyn_lightning.files import read_json, replacing
 
 FORMAT_VERSION = 1
 WEIGHTS, ARCHITECTURE, REPORT, CARD = "model.safetensors", "architecture.json", "report.json", "README.md"
 PROGRAM, CONSTANTS, CONFIG = "program.json", "program.safetensors", "config.json"
 FILES = {WEIGHTS, ARCHITECTURE, REPORT, CARD, PROGRAM, CONSTANTS, CONFIG}
 INT8 = "model.int8.safetensors"
+_LARGEST_JSON = 2**28
 BESIDE = (".onnx", ".pt2", INT8)  # may lie beside them, and are replaced with them
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors of any device as safetensors; those that share memory are written each."""
     copies = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    safetensors.torch.save_file(copies, path)
-    path.chmod(0o644)
+    with replacing(path) as temporary:
+        try:
+            safetensors.torch.save_file(copies, temporary)
+        except SafetensorError as error:  # which has no number: the system's is in its text
+            code = re.search(r"os error (\d+)|code: (\d+)", str(error))
+            raise OSError(int(code[1] or code[2]) if code else errno.EIO, str(error)) from error
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """Tensors of a file that :func:`save_tensors` wrote. ArtifactError names one that is missing or damaged."""
-    if not path.is_file():
-        raise ArtifactError(f"{path}: no such file. Point to a whole artifact, such as runs/csv/version_0/artifact.")
+    _require_file(path)
     try:
         return safetensors.torch.load_file(path)
-    except SafetensorError as error:
+    except OSError as error:
+        raise ArtifactError(str(file_error(error, path))) from error
+    except (SafetensorError, RuntimeError, ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
         raise ArtifactError(f"{path}: is truncated or damaged ({error}). Copy the artifact again.") from error
 
 
 def read_architecture(path: Path) -> dict[str, Any]:
-    """Content of ``architecture.json``, checked as far as its version and keys."""
-    if not path.is_file():
-        raise ArtifactError(f"{path}: no such file. Point to a whole artifact, such as runs/csv/version_0/artifact.")
-    try:
-        document = json.loads(path.read_text())
-    except ValueError as error:
-        raise ArtifactError(f"{path}: is no JSON ({error}). Copy the artifact again.") from error
+    """Content of ``architecture.json``, checked as far as its version, its keys and the types of their values."""
+    document = read_document(path)
     version = document.get("format_version") if isinstance(document, dict) else None
     if version != FORMAT_VERSION:
         raise ArtifactError(
@@ -63,7 +66,29 @@ def read_architecture(path: Path) -> dict[str, Any]:
     threshold = metadata.get("threshold") if isinstance(metadata, dict) else None
     if isinstance(threshold, float) and not math.isfinite(threshold):
         raise ArtifactError(f"{path}: threshold is {threshold}, which decides nothing. Write the artifact again.")
-    return document
+    try:
+        check_architecture(document)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}. Copy the artifact again.") from error
+    return dict(document)
+
+
+def read_document(path: Path) -> Any:
+    """The JSON value in one of an artifact's files. ArtifactError names a file that is missing or damaged."""
+    _require_file(path)
+    try:
+        if path.stat().st_size > _LARGEST_JSON:
+            raise ArtifactError(f"{path}: is larger than {_LARGEST_JSON // 2**20} MiB. Copy the artifact again.")
+        return read_json(path)
+    except ArtifactError:
+        raise
+    except UserError as error:
+        raise ArtifactError(f"{error}. Copy the artifact again.") from error
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no such file. Point to a whole artifact, such as runs/csv/version_0/artifact.")
 
 
 def to_json(value: Any) -> str:
@@ -85,19 +110,3 @@ def check_replaceable(folder: Path) -> None:
             other = other or found
         if other:
             raise ArtifactError(f"{folder}: holds other files ({', '.join(other[:3])}). Choose a new folder.")
-
-
-def replace_folder(temporary: Path, folder: Path) -> None:
-    """Move a complete folder to its place; what stands there steps aside first, as rename demands."""
-    if not folder.exists():
-        os.rename(temporary, folder)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent)) / folder.name
-    os.rename(folder, aside)
-    try:
-        os.rename(temporary, folder)
-    except OSError:
-        os.rename(aside, folder)
-        aside.parent.rmdir()
-        raise
-    shutil.rmtree(aside.parent, ignore_errors=True)

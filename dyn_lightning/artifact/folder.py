@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from dyn_lightning.artifact.architecture import (
     rebuild,
     walk,
 )
+from dyn_lightning.artifact.bounds import Construction
 from dyn_lightning.artifact.files import (
     ARCHITECTURE,
     CARD,
@@ -37,16 +37,18 @@ from dyn_lightning.artifact.files import (
     check_replaceable,
     load_tensors,
     read_architecture,
-    replace_folder,
+    read_document,
     save_tensors,
     to_json,
 )
 from dyn_lightning.artifact.kinds import ArtifactError
 from dyn_lightning.artifact.model_card import model_card
 from dyn_lightning.artifact.program import Program, describe_program
+from dyn_lightning.artifact.replacement import new_folder
 from dyn_lightning.exports.check import ExportError
 from dyn_lightning.exports.export import export_onnx, save_program
 from dyn_lightning.exports.quantize import QuantizationError, from_int8_state, int8_state, quantize
+from dyn_lightning.files import write_atomically
 
 EXPORTS = ("onnx", "pt2", "int8")
 # Taken from the network where the metadata lacks them.
@@ -106,15 +108,12 @@ def save_artifact(
             reason = str(error)
     document = _document(small, {**_with_defaults(small, metadata), "program": reason}, backbone, folder)
     results = {**(report or {}), **({"metrics": dict(metrics)} if metrics else {})}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        temporary.chmod(0o755)
+    with new_folder(folder) as temporary:
         save_tensors(small.state_dict(), temporary / WEIGHTS)
-        (temporary / ARCHITECTURE).write_text(to_json(document))
-        (temporary / REPORT).write_text(to_json(results))
+        write_atomically(temporary / ARCHITECTURE, to_json(document).encode())
+        write_atomically(temporary / REPORT, to_json(results).encode())
         if program is not None:
-            (temporary / PROGRAM).write_text(to_json(program[0]))
+            write_atomically(temporary / PROGRAM, to_json(program[0]).encode())
             save_tensors(program[1], temporary / CONSTANTS)
         if "onnx" in exports:
             export_onnx(small, example_input, temporary / "model.onnx")
@@ -122,10 +121,8 @@ def save_artifact(
             save_program(small, example_input, temporary / "model.pt2")
         if "int8" in exports:
             save_tensors(int8_state(quantize(small)), temporary / INT8)
-        (temporary / CARD).write_text(model_card(small, document, results, sorted(p.name for p in temporary.iterdir())))
-        replace_folder(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        card = model_card(small, document, results, sorted(p.name for p in temporary.iterdir()))
+        write_atomically(temporary / CARD, card.encode())
     return folder
 
 
@@ -184,18 +181,24 @@ def make_network(
         ArtifactError: as :func:`load_artifact`.
     """
     document = read_architecture(folder / ARCHITECTURE)
+    weights = (folder / WEIGHTS, folder / INT8)
+    room = nullcontext() if trusted else Construction(max(p.stat().st_size for p in weights if p.is_file()))
     try:
-        network = backbone if backbone is not None else instantiate(document["backbone"], trusted)
-        rebuild(network, document["modules"])
+        with room:
+            network = backbone if backbone is not None else instantiate(document["backbone"], trusted)
+            rebuild(network, document["modules"])
     except ArtifactError as error:
         raise ArtifactError(f"{folder / ARCHITECTURE}: {error}") from error
+    except (MemoryError, RecursionError) as error:
+        raise ArtifactError(f"{folder / ARCHITECTURE}: its network cannot be made ({error})") from error
     return network, document
 
 
 def _load_program(folder: Path, state: dict[str, Tensor]) -> Program:
+    document = read_document(folder / PROGRAM)
     try:
-        network = Program(json.loads((folder / PROGRAM).read_text()))
-    except ValueError as error:  # ArtifactError among them
+        network = Program(document)
+    except ArtifactError as error:
         raise ArtifactError(f"{folder / PROGRAM}: {error}") from error
     try:
         network.load({**state, **load_tensors(folder / CONSTANTS)})

@@ -35,7 +35,8 @@ flatten flip fliplr flipud gather hstack index index_add index_fill index_put in
 masked_select meshgrid movedim narrow nonzero one_hot pad permute pixel_shuffle pixel_unshuffle ravel reflection_pad1d
 reflection_pad2d reflection_pad3d repeat repeat_interleave replication_pad1d replication_pad2d replication_pad3d
 reshape reshape_as roll rot90 scatter scatter_add select select_scatter slice slice_scatter split split_with_sizes
-squeeze stack swapaxes swapdims sym_numel sym_size t take_along_dim tensor_split tile transpose tril triu unbind
+squeeze stack swapaxes swapdims sym_numel sym_size sym_storage_offset
+sym_stride t take_along_dim tensor_split tile transpose tril triu unbind
 unflatten unfold unsafe_chunk unsafe_split unsafe_split_with_sizes unsqueeze view view_as vstack"""
 _PRODUCTS = """_linalg_solve_ex addbmm addmm addmv addr baddbmm bilinear bmm cdist cosine_similarity dot einsum inner
 inverse kron linalg_cross linalg_inv linalg_inv_ex linalg_matmul linalg_multi_dot linalg_solve linalg_solve_ex

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from torch import nn
 
 from dyn_lightning.artifact import load_artifact
 from dyn_lightning.artifact.files import ARCHITECTURE, CONFIG, FILES, WEIGHTS, save_tensors
-from dyn_lightning.inference import write_atomically
+from dyn_lightning.files import write_atomically
 
 try:
     from huggingface_hub import PyTorchModelHubMixin, snapshot_download
@@ -47,9 +46,7 @@ class HubNetwork(nn.Module, PyTorchModelHubMixin):
     def _save_pretrained(self, save_directory: Path) -> None:
         for name, content in self.files.items():
             write_atomically(save_directory / name, content)
-        temporary = save_directory / f".{WEIGHTS}"
-        save_tensors(self.network.state_dict(), temporary)
-        os.replace(temporary, save_directory / WEIGHTS)
+        save_tensors(self.network.state_dict(), save_directory / WEIGHTS)
         # What hubs count downloads by; the architecture has a file of its own.
         write_atomically(save_directory / CONFIG, b'{"library_name": "dyn_lightning"}\n')
 

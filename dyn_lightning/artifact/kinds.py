@@ -94,5 +94,5 @@ def build_layer(description: Mapping[str, Any]) -> nn.Module:
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in description.get("options", {}).items()}
     try:
         return KINDS[kind](**options)
-    except (AssertionError, TypeError, ValueError, RuntimeError) as error:
+    except (AssertionError, TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
         raise ArtifactError(f"a {kind} of the options {options} cannot be built ({error})") from error

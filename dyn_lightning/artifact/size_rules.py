@@ -129,8 +129,7 @@ RULES: dict[Any, Callable[[Given], int | None]] = {
     aten.index_put: _same,
     aten.item: _nothing,
     aten._local_scalar_dense: _nothing,
-    aten.sym_size: _nothing,
-    aten.sym_numel: _nothing,
+    **dict.fromkeys((aten.sym_size, aten.sym_numel, aten.sym_stride, aten.sym_storage_offset), _nothing),
     aten.istft: _istft,
 }
 BY_VALUE = frozenset({aten.nonzero, aten.masked_select, aten.repeat_interleave, aten.one_hot, aten.index, aten.item})

@@ -1,13 +1,14 @@
 """The files of an artifact's folder, and the folder's replacement."""
 
-import os
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
-from dyn_lightning.artifact.files import check_replaceable, load_tensors, replace_folder, save_tensors, to_json
+from dyn_lightning.artifact.files import check_replaceable, load_tensors, save_tensors, to_json
 from dyn_lightning.artifact.kinds import ArtifactError
+from dyn_lightning.errors import FileError
 
 
 def make(folder: Path, **files: str) -> Path:
@@ -45,23 +46,26 @@ def test_other_folders_are_left_alone(tmp_path):
         check_replaceable(tmp_path / "thesis" / "thesis.tex")
 
 
-def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
-    old, new = make(tmp_path / "a", x="old"), make(tmp_path / "b", x="new")
-    rename = os.rename
+def test_tensors_that_cannot_be_written_or_read_are_named(tmp_path, monkeypatch):
+    path = tmp_path / "x.safetensors"
+    save_tensors({"a": torch.ones(1000)}, path)
+    before = path.read_bytes()
 
-    def refuse(source, target):
-        if Path(source) == new:
-            raise OSError("no")
-        rename(source, target)
+    def full(*_):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "rename", refuse)
-        with pytest.raises(OSError, match="no"):
-            replace_folder(new, old)
-    assert (old / "x").read_text() == "old"
-    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
-    replace_folder(new, old)
-    assert (old / "x").read_text() == "new"
-    assert os.listdir(tmp_path) == ["a"]
-    replace_folder(old, tmp_path / "c")
-    assert os.listdir(tmp_path) == ["c"]
+        patch.setattr("safetensors.torch.save_file", full)
+        with pytest.raises(FileError, match=r"x\.safetensors: the disk is full"):
+            save_tensors({"a": torch.ones(1000)}, path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+    for size in (0, 4, 8, 40, 4000):
+        path.write_bytes(before[:size])
+        with pytest.raises(ArtifactError, match=r"x\.safetensors: is truncated or damaged"):
+            load_tensors(path)
+    # A header that declares far more than there is.
+    header = b'{"a":{"dtype":"F32","shape":[1073741824,1024],"data_offsets":[0,4398046511104]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(ArtifactError, match=r"x\.safetensors: is truncated or damaged"):
+        load_tensors(path)
