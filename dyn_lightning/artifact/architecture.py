@@ -78,19 +78,22 @@ def rebuild(network: nn.Module, descriptions: Mapping[str, Mapping[str, Any]]) -
 
 
 def _check_no_larger(name: str, module: nn.Module, description: Mapping[str, Any]) -> None:
-    """Raise ArtifactError where one of a layer's integers is larger than in the full-size network."""
+    """Raise ArtifactError where a layer's options are of another form than in the full-size network, or larger."""
     if not is_known(module) or type(module).__name__ != description["kind"]:
         return
     full = describe_layer(module)["options"]
     for key, value in description.get("options", {}).items():
-        new, old = _integers(value), _integers(full.get(key))
-        if new and old and len(new) == len(old) and any(abs(a) > abs(b) for a, b in zip(new, old, strict=True)):
-            raise ArtifactError(f"{name}: its {key} is {value}, in the full-size network {full[key]}. {MEND}")
+        old = full.get(key)
+        if old is None or value is None:
+            continue
+        pairs = list(zip(_several(value), _several(old), strict=False))
+        same = len(_several(value)) == len(_several(old)) and all(type(a) is type(b) for a, b in pairs)
+        if not same or any(type(a) is int and abs(a) > abs(b) for a, b in pairs):
+            raise ArtifactError(f"{name}: its {key} is {value}, in the full-size network {old}. {MEND}")
 
 
-def _integers(value: Any) -> list[int]:
-    values = list(value) if isinstance(value, (list, tuple)) else [value]
-    return values if all(type(v) is int for v in values) else []
+def _several(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def learned_sizes(full: nn.Module, small: nn.Module) -> dict[str, dict[str, Any]]:

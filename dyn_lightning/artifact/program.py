@@ -92,14 +92,14 @@ class Program(nn.Module):
         # Traced, or followed by another's tensors, a call is made for its shape alone.
         check = key is not None and key not in self._within_bounds
         allowance = Allowance(leaves, [self.tensor(place) for place in self.tensors]) if check else None
-        outputs = self._run(known, allowance)
+        outputs = self._outputs(known, allowance)
         if allowance is not None and not allowance.by_value:
             if len(self._within_bounds) >= _REMEMBERED:
                 self._within_bounds.clear()
             self._within_bounds.add(key)
         return outputs
 
-    def _run(self, known: dict[str, Any], allowance: Allowance | None) -> Any:
+    def _outputs(self, known: dict[str, Any], allowance: Allowance | None) -> Any:
         device = next((x.device for x in known.values() if isinstance(x, Tensor)), torch.device("cpu"))
         for name, function, call_args, call_kwargs in self.calls:
             try:
@@ -108,7 +108,7 @@ class Program(nn.Module):
                 if allowance is not None:
                     allowance.check(function, arguments, keywords)
                 known[name] = function(*arguments, **keywords)
-            except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError) as error:
+            except Exception as error:  # torch's functions raise of every kind
                 text = (str(error).strip().splitlines() or [""])[0][:200]
                 raise ProgramError(f"{PROGRAM}: its call {name} fails on this input ({text})") from error
             for done in self.done_with.get(name, ()):

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from dyn_lightning.artifact.program import Program, decode, describe_program, results_in
+from dyn_lightning.artifact.program import Program, decode, describe_program
+from dyn_lightning.artifact.program_document import results_in
 from dyn_lightning.exports.frame_plan import GRU, LSTM, NotCausalError, Plan
 
 State = dict[str, Tensor]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dyn_lightning.artifact.program import results_in
+from dyn_lightning.artifact.program_document import results_in
 from dyn_lightning.errors import UserError
 
 CONVOLUTIONS = ("aten.conv1d", "aten.conv2d", "aten.conv3d")

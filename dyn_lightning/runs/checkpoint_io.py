@@ -11,7 +11,7 @@ import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import lightning
 import torch
@@ -128,7 +128,7 @@ def _save(checkpoint: dict[str, Any], file: Any) -> None:
 
     plain: Callable[[Any], int] = file.write
     try:
-        torch.save(checkpoint, _Writer(write, file.flush))
+        torch.save(checkpoint, cast(IO[bytes], _Writer(write, file.flush)))
     except Exception:
         if refused:
             raise refused[0] from None

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from dyn_lightning.artifact import ArtifactError, Program
-from dyn_lightning.artifact.program import describe_program, find_function
+from dyn_lightning.artifact.functions import find_function
+from dyn_lightning.artifact.program import ProgramError, describe_program
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.models.stacked_rnn import StackedRNN
 
@@ -124,11 +125,59 @@ def test_damage_is_named():
         Program({**document, "program_version": 9})
     with pytest.raises(ArtifactError, match="is no program"):
         Program({**document, "calls": [{"name": "x"}]})
+    with pytest.raises(ArtifactError, match=r"is no program \(it uses 'y' before it is there\)"):
+        Program({**document, "outputs": {"result": "y"}})
     tensors = {k: {**v, "dtype": "nn"} for k, v in document["tensors"].items()}
     with pytest.raises(ArtifactError, match=r"names torch\.nn"):
         Program({**document, "tensors": tensors})
     with pytest.raises(ArtifactError, match=r"weight: expected \(2, 2\), found \(3, 2\)"):
         Program(document).load(nn.Linear(2, 3).state_dict())
+
+
+def test_weights_take_no_memory_before_they_are_there():
+    document, _ = describe_program(nn.Linear(2, 2), torch.ones(1, 2))
+    tensors = {k: {**v, "shape": [2**30, 2**9]} for k, v in document["tensors"].items()}
+    assert Program({**document, "tensors": tensors}).state_dict()["weight"].shape == (2**30, 2**9)
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "kwargs", "message"),
+    [
+        ("aten.to.dtype", [-2], {}, "dtype=-2, which is no dtype's name"),
+        ("aten.to.dtype", [{"layout": "strided"}], {}, "which is no dtype's name"),
+        ("aten.zeros_like.default", [], {"layout": 3}, "layout=3"),
+        ("aten.clone.default", [], {"memory_format": 1}, "memory_format=1"),
+        ("aten.zeros_like.default", [], {"pin_memory": True}, "pin_memory"),
+    ],
+)
+def test_what_torch_does_not_check_is_given_by_name(function, args, kwargs, message):
+    document, _ = describe_program(nn.ReLU(), torch.ones(2))
+    call = document["calls"][0]
+    document["calls"][0] = {**call, "function": function, "args": [*call["args"], *args], "kwargs": kwargs}
+    with pytest.raises(ArtifactError, match=message):
+        Program(document)
+
+
+def test_memory_is_what_weights_and_input_justify():
+    """256 MiB, and 1,024 bytes for each of the input's."""
+    document, _ = describe_program(nn.Flatten(0), torch.ones(2, 3))
+    call = {"name": "y", "function": "aten.repeat.default", "kwargs": {}}
+    call["args"] = [{"result": document["inputs"][0]}, [3000, 1]]
+    program = Program({**document, "calls": [call], "outputs": {"result": "y"}})
+    assert program(torch.zeros(1, 2**12)).shape == (3000, 2**12)
+    with pytest.raises(
+        ProgramError, match=r"its call y fails on this input \(it asks for 0\.786 GB .* justify 0\.537 GB"
+    ):
+        program(torch.zeros(1, 2**16))
+    assert program(torch.zeros(1, 2**12)).shape == (3000, 2**12)
+
+
+def test_names_of_layers_may_be_those_of_a_program():
+    network = nn.ModuleDict({"inputs": nn.Linear(3, 3), "calls": nn.Linear(3, 3), "load": nn.Linear(3, 3)})
+    network.forward = lambda x: network["load"](network["calls"](network["inputs"](x)))
+    program = through_json(network.eval(), torch.randn(2, 3))
+    assert_same(program, network, torch.randn(4, 3))
+    assert program.state_dict().keys() == network.state_dict().keys()
 
 
 def test_a_network_that_changes_itself_is_refused():
