@@ -88,8 +88,13 @@ def _check_no_larger(name: str, module: nn.Module, description: Mapping[str, Any
             continue
         pairs = list(zip(_several(value), _several(old), strict=False))
         same = len(_several(value)) == len(_several(old)) and all(type(a) is type(b) for a, b in pairs)
-        if not same or any(type(a) is int and abs(a) > abs(b) for a, b in pairs):
+        if not same or any(_is_larger(a, b) for a, b in pairs):
             raise ArtifactError(f"{name}: its {key} is {value}, in the full-size network {old}. {MEND}")
+
+
+def _is_larger(new: Any, old: Any) -> bool:
+    """Whether one integer is no share of another: larger, or of another sign."""
+    return type(new) is int and not (min(old, 0) <= new <= max(old, 0) and (new == 0) == (old == 0))
 
 
 def _several(value: Any) -> list[Any]:
