@@ -94,19 +94,44 @@ def _check_asv_scores(root: Path, corpus: Corpus, report: PartReport) -> None:
 
 
 def count_differences(counts: Counter[str], published: Counts) -> list[str]:
-    """How counts by system differ from the published ones, e.g. "A01: 3799 instead of 3800"."""
-    expected = {"bona fide": published.bona_fide, "spoofed": published.spoof}
-    found = {"bona fide": counts[BONA_FIDE_SYSTEM], "spoofed": counts.total() - counts[BONA_FIDE_SYSTEM]}
-    if published.systems:
-        share = published.spoof // len(published.systems)
-        expected |= dict.fromkeys(published.systems, share)
-        found |= {name: n for name, n in counts.items() if name != BONA_FIDE_SYSTEM}
-    names = [*expected, *sorted(set(found) - set(expected))]
-    return [
-        f"{name}: {found.get(name, 0)} instead of {expected.get(name, 0)}"
-        for name in names
-        if found.get(name, 0) != expected.get(name, 0)
-    ]
+    """How counts by system differ from the published ones, e.g. "A01: 3799 instead of 3800".
+
+    Systems that are wholly absent, or in no way expected, are told together: "none of A01 to A06 (3800 each)".
+    """
+    found = Counter({name: n for name, n in counts.items() if name != BONA_FIDE_SYSTEM})
+    totals = (("bona fide", counts[BONA_FIDE_SYSTEM], published.bona_fide), ("spoofed", found.total(), published.spoof))
+    lines = [f"{name}: {n} instead of {expected}" for name, n, expected in totals if n != expected]
+    if not published.systems:
+        return lines
+    share = published.spoof // len(published.systems)
+    partly = [name for name in published.systems if found[name] not in (0, share)]
+    lines += [f"{name}: {found[name]} instead of {share}" for name in partly]
+    if absent := [name for name in published.systems if not found[name]]:
+        lines.append(f"none of {name_ranges(absent)} ({share} each)")
+    others = sorted(set(found) - set(published.systems))
+    if others:
+        numbers = {found[name] for name in others}
+        each = f"{numbers.pop()} each" if len(numbers) == 1 else f"{sum(found[name] for name in others)} in all"
+        lines.append(f"others instead: {name_ranges(others)} ({each})")
+    return lines
+
+
+def name_ranges(names: Sequence[str]) -> str:
+    """Names in order, those that count on told by the first and the last: "A01 to A06, A09"."""
+    runs: list[list[str]] = []
+    for name in names:
+        if runs and name == _next_name(runs[-1][-1]):
+            runs[-1].append(name)
+        else:
+            runs.append([name])
+    return ", ".join(run[0] if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
+
+
+def _next_name(name: str) -> str | None:
+    """ "A02" for "A01"; None for a name without a number at its end."""
+    stem = name.rstrip("0123456789")
+    digits = name[len(stem) :]
+    return f"{stem}{int(digits) + 1:0{len(digits)}d}" if digits else None
 
 
 def _undecodable(utterances: Sequence[Utterance], num_workers: int) -> list[str]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dyn_lightning.data.asvspoof_corpora import CORPORA
+from dyn_lightning.data.asvspoof_corpora import ASVSPOOF2021_PA, CORPORA
 from dyn_lightning.data.asvspoof_protocols import (
     BONA_FIDE_SYSTEM,
     Utterance,
@@ -21,13 +22,16 @@ from dyn_lightning.data.asvspoof_protocols import (
     read_protocol_lines,
     utterance_of,
 )
-from dyn_lightning.data.audio import DatasetError
+from dyn_lightning.data.audio import AUDIO_SUFFIXES, DatasetError
 from dyn_lightning.data.text_files import read_lines
 from dyn_lightning.errors import UserError
 from dyn_lightning.files import write_atomically
 
 UNKNOWN = "-"
 KEYS = ("bonafide", "spoof", UNKNOWN)
+_VERIFICATION = frozenset(("target", "nontarget"))  # keys of another kind of protocol
+_SCORE_TITLES = ("score", "scores", "cmscore", "cmscores")
+_LOG_MARK = "Output,"
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,8 @@ def read_scores(path: str | os.PathLike[str], protocol: str | os.PathLike[str] |
     """Read a score file and, where given, join it with a protocol, which then says what each utterance is.
 
     Args:
-        path: lines ``UTTERANCE SYSTEM KEY SCORE`` or, with a protocol, also ``UTTERANCE SCORE``.
+        path: lines ``UTTERANCE SYSTEM KEY SCORE`` or, with a protocol, also ``UTTERANCE SCORE``; see
+            :func:`_columns` for the variants that other tools write.
         protocol: of ASVspoof 2019, 2021 or 5; it must name the same utterances. Scores of those that it lists but does
             not score are left out.
 
@@ -129,14 +134,20 @@ def read_protocol(path: str | os.PathLike[str]) -> Protocol:
         DatasetError: the file is missing, or its lines are of none of these protocols.
     """
     path = _existing(path, "the protocol")
-    first = next((line.split() for line in read_lines(path) if line.strip()), [])
+    rows = [line.split() for line in read_lines(path) if line.strip()]
+    first = rows[0] if rows else []
+    if any(not _VERIFICATION.isdisjoint(row[2:]) for row in rows):
+        raise DatasetError(
+            f"{path}: is a protocol of the speaker verification (asv): it has targets and nontargets. Give that of the "
+            "countermeasure (cm)."
+        )
     # those with more columns first: the system of bona fide speech may be called as its key
-    corpora = sorted(CORPORA.values(), key=lambda corpus: -corpus.n_columns)
+    corpora = sorted((*CORPORA.values(), ASVSPOOF2021_PA), key=lambda corpus: -corpus.n_columns)
     corpus = next((c for c in corpora if len(first) >= c.n_columns and first[c.key] in KEYS[:2]), None)
     if corpus is None:
         raise DatasetError(
             f"{path}: its first line, {' '.join(first)!r}, is of no protocol of ASVspoof 2019, 2021 or 5. Give the "
-            "protocol of the countermeasure (cm), not the speaker verification's."
+            "protocol of the countermeasure (cm)."
         )
     lines, problems = read_protocol_lines(path, corpus)
     if problems:
@@ -156,10 +167,12 @@ _Row = tuple[str, str, str, float]
 
 def _read_rows(path: Path, lone_scores: bool) -> tuple[list[_Row], list[str]]:
     """The sound lines as (utterance, system, key, score), and the problems of the others."""
-    malformed, unnumbered, rows = [], [], list[_Row]()
-    for number, text in enumerate(read_lines(path), start=1):
-        columns = text.split()
-        if not columns:
+    malformed, unnumbered, rows = list[str](), list[str](), list[_Row]()
+    lines = read_lines(path)
+    is_log = any(line.startswith(_LOG_MARK) for line in lines)
+    for number, text in enumerate(lines, start=1):
+        columns = _columns(text, is_log)
+        if not columns or (not rows and not malformed and _is_header(columns)):
             continue
         if len(columns) == 2 and lone_scores:
             columns = [columns[0], UNKNOWN, UNKNOWN, columns[1]]
@@ -181,6 +194,28 @@ def _read_rows(path: Path, lone_scores: bool) -> tuple[list[_Row], list[str]]:
         ("utterances scored more than once", repeated, "Keep one line for each."),
     ]
     return rows, [problem(path, what, items, mend) for what, items, mend in kinds if items]
+
+
+def _columns(text: str, is_log: bool) -> list[str]:
+    """Columns of a line, between blanks or tabs, or else commas or semicolons; names of files lose folder and suffix.
+
+    In a log of NII's tools ``Output, UTTERANCE, 1|0, SCORE`` lines alone count, with 1 for bona fide speech.
+    """
+    if is_log and not text.startswith(_LOG_MARK):
+        return []
+    columns = text.split()
+    if len(columns) == 1 or any(column.endswith((",", ";")) for column in columns[:-1]):
+        columns = [column for column in re.split(r"[\s,;]+", text) if column]
+    if is_log and len(columns) == 4:
+        columns = [columns[1], UNKNOWN, {"1": "bonafide", "0": "spoof"}.get(columns[2], columns[2]), columns[3]]
+    if columns and columns[0].lower().endswith(AUDIO_SUFFIXES):
+        columns[0] = PurePosixPath(columns[0]).stem
+    return columns
+
+
+def _is_header(columns: Sequence[str]) -> bool:
+    """Whether a line says what the columns are, as the tables of ASVspoof 5 do ("filename cm-score")."""
+    return re.sub(r"[^a-z]", "", columns[-1].lower()) in _SCORE_TITLES
 
 
 def _mismatches(path: Path, protocol: Path, rows: Sequence[_Row], known: Mapping[str, Utterance]) -> list[str]:

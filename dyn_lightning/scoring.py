@@ -141,6 +141,8 @@ def print_scores(found: Mapping[str, Any], console: Console) -> None:
     resampled = found["bootstrap"]["resampled"]
     console.print(f"{found['n_bonafide']} bona fide and {found['n_spoof']} spoofed utterances")
     console.print(line("EER", "eer", 100, " %", 3), highlight=False, markup=False)
+    if found["eer"] > 0.5:
+        console.print("above 50 %: higher scores must mean bona fide speech. Turn their sign if yours mean spoofed")
     if "min_tdcf" in found:
         console.print(line("min t-DCF", "min_tdcf", 1, "", 4), highlight=False, markup=False)
     console.print(f"in brackets {100 * CONFIDENCE:g} % bootstrap intervals over {resampled}", highlight=False)

@@ -72,7 +72,20 @@ def test_differences():
     assert count_differences(wrong, published) == [
         "spoofed: 22799 instead of 22800",
         "A01: 3798 instead of 3800",
-        "A07: 1 instead of 0",
+        "others instead: A07 (1 each)",
+    ]
+    mini = Counter({"-": 155} | {f"M0{n}": 38 for n in range(1, 7)})
+    assert count_differences(mini, published) == [
+        "bona fide: 155 instead of 2580",
+        "spoofed: 228 instead of 22800",
+        "none of A01 to A06 (3800 each)",
+        "others instead: M01 to M06 (38 each)",
+    ]
+    uneven = Counter({"-": 2580, "A01": 3800, "A02": 3800, "A04": 3800, "A06": 3799, "X": 5, "Y9": 7, "Y10": 1})
+    assert count_differences(uneven, published)[1:] == [
+        "A06: 3799 instead of 3800",
+        "none of A03, A05 (3800 each)",
+        "others instead: X, Y10, Y9 (13 in all)",
     ]
     totals_alone = Counts(2, 3)
     assert count_differences(Counter({"-": 2, "A01": 3}), totals_alone) == []

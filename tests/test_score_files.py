@@ -125,7 +125,52 @@ def test_what_a_protocol_lists_but_does_not_score_is_left_out(tmp_path):
 
 
 def test_another_protocol_and_its_broken_lines_are_named(tmp_path):
-    with pytest.raises(DatasetError, match="LA_D_1 target bonafide', is of no protocol"):
-        read_protocol(written(tmp_path / "p.txt", "LA_0069 LA_D_1 target bonafide"))
+    with pytest.raises(DatasetError, match="LA_D_1 A01', is of no protocol"):
+        read_protocol(written(tmp_path / "p.txt", "LA_0069 LA_D_1 A01"))
+    for line in ("LA_0069 LA_D_1 bonafide target", "LA_7-a LA_E_1-a alaw ita_tx bonafide nontarget notrim eval"):
+        with pytest.raises(DatasetError, match=r"p\.txt: is a protocol of the speaker verification"):
+            read_protocol(written(tmp_path / "p.txt", line))
     with pytest.raises(DatasetError, match=r"line 3 \(2\)"):
         read_protocol(written(tmp_path / "p.txt", *LINES_2019[:2], "s1 U3"))
+
+
+VARIANTS = {
+    "blanks": ("U1 1.5", "U2 -2e-1", "U3 0"),
+    "the table of ASVspoof 5": ("filename\tcm-score", "U1\t1.5", "U2\t-0.2", "U3\t0.0"),
+    "commas": ("file,score", "U1,1.5", "U2,-0.2", "U3,0"),
+    "files of audio": ("flac/U1.flac 1.5", "U2.FLAC -0.2", "/data/x/U3.wav 0"),
+    "a log": ("Loading", "Output, U1, 1, 1.5, ", "Output, U2, 0, -0.2", "Output, U3, 0, 0.0", "Done in 3 s"),
+    "four columns and a title": ("name system key score", "U1 - bonafide 1.5", "U2 A01 spoof -0.2", "U3 A02 spoof 0"),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_scores_as_other_tools_write_them(tmp_path, name):
+    protocol = written(tmp_path / "p.txt", *LINES_2019)
+    table = read_scores(written(tmp_path / "s.txt", *VARIANTS[name]), protocol)
+    assert list(table.utterance_ids) == ["U1", "U2", "U3"]
+    assert table.scores.tolist() == [1.5, -0.2, 0.0]
+    assert (
+        table.targets.tolist()
+        == read_scores(written(tmp_path / "s.txt", *VARIANTS["blanks"]), protocol).targets.tolist()
+    )
+
+
+def test_a_title_stands_in_the_first_line_alone(tmp_path):
+    with pytest.raises(DatasetError, match=r"not a finite number \(1\): line 2 \(score\)"):
+        read_scores(written(tmp_path / "s.txt", "U1 - bonafide 1.5", "U2 A01 spoof score"))
+
+
+def test_the_protocol_of_physical_access_2021(tmp_path):
+    line = "PA_0022 {} R6 M1 d4 r4 m1 s4 c4 {} notrim {}"
+    rows = ("U1", "bonafide", "eval"), ("U2", "spoof", "eval"), ("U3", "spoof", "progress")
+    protocol = written(tmp_path / "p.txt", *(line.format(*row) for row in rows))
+    table = read_scores(written(tmp_path / "s.txt", "U1 1", "U2 0", "U3 2"), protocol)
+    assert (table.utterance_ids, table.keys, table.systems) == (["U1", "U2"], ["bonafide", "spoof"], ["-", "-"])
+
+
+def test_another_encoding_names_the_line(tmp_path):
+    path = tmp_path / "s.txt"
+    path.write_bytes("U1 - bonafide 1\nÜ2 A01 spoof 0\n".encode("latin-1"))
+    with pytest.raises(DatasetError, match=r"s\.txt, line 2: is not UTF-8"):
+        read_scores(path)

@@ -21,12 +21,13 @@ from dyn_lightning.data.asvspoof_protocols import (
     read_part_asv_rates,
     scan,
 )
-from dyn_lightning.data.audio import DatasetError
+from dyn_lightning.data.audio import MAX_DURATION_S, DatasetError
 from dyn_lightning.data.augment import Augmentation, RawBoostNoise
 from dyn_lightning.data.balance import BalancedChoice
 from dyn_lightning.data.crops import centre_crop, random_crop
 from dyn_lightning.data.sampling import EpochSampler, epoch_sampler, make_loader
 from dyn_lightning.data.utterance_store import UtteranceStore
+from dyn_lightning.errors import SettingError
 
 Item = dict[str, Any]
 Batch = dict[str, Any]
@@ -229,6 +230,8 @@ class ASVspoof2019DataModule(lightning.LightningDataModule):
         whole(1, batch_size=batch_size, n_samples=n_samples, sample_rate=sample_rate)
         whole(0, num_workers=num_workers, train_seed=train_seed)
         at_least(0.0, cache_mib=cache_mib)
+        if n_samples > (longest := int(MAX_DURATION_S * sample_rate)):
+            raise SettingError(f"n_samples={n_samples} must be at most {longest}: an item is held in memory")
         self.data_root = Path(data_root)
         self.corpus = CORPORA[partition]
         self.batch_size, self.n_samples, self.sample_rate = batch_size, n_samples, sample_rate

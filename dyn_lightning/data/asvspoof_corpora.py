@@ -28,7 +28,7 @@ class Corpus:
         protocol_folders: folders below the root that may hold the protocols.
         protocols: file name of each part's protocol.
         audio: folder of each part's FLAC files, below the root.
-        speaker, utterance, system, key: columns, from 0 on.
+        speaker, utterance, system, key: columns, from 0 on; no system where the corpus does not name any.
         counts: published sizes by part.
         subset: column that reads "eval" in the lines that are scored; None where all are.
         asv_scores: scores of the organisers' speaker verification, below the root, by part.
@@ -43,7 +43,7 @@ class Corpus:
     audio: Mapping[Part, str]
     speaker: int
     utterance: int
-    system: int
+    system: int | None
     key: int
     counts: Mapping[Part, Counts]
     subset: int | None = None
@@ -53,7 +53,7 @@ class Corpus:
     @property
     def n_columns(self) -> int:
         """Columns that a line has at least."""
-        return 1 + max(self.speaker, self.utterance, self.system, self.key, self.subset or 0)
+        return 1 + max(self.speaker, self.utterance, self.system or 0, self.key, self.subset or 0)
 
 
 def _corpus_2019(access: Literal["LA", "PA"], counts: Mapping[Part, Counts]) -> Corpus:
@@ -143,3 +143,19 @@ CORPORA: Mapping[CorpusName, Corpus] = {
         },
     ),
 }
+
+# SPEAKER UTTERANCE ROOM MICROPHONE DISTANCE ROOM MICROPHONE LOUDSPEAKER DISTANCE KEY TRIM SUBSET: known for its score
+# files alone. Its attacks have no names.
+ASVSPOOF2021_PA = Corpus(
+    title="ASVspoof2021 PA",
+    roots=(),
+    protocol_folders=(),
+    protocols={},
+    audio={},
+    speaker=0,
+    utterance=1,
+    system=None,
+    key=9,
+    counts={},
+    subset=11,
+)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dyn_lightning.data.asvspoof_corpora import Corpus, Part
-from dyn_lightning.data.audio import DatasetError
+from dyn_lightning.data.audio import DatasetError, is_clutter
 from dyn_lightning.data.text_files import read_lines
 from dyn_lightning.metrics.tdcf import asv_error_rates, tandem_costs
 
@@ -99,7 +99,8 @@ def scan(root: Path, corpus: Corpus, part: Part) -> Scan:
         raise DatasetError(f"{folder}: no such folder. Unpack the audio of {corpus.title}, part {part}, there.")
     lines, broken = read_protocol_lines(protocol, corpus)
     problems = list(broken)
-    present = {entry.name.removesuffix(".flac") for entry in os.scandir(folder) if entry.name.endswith(".flac")}
+    files = [entry.name for entry in os.scandir(folder) if not is_clutter(Path(entry.name))]
+    present = {name.removesuffix(".flac") for name in files if name.endswith(".flac")}
     scored = [line for line in lines if corpus.subset is None or line[corpus.subset] == "eval"]
     absent = [line[corpus.utterance] for line in scored if line[corpus.utterance] not in present]
     if absent:
@@ -121,7 +122,7 @@ def scan(root: Path, corpus: Corpus, part: Part) -> Scan:
 def utterance_of(line: list[str], corpus: Corpus, folder: Path) -> Utterance:
     """What a line of :func:`read_protocol_lines` says, its file in ``folder``."""
     target = _TARGETS[line[corpus.key]]
-    system = BONA_FIDE_SYSTEM if target else line[corpus.system]
+    system = BONA_FIDE_SYSTEM if target or corpus.system is None else line[corpus.system]
     name = line[corpus.utterance]
     return Utterance(name, line[corpus.speaker], system, target, f"{folder}{os.sep}{name}.flac")
 
@@ -137,6 +138,8 @@ def read_protocol_lines(path: Path, corpus: Corpus) -> tuple[list[list[str]], li
             short.append(f"line {number} ({len(columns)})")
         elif columns[corpus.key] not in _TARGETS:
             unknown.append(f"line {number} ({columns[corpus.key]})")
+        elif corpus.system is None:
+            lines.append(columns)
         elif (columns[corpus.key] == "bonafide") != (columns[corpus.system] in _NO_SYSTEM):
             contradictory.append(f"line {number} ({columns[corpus.system]} {columns[corpus.key]})")
         else:

@@ -18,6 +18,7 @@ from dyn_lightning.errors import UserError
 AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".w64", ".caf", ".au", ".sph")
 RATES_HZ = (1000, 1_000_000)
 MAX_CHANNELS = 256
+MAX_DURATION_S = 3600.0  # of an item of a data set: 220 MiB at 16 kHz
 MAX_RESAMPLING_KERNEL = 2**26  # elements: 256 MiB
 _BLOCK_VALUES = 2**21  # decoded at a time, all channels together: 8 MiB
 _CLUTTER = ("__MACOSX", "@eaDir")

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dyn_lightning.checks import at_least, positive, whole
 from dyn_lightning.data import mixing
-from dyn_lightning.data.audio import RATES_HZ
+from dyn_lightning.data.audio import MAX_DURATION_S, RATES_HZ
 from dyn_lightning.data.clip_store import ClipStore
 from dyn_lightning.data.corpora import SPLITS, Speech, Split, find_noise, find_speech
 from dyn_lightning.data.mixtures import Item, MixtureOptions, Mixtures
@@ -21,7 +21,6 @@ from dyn_lightning.features.frames import Frames
 Batch = dict[str, Any]
 
 AMI_FOLDER = "AMI"
-MAX_DURATION_S = 3600.0  # of an item: 220 MiB at 16 kHz
 
 
 def collate(items: list[Item]) -> Batch:

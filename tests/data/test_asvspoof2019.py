@@ -282,7 +282,8 @@ def test_truncated_audio_names_its_file(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_samples": 0}, "n_samples=0"),
+        ({"n_samples": 0}, "n_samples must be a whole number, 1 or more"),
+        ({"n_samples": 10**12}, "n_samples=1000000000000 must be at most 57600000"),
         ({"speed_factors": [1.0, 3.0]}, r"3\.0 is not within"),
         ({"rawboost": ["pink"]}, "'pink' is unknown"),
     ],
