@@ -4,7 +4,8 @@ Two conventions for FLOPs, for one call with the shapes of the traced example:
 
 - ``full``: everything that runs in inference. A multiply-add is 2, a bias 1 an output; additions, products,
   divisions, comparisons and elementary functions are 1 each; `prices.py` lists what activations cost, in a
-  layer of their own, as a function or in the gates of an RNN. Views and copies are free.
+  layer of their own, as a function or in the gates of an RNN. Views and copies are free. A complex product is 6 and a
+  complex sum 2, so that a complex multiply-add is 8.
 - ``paper``: the published counts of arXiv 2601.13704, the convention of moduleprofiler 0.0.4. A Linear or a
   convolution with a bias is 2·in·out there, one without is (2·in − 1)·out; function calls, attention and
   front ends cost nothing. Its GRU, 6TH(I + (2L−1)H + 3.5L), is counted layer by layer here, each with a
@@ -16,7 +17,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dyn_lightning.costs import front_end, weighted
+from dyn_lightning.costs import front_end, products, transforms, weighted
 from dyn_lightning.costs.base import FUNCTIONS, MODULES, OpCost, function_name
 from dyn_lightning.costs.per_element import activation, function_by_element
 from dyn_lightning.polynomial import Polynomial
@@ -24,7 +25,7 @@ from dyn_lightning.polynomial import Polynomial
 if TYPE_CHECKING:
     from dyn_lightning.graph import Op
 
-__all__ = ["OpCost", "front_end", "op_cost", "weighted"]
+__all__ = ["OpCost", "front_end", "op_cost", "products", "transforms", "weighted"]
 
 
 def op_cost(op: Op) -> OpCost:
@@ -35,8 +36,8 @@ def op_cost(op: Op) -> OpCost:
     if op.kind.startswith("Parametrized"):
         op = replace(op, kind=op.kind.removeprefix("Parametrized"))
     if op.module is None:
-        cost = FUNCTIONS.get(function_name(op.kind), function_by_element)(op)
-        return cost or OpCost(counted=False)
+        cost = FUNCTIONS.get(function_name(op.kind), function_by_element)(op) or OpCost(counted=False)
+        return cost if op.times == 1 else replace(cost, flops_full=op.times * cost.flops_full)
     cost = MODULES.get(op.kind, activation)(op)
     if cost is not None:
         return cost

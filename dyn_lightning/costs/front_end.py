@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from dyn_lightning.costs.base import OpCost, numel, prices_functions, prices_modules, size
+from dyn_lightning.costs.base import OpCost, full_size, numel, prices_functions, prices_modules, size
 
 if TYPE_CHECKING:
     from dyn_lightning.graph import Op
@@ -44,9 +44,12 @@ def _log_compression(op: Op) -> OpCost:
 
 @prices_functions("stft")
 def _stft(op: Op) -> OpCost:
-    """Window and FFT of a one-sided complex STFT (…, bins, frames)."""
-    (bins,) = op.outputs[0][-2]
+    """Window and FFT of each frame of an STFT (…, bins, frames): one-sided and complex, where nothing else is said."""
+    y = op.outputs[0]
+    n_fft = 2 * (full_size(y[-2]) - 1) if op.detail is None else op.detail
+    as_pairs = full_size(y[-2]) not in (n_fft, n_fft // 2 + 1)  # real and imaginary parts in a dimension of their own
+    y = y[:-1] if as_pairs else y
+    (bins,) = y[-2]
     if not isinstance(bins, int):
         raise ValueError(f"{op.name}: the bins of an STFT cannot be a learned size")
-    n_fft = 2 * (bins - 1)
-    return OpCost(numel(op.outputs[0]) / bins * (n_fft + fft_flops(n_fft)))
+    return OpCost(numel(y) / bins * (n_fft + fft_flops(n_fft)))

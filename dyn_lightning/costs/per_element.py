@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dyn_lightning.costs.base import ZERO, OpCost, function_name, numel, prices_functions, prices_modules, size
 from dyn_lightning.costs.prices import (
     ACTIVATIONS,
+    COMPLEX_PER_OUTPUT,
     FREE_FUNCTIONS,
     FREE_MODULES,
     PER_INPUT,
@@ -56,17 +57,32 @@ def _group_norm(op: Op) -> OpCost:
     return OpCost(flops, ZERO, 2 * channels * bool(module.affine))
 
 
-@prices_modules("MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d")
+@prices_modules("MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d")
 def _pool(op: Op) -> OpCost:
     module: Any = op.module
     kernel = module.kernel_size
     taps = math.prod(kernel) if isinstance(kernel, tuple) else kernel ** int(op.kind[-2])
     outputs = numel(op.outputs[0])
     average = op.kind.startswith("Avg")
-    return OpCost(outputs * (taps if average else taps - 1), outputs * (taps if average else 1))
+    paper = ZERO if op.kind.endswith("3d") else outputs * (taps if average else 1)
+    return OpCost(outputs * (taps if average else taps - 1), paper)
 
 
-@prices_modules("AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d")
+@prices_modules("LPPool1d", "LPPool2d", "LPPool3d")
+def _power_pool(op: Op) -> OpCost:
+    """A power of each tap, their sum, and a root."""
+    module: Any = op.module
+    kernel = module.kernel_size
+    taps = math.prod(kernel) if isinstance(kernel, tuple) else kernel ** int(op.kind[-2])
+    return OpCost(numel(op.outputs[0]) * 2 * taps)
+
+
+@prices_functions("lppool1d", "lppool2d", "lppool3d")
+def _functional_power_pool(op: Op) -> OpCost | None:
+    return None if op.detail is None else OpCost(numel(op.outputs[0]) * 2 * op.detail)
+
+
+@prices_modules(*(f"Adaptive{kind}Pool{n}d" for kind in ("Avg", "Max") for n in (1, 2, 3)))
 def _adaptive_pool(op: Op) -> OpCost:
     published = op.kind in ("AdaptiveMaxPool1d", "AdaptiveAvgPool2d")
     return OpCost(numel(op.inputs[0]), numel(op.outputs[0]) if published else ZERO)
@@ -123,5 +139,18 @@ def function_by_element(op: Op) -> OpCost | None:
     if name in FREE_FUNCTIONS or not op.outputs:
         return OpCost()
     if name in PER_OUTPUT:
-        return OpCost(PER_OUTPUT[name] * numel(op.outputs[0]))
-    return OpCost(PER_INPUT[name] * numel(op.inputs[0])) if name in PER_INPUT else None
+        return OpCost(_per_output(op, name) * numel(op.outputs[0]))
+    if name in PER_INPUT and op.inputs:
+        return OpCost(PER_INPUT[name] * (1 + any(op.complexes)) * numel(op.inputs[0]))
+    return None
+
+
+def _per_output(op: Op, name: str) -> int:
+    if not any(op.complexes):
+        return PER_OUTPUT[name]
+    if name in ("mul", "multiply", "imul", "rmul"):
+        return op.product_and_sum[0]
+    if name in ("div", "divide", "truedivide", "truediv", "idiv"):
+        # By a complex number: a product with its conjugate, its square, and two divisions.
+        return 11 if len(op.complexes) > 1 and op.complexes[1] else 2
+    return COMPLEX_PER_OUTPUT.get(name, 2 * PER_OUTPUT[name])

@@ -26,6 +26,7 @@ ACTIVATIONS = PUBLISHED_ACTIVATIONS | {
     "CELU": 5,
     "GELU": 5,  # x/2 · (1 + erf(x/√2))
     "GLU": 4,
+    "Hardshrink": 2,
     "Hardsigmoid": 4,
     "Hardswish": 5,
     "Hardtanh": 2,
@@ -36,7 +37,10 @@ ACTIVATIONS = PUBLISHED_ACTIVATIONS | {
     "Softsign": 3,
     "Threshold": 1,
     "Softmax": 5,  # max, subtract, exp, sum, divide
+    "Softmax2d": 5,
     "Softmin": 6,
+    "Softshrink": 2,
+    "Tanhshrink": 8,
     "LogSoftmax": 5,
 }
 """Per output element; those beyond the published ones cost 0 in ``paper`` (but Softmax 4n − 1 a row)."""
@@ -45,20 +49,28 @@ SIGMOID, TANH, SOFTMAX = (ACTIVATIONS[name] for name in ("Sigmoid", "Tanh", "Sof
 
 _ELEMENTARY = _names(
     """
-    abs absolute add ceil clamp clampmax clampmin clip cos div divide eq erf exp exp2 expm1 floor
-    floordiv ge gt hypot iadd idiv imul isub itruediv le log log10 log1p log2 lt maximum minimum mul
-    multiply ne neg negative pow radd reciprocal remainder rmul round rsqrt rsub rtruediv sign sin sqrt
-    square sub subtract truediv truedivide where
+    abs absolute acos acosh add angle arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin asinh atan atan2
+    atanh ceil clamp clampmax clampmin clip cos cosh deg2rad digamma div divide eq erf erfc erfinv exp exp2 expm1
+    fix floatpower floor floordiv floordivide fmax fmin fmod ge greater greaterequal gt heaviside hypot i0 iadd idiv
+    imod imul ipow isfinite isinf isnan isneginf isposinf isub itruediv ldexp le less lessequal lgamma log log10
+    log1p log2 lt maximum minimum mod mul multiply ne neg negative notequal pow rad2deg radd reciprocal remainder
+    rmod rmul round rpow rsqrt rsub rtruediv sgn sign sin sinh specialdigamma specialerf specialerfc specialerfinv
+    specialexp2 specialexpm1 specialgammaln speciali0 speciali0e speciali1 speciali1e speciallog1p specialround sqrt
+    square sub subtract tan truediv truedivide trunc where
     """
 )
 
 PER_INPUT = {
-    "sum": 1, "mean": 1, "prod": 1, "cumsum": 1, "cumprod": 1, "amax": 1, "amin": 1, "max": 1, "min": 1,
-    "argmax": 1, "argmin": 1, "topk": 1, "any": 1, "all": 1, "norm": 2, "vectornorm": 2, "logsumexp": 4,
-    "var": 4, "std": 4, "varmean": 4, "stdmean": 4,
-    "batchnorm": 2, "layernorm": 7, "groupnorm": 7, "instancenorm": 7, "rmsnorm": 4,
-    "normalize": 3, "adaptiveavgpool1d": 1, "adaptiveavgpool2d": 1,
-    "adaptivemaxpool1d": 1, "adaptivemaxpool2d": 1,
+    "sum": 1, "nansum": 2, "nanmean": 2, "sumtosize": 1, "median": 1, "nanmedian": 1, "kthvalue": 1, "mode": 1,
+    "cummax": 1, "cummin": 1, "logcumsumexp": 4, "aminmax": 2, "countnonzero": 1, "equal": 1, "bincount": 1,
+    "histc": 2, "trace": 1, "trapezoid": 3, "trapz": 3, "frobeniusnorm": 2, "linalgvectornorm": 2, "linalgnorm": 2,
+    "linalgmatrixnorm": 2, "renorm": 3, "normexceptdim": 2, "adaptiveavgpool3d": 1, "adaptivemaxpool3d": 1,
+    "speciallogsumexp": 4, "l1loss": 3, "mseloss": 3, "mean": 1, "prod": 1, "cumsum": 1, "cumprod": 1, "amax": 1,
+    "amin": 1, "max": 1, "min": 1, "argmax": 1, "argmin": 1, "topk": 1, "any": 1, "all": 1, "norm": 2,
+    "vectornorm": 2, "logsumexp": 4, "var": 4, "std": 4, "varmean": 4, "stdmean": 4, "batchnorm": 2, "layernorm": 7,
+    "groupnorm": 7, "instancenorm": 7, "rmsnorm": 4, "normalize": 3, "adaptiveavgpool1d": 1, "adaptiveavgpool2d": 1,
+    "adaptivemaxpool1d": 1, "adaptivemaxpool2d": 1, "crossentropy": 6, "nllloss": 1, "kldiv": 4, "smoothl1loss": 5,
+    "huberloss": 5, "binarycrossentropy": 7, "binarycrossentropywithlogits": 8,
 }  # fmt: skip
 """Function → FLOPs per element of its first input (a variance: mean, difference, square, mean)."""
 
@@ -69,11 +81,25 @@ PER_OUTPUT = (
         "nantonum": 1,
         "diff": 1,
         "sinc": 3,
-        "atan2": 1,
-        "sinh": 1,
-        "cosh": 1,
-        "softshrink": 2,
-        "hardshrink": 2,
+        "frac": 2,
+        "logit": 3,
+        "speciallogit": 3,
+        "specialexpit": 3,
+        "specialsinc": 3,
+        "xlogy": 2,
+        "specialxlogy": 2,
+        "specialxlog1py": 3,
+        "specialentr": 3,
+        "logaddexp": 4,
+        "logaddexp2": 4,
+        "isclose": 4,
+        "cross": 3,
+        "linalgcross": 3,
+        "polar": 4,  # a cosine, a sine, two products
+        "gumbelsoftmax": 8,
+        "rrelu": 4,
+        "specialsoftmax": 5,
+        "speciallogsoftmax": 5,
     }
     | {name.lower(): price for name, price in ACTIVATIONS.items()}
 )
@@ -81,25 +107,42 @@ PER_OUTPUT = (
 
 FREE_FUNCTIONS = _names(
     """
-    alphadropout arange asstrided astensor bool byte broadcastto cat chunk clone concat concatenate contiguous copy cpu
-    cuda detach device diagonal dim double dropout dropout1d dropout2d dropout3d dtype embedding empty emptylike expand
-    eye expandas featurealphadropout featuredropout flatten flip float full fulllike gather getattr getitem half
-    hannwindow hsplit hstack imag indexselect int isfloatingpoint item len long masked maskedfill moveaxis movedim
-    narrow newempty newfull newones newzeros numel ones oneslike packpaddedsequence pad padpackedsequence permute
-    pixelshuffle pixelunshuffle rand randlike randn randnlike ravel real repeat
-    repeatinterleave reshape reshapeas roll select setitem shape size split splitwithsizes squeeze stack
-    swapaxes swapdims t take tensorsplit tile to transpose tril triu type typeas unbind unflatten unfold
-    unsqueeze view viewas viewascomplex viewasreal vsplit vstack weightnorm zeros zeroslike
+    adjoint alphadropout and arange argwhere asstrided asstridedscatter astensor atleast1d atleast2d atleast3d
+    bernoulli bfloat16 bitwiseand bitwiseleftshift bitwisenot bitwiseor bitwiserightshift bitwisexor blockdiag bool
+    broadcasttensors broadcastto byte cartesianprod cat cauchy cdouble cfloat chalf channelshuffle char chunk clone
+    columnstack combinations complex concat concatenate conj conjphysical constantpadnd contiguous copy cpu cuda
+    data detach device diag diagembed diagflat diagonal diagonalscatter dim double dropout dropout1d dropout2d
+    dropout3d dsplit dstack dtype embedding empty emptylike expand expandas expandcopy exponential eye
+    featurealphadropout featuredropout fftfftfreq fftfftshift fftifftshift fftrfftfreq fill filldiagonal flatten
+    flip fliplr flipud float full fulllike gather geometric getattr getitem half hannwindow hsplit hstack imag
+    indexcopy indexfill indexput indexselect int invert iscomplex isfloatingpoint isreal item len logicaland
+    logicalnot logicalor logicalxor lognormal long lshift masked maskedfill maskedscatter maskedselect maxunpool1d
+    maxunpool2d maxunpool3d meshgrid moveaxis movedim multinomial narrow narrowcopy nativechannelshuffle newempty
+    newfull newones newzeros nonzero nonzerostatic normal numel numpy onehot ones oneslike or packpaddedsequence pad
+    padpackedsequence permute permutecopy pinmemory pixelshuffle pixelunshuffle positive put rand randint
+    randintlike randlike randn randnlike random randperm ravel real repeat repeatinterleave requiresgrad reshape
+    reshapeas resize resizeas resolveconj resolveneg roll rot90 rowstack rshift scatter select selectscatter setitem
+    shape short signbit size slicescatter split splitwithsizes squeeze stack swapaxes swapdims t take takealongdim
+    tensorsplit tile to tolist transpose tril trilindices triu triuindices type typeas unbind unflatten unfold
+    uniform unravelindex unsafechunk unsafesplit unsafesplitwithsizes unsqueeze view viewas viewascomplex viewasreal
+    vsplit vstack weightnorm xor zero zeros zeroslike
     """
 )
-"""Views, copies, constants and questions about shapes, and what is folded into weights: 0 FLOPs."""
+"""Views, copies and other moves of data, constants, random numbers, logic on bits, questions about shapes, and what is
+folded into weights: 0 FLOPs, which is said here and no omission."""
+
+COMPLEX_PER_OUTPUT = {
+    "add": 2, "sub": 2, "rsub": 2, "iadd": 2, "radd": 2, "isub": 2, "neg": 2, "abs": 4, "absolute": 4, "angle": 1,
+    "square": 5, "reciprocal": 6, "exp": 5, "log": 6, "sgn": 6, "sign": 6, "where": 1, "eq": 2, "ne": 2,
+}  # fmt: skip
+"""Function → real FLOPs per output where numbers are complex: |z| is two squares, a sum and a root; e^z an exponential,
+a cosine, a sine and two products; log z a modulus, a logarithm and an angle. Others cost twice what real ones do."""
 
 FREE_MODULES = _names(
     """
-    AlphaDropout ChannelShuffle CircularPad1d CircularPad2d ConstantPad1d ConstantPad2d Dropout
-    Dropout1d Dropout2d Dropout3d FeatureAlphaDropout Flatten Identity PixelShuffle PixelUnshuffle
-    ReflectionPad1d ReflectionPad2d ReplicationPad1d ReplicationPad2d Unflatten Unfold ZeroPad1d
-    ZeroPad2d
+    AlphaDropout ChannelShuffle CircularPad1d CircularPad2d ConstantPad1d ConstantPad2d Dropout Dropout1d Dropout2d
+    Dropout3d FeatureAlphaDropout Flatten Identity PixelShuffle PixelUnshuffle ReflectionPad1d ReflectionPad2d
+    ReplicationPad1d ReplicationPad2d Unflatten Unfold ZeroPad1d ZeroPad2d
     """
 )
 """torch.nn's layers that move or copy elements, or do nothing in inference: 0 FLOPs."""

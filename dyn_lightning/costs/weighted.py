@@ -23,16 +23,23 @@ if TYPE_CHECKING:
     from dyn_lightning.graph import Op
 
 
-def _weighted(fan_in: Polynomial, out: Polynomial, positions: Polynomial, bias: bool) -> OpCost:
-    """Sums of ``fan_in`` products, for ``out`` outputs at each of ``positions``."""
-    outputs = out * positions
-    return OpCost(outputs * (2 * fan_in + bias), outputs * (2 * fan_in - (not bias)), out * (fan_in + bias))
+def _weighted(
+    fan_in: Polynomial, out: Polynomial, positions: Polynomial, bias: bool, numbers: tuple[int, int] = (1, 1)
+) -> OpCost:
+    """Sums of ``fan_in`` products, for ``out`` outputs at each of ``positions``.
+
+    ``numbers``: real FLOPs of one product and of one sum.
+    """
+    outputs, (product, plus) = out * positions, numbers
+    return OpCost(
+        outputs * ((product + plus) * fan_in + plus * bias), outputs * (2 * fan_in - (not bias)), out * (fan_in + bias)
+    )
 
 
 @prices_modules("Linear")
 def _linear(op: Op) -> OpCost:
     x, y = op.inputs[0], op.outputs[0]
-    return _weighted(size(x[-1]), size(y[-1]), numel(y[:-1]), has_bias(op.module))
+    return _weighted(size(x[-1]), size(y[-1]), numel(y[:-1]), has_bias(op.module), op.product_and_sum)
 
 
 @prices_modules("Conv1d", "Conv2d", "Conv3d")
@@ -43,7 +50,7 @@ def _conv(op: Op) -> OpCost:
     in_per_group = Polynomial.constant(1) if depthwise else size(x[channel]) / module.groups
     positions = numel(y[:channel]) * numel(y[channel + 1 :])
     fan_in = in_per_group * math.prod(module.kernel_size)
-    return _weighted(fan_in, size(y[channel]), positions, has_bias(module))
+    return _weighted(fan_in, size(y[channel]), positions, has_bias(module), op.product_and_sum)
 
 
 @prices_modules("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
@@ -56,7 +63,8 @@ def _conv_transpose(op: Op) -> OpCost:
         Polynomial.constant(module.out_channels // module.groups) if depthwise else size(y[channel]) / module.groups
     )
     params = size(x[channel]) * out_per_group * taps + size(y[channel]) * bias
-    full = 2 * numel(x) * out_per_group * taps + numel(y) * bias
+    product, plus = op.product_and_sum
+    full = (product + plus) * numel(x) * out_per_group * taps + numel(y) * plus * bias
     # The paper's convention multiplies each output by every tap, but adds only where taps do meet.
     reached, lengths = 1, 1
     for axis, k, s, p, d in zip(
@@ -134,6 +142,24 @@ def _cell(op: Op) -> OpCost:
     return _recurrent_layer(op.kind.removesuffix("Cell"), op.module, size(x[-1]), size(hidden), numel(x[:-1]))
 
 
+@prices_functions("gru", "lstm", "rnntanh", "rnnrelu", "grucell", "lstmcell", "rnntanhcell", "rnnrelucell")
+def _functional_recurrent(op: Op) -> OpCost | None:
+    """Inputs: x (…, features), the states, and for each layer and direction two matrices (rows, …) and biases.
+
+    Packed sequences have the number of items at each step behind their features. A projection has no price here.
+    """
+    kind = next(kind for kind in _GATES if op.kind.startswith(kind.lower()))
+    packed = len(op.inputs[0]) == 2 and len(op.inputs[1]) == 1
+    weights = op.inputs[2 + packed + (kind == "LSTM") :]
+    matrices = [x for x in weights if len(x) == 2]
+    if any(full_size(x[0]) != full_size(h[0]) for x, h in zip(matrices[::2], matrices[1::2], strict=True)):
+        return None
+    own = _GATE_FLOPS.get(kind, 1 + (TANH if "tanh" in op.kind else 1))
+    hidden = Polynomial.sum(size(h[0]) / _GATES[kind] for h in matrices[1::2])
+    used = Polynomial.sum(numel(x) * len(x) for x in weights)  # an entry of a matrix costs 2, of a bias 1
+    return OpCost((used + own * hidden) * numel(op.inputs[0][:-1]))
+
+
 @prices_modules("MultiheadAttention", "SlimMultiheadAttention")
 def _attention(op: Op) -> OpCost:
     module: Any = op.module
@@ -165,50 +191,12 @@ def _embedding(op: Op) -> OpCost:
     return OpCost(params=module.num_embeddings * size(op.outputs[0][-1]))
 
 
-@prices_functions("matmul", "bmm", "mm", "mv", "dot")
-def _matmul(op: Op) -> OpCost:
-    return OpCost(2 * numel(op.outputs[0]) * size(op.inputs[0][-1]))
-
-
-@prices_functions("addmm", "baddbmm")
-def _addmm(op: Op) -> OpCost:
-    return OpCost(numel(op.outputs[0]) * (2 * size(op.inputs[1][-1]) + 1))
-
-
-@prices_functions("dot", "vdot")
-def _dot(op: Op) -> OpCost:
-    return OpCost(2 * numel(op.inputs[0]))
-
-
-@prices_functions("einsum")
-def _einsum(op: Op) -> OpCost | None:
-    """One or two operands: as many multiply-adds as there are combinations of all letters."""
-    left, _, right = str(op.detail or "").replace(" ", "").partition("->")
-    terms = left.split(",")
-    if len(terms) > 2 or "." in left or [len(t) for t in terms] != [len(x) for x in op.inputs]:
-        return None
-    sizes = {
-        letter: size(axis)
-        for term, x in zip(terms, op.inputs, strict=True)
-        for letter, axis in zip(term, x, strict=True)
-    }
-    summed = set(sizes) - set(right)
-    combinations = math.prod(sizes.values(), start=Polynomial.constant(1))
-    return OpCost(combinations * ((len(terms) > 1) + bool(summed)))
-
-
-@prices_functions("bilinear")
-def _bilinear(op: Op) -> OpCost:
-    """Inputs: x, y, the weight (out, in x, in y) and, maybe, a bias."""
-    weight = op.inputs[2]
-    per_output = 2 * numel(weight[1:]) + 2 * size(weight[1]) + (len(op.inputs) > 3)
-    return OpCost(numel(op.outputs[0]) * per_output)
-
-
 @prices_functions("convtranspose1d", "convtranspose2d", "convtranspose3d")
 def _functional_transposed(op: Op) -> OpCost:
     """Inputs: x, the weight (in, out, …) and, maybe, a bias."""
-    return OpCost(2 * numel(op.inputs[0]) * numel(op.inputs[1][1:]) + numel(op.outputs[0]) * (len(op.inputs) > 2))
+    product, plus = op.product_and_sum
+    products = numel(op.inputs[0]) * numel(op.inputs[1][1:])
+    return OpCost((product + plus) * products + plus * numel(op.outputs[0]) * (len(op.inputs) > 2))
 
 
 @prices_functions("multiheadattentionforward")
@@ -228,7 +216,8 @@ def _attention_function(op: Op) -> OpCost | None:
 @prices_functions("linear", "conv1d", "conv2d", "conv3d")
 def _functional_weighted(op: Op) -> OpCost:
     """Inputs: x, the weight (out, in, …) and, maybe, a bias."""
-    return OpCost(numel(op.outputs[0]) * (2 * numel(op.inputs[1][1:]) + (len(op.inputs) > 2)))
+    product, plus = op.product_and_sum
+    return OpCost(numel(op.outputs[0]) * ((product + plus) * numel(op.inputs[1][1:]) + plus * (len(op.inputs) > 2)))
 
 
 @prices_functions("scaleddotproductattention")

@@ -192,9 +192,9 @@ def on_layer(t: Tracer, name: str, module: nn.Module, args: Any, kwargs: Any, ou
         t.note(x, axes)
     if isinstance(out, Tensor):
         t.lead(out, _trail(t, name, module, tensors))
-    t.record(
-        Op(name, type(module).__name__, module, inputs, tuple(outputs), tuple(hidden), shared=t.shared(name, module))
-    )
+    shared, complexes = t.shared(name, module), tuple(x.is_complex() for x in tensors[:1])
+    kind = type(module).__name__
+    t.record(Op(name, kind, module, inputs, tuple(outputs), tuple(hidden), shared=shared, complexes=complexes))
 
 
 def _trail(t: Tracer, name: str, module: nn.Module, inputs: list[Tensor]) -> Trail | None:

@@ -22,8 +22,10 @@ class Op:
     for its hyper-parameters; ``inputs`` and ``outputs``: the axes of each tensor; ``hidden``: for a recurrent
     layer, the hidden size of each of its layers (and its projection); for attention, its heads and the sizes of each
     one's keys and values; ``detail``: the equation of an einsum, the number of inputs to each output of pooling;
-    ``shared``: the axes of its parameters that a layer called before it has as well; ``runs``: False where the pass
-    that is counted does not run it, so that only its parameters count.
+    ``shared``: the axes of its parameters that a layer called before it has as well; ``complexes``: of each tensor
+    that goes in and has no integers, whether its numbers are complex (a layer's weights are as its input is);
+    ``times``: how often it runs for one call in the code, as torch.vmap has it; ``runs``: False where the pass that is
+    counted does not run it, so that only its parameters count.
     """
 
     name: str
@@ -35,6 +37,15 @@ class Op:
     detail: Any = None
     shared: tuple[Axes, ...] = ()
     runs: bool = True
+    complexes: tuple[bool, ...] = ()
+    times: int = 1
+
+    @property
+    def product_and_sum(self) -> tuple[int, int]:
+        """Real FLOPs of one product and of one sum: 6 and 2 where all numbers are complex, 2 and 2 where some are."""
+        if not any(self.complexes):
+            return 1, 1
+        return (6 if all(self.complexes) else 2), 2
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dyn_lightning.graph.axes import Axis, axis_size, fix_sizes, make_axis, normal
 from dyn_lightning.graph.call import Call
+from dyn_lightning.graph.equations import einsum_terms
 from dyn_lightning.graph.notes import Axes
 from dyn_lightning.graph.tracer import Tracer
 from dyn_lightning.graph.unification import unify, unify_all
@@ -100,38 +101,30 @@ def addmm(c: Call) -> list[Axes]:
 
 
 def einsum(c: Call) -> list[Axes] | None:
-    equation = c.args[0]
-    if not isinstance(equation, str) or "..." in equation:
-        return _ellipsis_einsum(c) if isinstance(equation, str) else None
-    return _einsum(c, equation.replace(" ", ""))
-
-
-def _ellipsis_einsum(c: Call) -> list[Axes] | None:
-    """Letters put in for the dimensions that "..." stands for; only where all operands have as many."""
-    left, _, right = c.args[0].replace(" ", "").partition("->")
-    terms = left.split(",")
-    hidden = {
-        len(axes) - len(term.replace("...", "")) for term, axes in zip(terms, c.inputs, strict=True) if "..." in term
-    }
-    if len(hidden) != 1 or not right:
+    equation = equation_of(c)
+    found = None if equation is None else einsum_terms(equation, [len(x) for x in c.inputs])
+    if found is None:
         return None
-    spare = "".join(x for x in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if x not in c.args[0])[: hidden.pop()]
-    return _einsum(c, f"{left}->{right}".replace("...", spare))
+    terms, right = found
+    axes: dict[str, list[Axis]] = {}
+    for term, x in zip(terms, c.inputs, strict=True):
+        for letter, axis in zip(term, x, strict=True):
+            axes.setdefault(letter, []).append(axis)
+    made = {letter: unify_all(same, c.reason) for letter, same in axes.items()}
+    return [tuple(normal(made[letter]) for letter in right)]
 
 
-def _einsum(c: Call, equation: str) -> list[Axes] | None:
-    left, arrow, right = equation.partition("->")
-    terms = left.split(",")
-    found: dict[str, list[Axis]] = {}
-    for term, axes in zip(terms, c.inputs, strict=True):
-        if len(term) != len(axes):
-            return None
-        for letter, axis in zip(term, axes, strict=True):
-            found.setdefault(letter, []).append(axis)
-    if not arrow:
-        right = "".join(sorted(x for x in found if left.count(x) == 1))
-    axes_of = {letter: unify_all(axes, c.reason) for letter, axes in found.items()}
-    return [tuple(normal(axes_of[letter]) for letter in right)]
+def equation_of(c: Call) -> str | None:
+    """The equation of an einsum, also of one that numbers its dimensions in lists; None where neither is given."""
+    if isinstance(c.args[0], str):
+        return c.args[0].replace(" ", "")
+    lists = [*c.args[1::2], *([c.args[-1]] if len(c.args) % 2 else [])]
+    if not all(isinstance(places, (list, tuple)) for places in lists):
+        return None
+    # As torch does: 0 to 25 are capital letters, 26 to 51 small ones.
+    written = ["".join("..." if p is Ellipsis else chr(p + (65 if p < 26 else 71)) for p in places) for places in lists]
+    n = len(c.args) // 2
+    return ",".join(written[:n]) + (f"->{written[n]}" if len(written) > n else "")
 
 
 def attention(c: Call) -> list[Axes]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from torch import Tensor, nn
 
-from dyn_lightning.graph.attention import attention_detail, attention_function
+from dyn_lightning.graph.attention import attention_function
 from dyn_lightning.graph.axes import Axis, axis_size, axis_sizes, fix_sizes, is_free, make_axis
 from dyn_lightning.graph.call import Call
+from dyn_lightning.graph.details import detail_of, runs_of_vmap
 from dyn_lightning.graph.ints import NotedInt
 from dyn_lightning.graph.layers import SIZED, UNKNOWN_FORM, is_leaf, on_layer, pooled
 from dyn_lightning.graph.notes import Axes, Op
@@ -164,7 +164,9 @@ def on_function(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
     before = t.trail(tensors[0]) if len(tensors) == len(results) == 1 and name in ELEMENTWISE - MIXING else None
     t.lead(results[0], None if before is None else before.onward())
     where = f"{t.path[-1]}.{name}" if t.path and t.path[-1] else name
-    t.record(Op(where, name, None, inputs, tuple(outputs), call.hidden, _detail(call)))
+    complexes = tuple(x.is_complex() for x in tensors if x.is_floating_point() or x.is_complex())
+    detail, times = detail_of(call), runs_of_vmap(tensors)
+    t.record(Op(where, name, None, inputs, tuple(outputs), call.hidden, detail, complexes=complexes, times=times))
     return out
 
 
@@ -185,18 +187,6 @@ def _outputs(c: Call) -> list[Axes] | None:
         return None
     agree = all([axis_size(a) for a in axes] == list(x.shape) for axes, x in zip(made, c.results, strict=True))
     return made if agree else None
-
-
-def _detail(c: Call) -> Any:
-    """What a price hangs on besides the dimensions."""
-    if c.name == "einsum":
-        return c.args[0] if isinstance(c.args[0], str) else None
-    if c.name == "multi_head_attention_forward":
-        return attention_detail(c)
-    if c.name in POOLS and not c.name.startswith("adaptive"):
-        kernel = c.argument(1, "kernel_size")
-        return int(kernel) ** int(c.name[-2]) if isinstance(kernel, int) else math.prod(int(k) for k in kernel)
-    return None
 
 
 def _follow(c: Call) -> list[Axes] | None:

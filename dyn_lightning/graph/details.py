@@ -1,0 +1,142 @@
+"""What the price of a function's call hangs on besides the dimensions of its tensors: see ``Op.detail``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dyn_lightning.graph.attention import attention_detail
+from dyn_lightning.graph.axes import axis_size
+from dyn_lightning.graph.call import Call
+from dyn_lightning.graph.layers import UNKNOWN_FORM
+from dyn_lightning.graph.products import equation_of
+
+
+def detail_of(c: Call) -> Any:
+    """The detail of a call; None where its dimensions say all, or where it is called in a form that is not known."""
+    find = _transform if c.name.startswith("fft_") else _DETAILS.get(c.name)
+    try:
+        return None if find is None else find(c)
+    except UNKNOWN_FORM:
+        return None
+
+
+def runs_of_vmap(tensors: Sequence[Tensor]) -> int:
+    """How often a call inside torch.vmap really runs: the product of the dimensions taken off its tensors."""
+    level = torch._C._functorch.maybe_current_level()
+    if level is None:
+        return 1
+    runs: dict[int, int] = {}
+    for x in tensors:
+        while torch._C._functorch.is_batchedtensor(x):
+            inside = torch._C._functorch.get_unwrapped(x)
+            runs[torch._C._functorch.maybe_get_level(x)] = inside.shape[torch._C._functorch.maybe_get_bdim(x)]
+            x = inside
+    return math.prod(runs.values())
+
+
+def _dims(c: Call, given: Any, n: int) -> tuple[int, ...]:
+    """Dimensions as non-negative numbers; None: all."""
+    if given is None:
+        return tuple(range(n))
+    return tuple(int(d) % n for d in ([given] if isinstance(given, int) else given))
+
+
+def _pool(c: Call) -> int:
+    position = 2 if c.name.startswith("lp_") else 1
+    kernel, spatial = c.argument(position, "kernel_size"), int(c.name[-2])
+    return int(kernel) ** spatial if isinstance(kernel, int) else math.prod(int(k) for k in kernel)
+
+
+def _tensordot(c: Call) -> tuple[int, ...]:
+    """The dimensions of the first tensor that are summed over."""
+    dims, n = c.argument(2, "dims", default=2), len(c.inputs[0])
+    if isinstance(dims, Tensor):
+        dims = dims.tolist()
+    return tuple(range(n - dims, n)) if isinstance(dims, int) else _dims(c, dims[0], n)
+
+
+def _transform(c: Call) -> tuple[int, tuple[int, ...]]:
+    """Points of one transform of torch.fft, and its dimensions."""
+    n, name = len(c.inputs[0]) if c.inputs else 0, c.name
+    if name.endswith(("freq", "shift")):
+        return 0, ()
+    single, two = name[-1] == "t", name[-1] == "2"
+    given = c.argument(2, "dim", default=-1 if single else (-2, -1) if two else None)
+    lengths = c.argument(1, "n", "s")
+    if given is None and lengths is not None and not isinstance(lengths, int):
+        given = tuple(range(n - len(lengths), n))
+    dims = _dims(c, given, n)
+    x = [axis_size(c.inputs[0][d]) for d in dims]
+    y = [int(c.results[0].shape[d]) for d in dims]
+    if lengths is not None:
+        points = [int(lengths)] if isinstance(lengths, int) else [int(m) for m in lengths]
+        points = [m if m > 0 else k for m, k in zip(points, x, strict=True)]
+    else:
+        points = [max(p, q) for p, q in zip(x, y, strict=True)]
+    return math.prod(points), dims
+
+
+def _istft(c: Call) -> int:
+    return int(c.argument(1, "n_fft"))
+
+
+def _interpolate(c: Call) -> str:
+    mode = str(c.argument(3, "mode", default="nearest"))
+    return f"{mode}, antialias" if c.argument(6, "antialias", default=False) else mode
+
+
+def _upsample(c: Call) -> str:
+    return str(c.argument(3, "mode", default="nearest"))
+
+
+def _grid_sample(c: Call) -> str:
+    return str(c.argument(2, "mode", default="bilinear"))
+
+
+def _scaled(c: Call) -> bool:
+    """addcmul and addcdiv: whether what is added has a factor."""
+    return c.argument(3, "value", default=1) != 1
+
+
+def _along(position: int) -> Callable[[Call], int | None]:
+    """The full length of the dimension that is gone through; None where that is learned or it is all of them."""
+
+    def length(c: Call) -> int | None:
+        dim = c.argument(position, "dim", default=-1)
+        if not c.inputs or not c.inputs[0]:
+            return 1
+        return axis_size(c.inputs[0][dim]) if isinstance(dim, int) and not isinstance(dim, bool) else None
+
+    return length
+
+
+def _local(c: Call) -> int:
+    return int(c.argument(1, "size"))
+
+
+def _repeats(c: Call) -> int:
+    """The exponent of a matrix."""
+    return abs(int(c.argument(1, "n")))
+
+
+_DETAILS: dict[str, Callable[[Call], Any]] = {
+    "einsum": equation_of,
+    "multi_head_attention_forward": attention_detail,
+    **{f"{kind}_pool{n}d": _pool for kind in ("max", "avg", "lp") for n in (1, 2, 3)},
+    "tensordot": _tensordot,
+    "stft": _istft,
+    "istft": _istft,
+    "interpolate": _interpolate,
+    "upsample": _upsample,
+    "grid_sample": _grid_sample,
+    **dict.fromkeys(("addcmul", "addcdiv"), _scaled),
+    **dict.fromkeys(("argsort", "msort"), _along(1)),
+    "sort": _along(1),
+    "local_response_norm": _local,
+    **dict.fromkeys(("matrix_power", "linalg_matrix_power"), _repeats),
+}
