@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from dyn_lightning.build import build, no_nested_tensors
+from dyn_lightning.costs.uncounted import warn_uncounted
 from dyn_lightning.errors import SettingError
 from dyn_lightning.graph import Graph, Pass, Size, read_graph, unify
 from dyn_lightning.graph.untouched import copies, put_back, untouched
@@ -43,7 +44,8 @@ def dynamize(
     and its layers are replaced by dynamic ones that hold the same parameters under the same names. At λ = 1 the result
     computes what the backbone computes (torch.nn.TransformerEncoder without its nested tensors: at masked positions
     what it computes in training). Sizes of the network's inputs are never touched, those of its outputs only where
-    ``free_outputs`` asks for it. What no run has used stays whole, and a warning names it.
+    ``free_outputs`` asks for it. What no run has used stays whole, and a warning names it, as it does calls whose FLOPs
+    no count has (``complexity.uncounted``).
 
     Args:
         backbone: any torch.nn network; left as it was. Of compiled modules, what they were compiled from is taken.
@@ -105,6 +107,7 @@ def dynamize(
             for size in mismatch.sizes:
                 size.fix(mismatch.reason)
                 untraced[size] = mismatch.reason
+    warn_uncounted("dynamize", result.complexity.uncounted)
     _warn(graph, {names.get(size, size.names[0]): reason for size, reason in untraced.items()})
     return copy.deepcopy(result)
 

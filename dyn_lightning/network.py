@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.copies import computed, copied
+from dyn_lightning.costs.uncounted import in_words
 from dyn_lightning.errors import UserError
 from dyn_lightning.graph import call_arguments, tensors_in
 from dyn_lightning.graph.untouched import fresh, untouched
@@ -100,7 +101,9 @@ class DynamicNetwork(nn.Module):
         return _new_network, (self.plain_class,), state
 
     def __repr__(self) -> str:
-        return f"{self.plain_class.__name__} with {len(self.widths)} learned sizes\n{size_table(self)}"
+        missing = self.complexity.uncounted
+        left_out = f"\nnot in any count of FLOPs, having no price: {in_words(missing)}" if missing else ""
+        return f"{self.plain_class.__name__} with {len(self.widths)} learned sizes\n{size_table(self)}{left_out}"
 
 
 def _new_network(plain: type[nn.Module]) -> Any:

@@ -8,6 +8,7 @@ the widths freeze (``final_sizes``). Its state is in buffers, and so in checkpoi
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from dyn_lightning.allocation import learnable_share, least_size, move_to, sizes
 from dyn_lightning.budgets import WAYS, budget_in_flops, check_budget
 from dyn_lightning.checks import ascending, at_least, positive, proper_share
 from dyn_lightning.complexity import Complexity
+from dyn_lightning.costs.uncounted import refuse_uncounted
 from dyn_lightning.errors import SettingError
 
 ROUNDING = 0.01
@@ -124,9 +126,12 @@ class FlopsBudget(Objective):
             it. The weights w_n are as what the widths cost (:meth:`Complexity.elasticities`), 1 in their mean, so that
             sizes part by what a FLOP earns in them, and one that is cheap does not shrink along with a dear one.
         leash: the factor, above 1; inf: no upper limit. At 1.6 it hardly acts where μ keeps up.
+        allow_uncounted: patterns (``fnmatch``) of calls whose FLOPs may be left out because they have no price, by
+            function ("grid_sample") or with their module ("decoder.*"). Any other such call is an error.
 
     Raises:
-        ValueError: if not exactly one budget is given; from ``check``, if it is out of reach.
+        SettingError: if not exactly one budget is given; from ``check``, if it is out of reach; wherever the budget is
+            asked for, if a call has no price and is not in ``allow_uncounted``.
     """
 
     integral_error: Tensor
@@ -143,8 +148,11 @@ class FlopsBudget(Objective):
         integral: float = 0.05,
         cohesion: float = 1.0,
         leash: float = 1.6,
+        allow_uncounted: Sequence[str] = (),
     ) -> None:
         super().__init__()
+        if isinstance(allow_uncounted, str):
+            raise SettingError(f"allow_uncounted is a list of patterns, not {allow_uncounted!r}")
         proper_share(share=share, share_of_all=share_of_all)
         check_budget(share, share_of_all, flops_per_second)
         if not 0.0 < descent <= 1.0:
@@ -160,11 +168,13 @@ class FlopsBudget(Objective):
         self.integral = integral
         self.cohesion = cohesion
         self.leash = leash
+        self.allow_uncounted = tuple(allow_uncounted)
         self.register_buffer("integral_error", torch.zeros(()))
         self.register_buffer("loss_scale", torch.zeros(()))
 
     def budget(self, complexity: Complexity) -> float:
         """The budget in FLOPs, all included, in the complexity's unit."""
+        refuse_uncounted(complexity.uncounted, self.allow_uncounted)
         return budget_in_flops(complexity, **self.asked)
 
     @property

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dyn_lightning.checks import positive
 from dyn_lightning.complexity import Complexity
+from dyn_lightning.costs.uncounted import warn_uncounted
 from dyn_lightning.errors import SettingError
 from dyn_lightning.graph import axis_size, read_graph
 
@@ -37,7 +38,7 @@ def example_input(backbone: nn.Module, duration_s: float | None, shape: Sequence
 
 
 def plain_complexity(backbone: nn.Module, example: Any, duration_s: float | None) -> Complexity:
-    """What a backbone costs in which nothing is learned."""
+    """What a backbone costs in which nothing is learned. A warning names the calls that have no price."""
 
     def sizes(axes: Any) -> Any:
         return tuple((axis_size(axis),) for axis in axes)
@@ -52,4 +53,6 @@ def plain_complexity(backbone: nn.Module, example: Any, duration_s: float | None
         )
         for op in read_graph(backbone, example).ops
     ]
-    return Complexity(ops, {}, duration_s, parameters=sum(p.numel() for p in backbone.parameters()))
+    cost = Complexity(ops, {}, duration_s, parameters=sum(p.numel() for p in backbone.parameters()))
+    warn_uncounted("FLOPs", cost.uncounted)
+    return cost

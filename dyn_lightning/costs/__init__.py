@@ -36,8 +36,8 @@ def op_cost(op: Op) -> OpCost:
     if op.kind.startswith("Parametrized"):
         op = replace(op, kind=op.kind.removeprefix("Parametrized"))
     if op.module is None:
-        cost = FUNCTIONS.get(function_name(op.kind), function_by_element)(op) or OpCost(counted=False)
-        return cost if op.times == 1 else replace(cost, flops_full=op.times * cost.flops_full)
+        found = FUNCTIONS.get(function_name(op.kind), function_by_element)(op) or OpCost(counted=False)
+        return found if op.times == 1 else replace(found, flops_full=op.times * found.flops_full)
     cost = MODULES.get(op.kind, activation)(op)
     if cost is not None:
         return cost

@@ -107,22 +107,24 @@ PER_OUTPUT = (
 
 FREE_FUNCTIONS = _names(
     """
-    adjoint alphadropout and arange argwhere asstrided asstridedscatter astensor atleast1d atleast2d atleast3d
-    bernoulli bfloat16 bitwiseand bitwiseleftshift bitwisenot bitwiseor bitwiserightshift bitwisexor blockdiag bool
-    broadcasttensors broadcastto byte cartesianprod cat cauchy cdouble cfloat chalf channelshuffle char chunk clone
-    columnstack combinations complex concat concatenate conj conjphysical constantpadnd contiguous copy cpu cuda
-    data detach device diag diagembed diagflat diagonal diagonalscatter dim double dropout dropout1d dropout2d
-    dropout3d dsplit dstack dtype embedding empty emptylike expand expandas expandcopy exponential eye
-    featurealphadropout featuredropout fftfftfreq fftfftshift fftifftshift fftrfftfreq fill filldiagonal flatten
-    flip fliplr flipud float full fulllike gather geometric getattr getitem half hannwindow hsplit hstack imag
-    indexcopy indexfill indexput indexselect int invert iscomplex isfloatingpoint isreal item len logicaland
-    logicalnot logicalor logicalxor lognormal long lshift masked maskedfill maskedscatter maskedselect maxunpool1d
-    maxunpool2d maxunpool3d meshgrid moveaxis movedim multinomial narrow narrowcopy nativechannelshuffle newempty
-    newfull newones newzeros nonzero nonzerostatic normal numel numpy onehot ones oneslike or packpaddedsequence pad
-    padpackedsequence permute permutecopy pinmemory pixelshuffle pixelunshuffle positive put rand randint
-    randintlike randlike randn randnlike random randperm ravel real repeat repeatinterleave requiresgrad reshape
-    reshapeas resize resizeas resolveconj resolveneg roll rot90 rowstack rshift scatter select selectscatter setitem
-    shape short signbit size slicescatter split splitwithsizes squeeze stack swapaxes swapdims t take takealongdim
+    adjoint alphadropout and arange argwhere asarray asstrided asstridedscatter astensor atleast1d atleast2d
+    atleast3d bartlettwindow bernoulli bfloat16 bitwiseand bitwiseleftshift bitwisenot bitwiseor bitwiserightshift
+    bitwisexor blackmanwindow blockdiag bool broadcasttensors broadcastto byte cartesianprod cat cauchy cdouble
+    cfloat chalf channelshuffle char chunk clone columnstack combinations complex concat concatenate conj
+    conjphysical constantpadnd contiguous copy copysign cpu cuda data dequantize detach device diag diagembed
+    diagflat diagonal diagonalscatter dim double dropout dropout1d dropout2d dropout3d dsplit dstack dtype embedding
+    empty emptylike emptypermuted emptystrided expand expandas expandcopy exponential eye featurealphadropout
+    featuredropout fftfftfreq fftfftshift fftifftshift fftrfftfreq fill filldiagonal flatten flip fliplr flipud
+    float frombuffer fromnumpy full fulllike gather geometric getattr getitem half hammingwindow hannwindow hsplit
+    hstack imag indexcopy indexfill indexput indexselect int invert iscomplex isfloatingpoint isreal item
+    kaiserwindow len linspace logicaland logicalnot logicalor logicalxor lognormal logspace long lshift masked
+    maskedfill maskedscatter maskedselect maxunpool1d maxunpool2d maxunpool3d meshgrid moveaxis movedim multinomial
+    narrow narrowcopy nativechannelshuffle newempty newfull newones newzeros nonzero nonzerostatic normal numel
+    numpy onehot ones oneslike or packpaddedsequence pad padpackedsequence permute permutecopy pinmemory
+    pixelshuffle pixelunshuffle positive put rand randint randintlike randlike randn randnlike random randperm range
+    ravel real repeat repeatinterleave requiresgrad reshape reshapeas resize resizeas resolveconj resolveneg roll
+    rot90 rowstack rshift scalartensor scatter select selectscatter setitem shape short signbit size
+    slicescatter sparsecootensor split splitwithsizes squeeze stack swapaxes swapdims t take takealongdim tensor
     tensorsplit tile to tolist transpose tril trilindices triu triuindices type typeas unbind unflatten unfold
     uniform unravelindex unsafechunk unsafesplit unsafesplitwithsizes unsqueeze view viewas viewascomplex viewasreal
     vsplit vstack weightnorm xor zero zeros zeroslike

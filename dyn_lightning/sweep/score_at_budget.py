@@ -56,7 +56,7 @@ class ScoreAtBudget(Callback):
     ) -> None:
         at_least(0.0, weight=weight)
         self.monitor, self.share, self.weight = monitor, share, weight
-        self.budget = FlopsBudget(share, flops_per_second, share_of_all).budget
+        self.budget = FlopsBudget(share, flops_per_second, share_of_all, allow_uncounted=["*"]).budget
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         if not isinstance(pl_module, DynamicModule):
