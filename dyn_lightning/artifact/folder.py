@@ -25,6 +25,8 @@ from dyn_lightning.artifact.architecture import (
     walk,
 )
 from dyn_lightning.artifact.bounds import Construction
+from dyn_lightning.artifact.contract import NAMES, contract_of
+from dyn_lightning.artifact.exported import EXPORTS, in_float32, write_exports
 from dyn_lightning.artifact.files import (
     ARCHITECTURE,
     CARD,
@@ -46,11 +48,9 @@ from dyn_lightning.artifact.model_card import model_card
 from dyn_lightning.artifact.program import Program, describe_program
 from dyn_lightning.artifact.replacement import new_folder
 from dyn_lightning.exports.check import ExportError
-from dyn_lightning.exports.export import export_onnx, save_program
-from dyn_lightning.exports.quantize import QuantizationError, from_int8_state, int8_state, quantize
+from dyn_lightning.exports.quantize import QuantizationError, from_int8_state
 from dyn_lightning.files import write_atomically
 
-EXPORTS = ("onnx", "pt2", "int8")
 # Taken from the network where the metadata lacks them.
 FRAME_KEYS = ("sample_rate", "n_fft", "hop_length", "first_frame_centre_s")
 
@@ -78,8 +78,10 @@ def save_artifact(
         report: what consolidation reported, as JSON values (``Report.as_dict()``).
         metadata: what inference needs, as JSON values: ``sample_rate``, ``n_fft``, ``hop_length``,
             ``first_frame_centre_s`` (taken from the network's attributes where absent), ``threshold``,
-            ``threshold_on`` ("logit" or "probability"), ``labels``, ``min_speech_s``, ``min_silence_s``.
-            ``versions`` is added, and ``program``: "yes", or why there is none.
+            ``threshold_on`` ("logit" or "probability"), ``labels``, ``min_speech_s``, ``min_silence_s``, and
+            ``input_name`` and ``output_name``, which are to be called so. ``versions`` is added, ``program``: "yes", or
+            why there is none, and with an example input what ``contract_of`` finds (``inputs``, ``outputs``,
+            ``minimum_length``).
         backbone: ``{"class_path": …, "init_args": {…}}`` from which the full-size network was made. None: the
             class of ``small`` and those arguments that it keeps as attributes, if this gives the network
             back; if not, :func:`load_artifact` takes the program, or has to be given the backbone.
@@ -91,7 +93,7 @@ def save_artifact(
     Raises:
         ArtifactError: if neither ``backbone`` nor its calls give the network back, a value is not JSON, or the folder
             has other files in it.
-        ExportError, QuantizationError: if one of ``exports`` cannot be made.
+        ExportError: if one of ``exports`` cannot be made; the artifact is there without it.
     """
     folder = Path(folder)
     check_replaceable(folder)
@@ -99,6 +101,7 @@ def save_artifact(
         raise ArtifactError(f"exports: {', '.join(sorted(unknown))} is unknown, use {' or '.join(EXPORTS)}")
     if set(exports) - {"int8"} and example_input is None:
         raise ArtifactError(f"exports: {', '.join(exports)} cannot be made without example_input")
+    small, example_input = in_float32(small, example_input)
     program: tuple[dict[str, Any], dict[str, Tensor]] | None = None
     reason = "no example input was given"
     if example_input is not None:
@@ -106,7 +109,11 @@ def save_artifact(
             program, reason = describe_program(small, example_input), "yes"
         except (ArtifactError, ExportError) as error:
             reason = str(error)
-    document = _document(small, {**_with_defaults(small, metadata), "program": reason}, backbone, folder)
+    known = {**_with_defaults(small, metadata), "program": reason}
+    if example_input is not None:
+        known |= contract_of(small, example_input, known)
+    known = {key: value for key, value in known.items() if key not in NAMES}
+    document = _document(small, known, backbone, folder)
     results = {**(report or {}), **({"metrics": dict(metrics)} if metrics else {})}
     with new_folder(folder) as temporary:
         save_tensors(small.state_dict(), temporary / WEIGHTS)
@@ -115,14 +122,12 @@ def save_artifact(
         if program is not None:
             write_atomically(temporary / PROGRAM, to_json(program[0]).encode())
             save_tensors(program[1], temporary / CONSTANTS)
-        if "onnx" in exports:
-            export_onnx(small, example_input, temporary / "model.onnx")
-        if "pt2" in exports:
-            save_program(small, example_input, temporary / "model.pt2")
-        if "int8" in exports:
-            save_tensors(int8_state(quantize(small)), temporary / INT8)
+        failed = write_exports(small, example_input, temporary, exports, known)
         card = model_card(small, document, results, sorted(p.name for p in temporary.iterdir()))
         write_atomically(temporary / CARD, card.encode())
+    if failed:
+        reasons = "; ".join(f"no {EXPORTS[kind]}: {reason}" for kind, reason in failed.items())
+        raise ExportError(f"{folder}: the artifact is written, but {reasons}")
     return folder
 
 

@@ -100,8 +100,30 @@ def _input(metadata: Mapping[str, Any]) -> list[str]:
     }
     if metadata.get("threshold_measured") is False:
         known["threshold"] += " (not measured on this network)"
-    lines = [f"- {text.format(metadata[key])}" for key, text in known.items() if metadata.get(key) is not None]
+    lines = _contract(metadata)
+    lines += [f"- {text.format(metadata[key])}" for key, text in known.items() if metadata.get(key) is not None]
     return lines or ["As the network's class says."]
+
+
+def _contract(metadata: Mapping[str, Any]) -> list[str]:
+    """Names, shapes, types, range and least length, as far as the artifact's metadata say."""
+    lines, rate = [], metadata.get("sample_rate")
+    for what in ("inputs", "outputs"):
+        for entry in metadata.get(what, ()):
+            shape = ", ".join(map(str, entry["shape"]))
+            text = f"- {what.removesuffix('s')} `{entry['name']}`: ({shape}) in {entry['dtype']}"
+            lines.append(f"{text}, one channel in [−1, 1]" if entry["name"] == "audio" else text)
+    if (least := metadata.get("minimum_length")) is not None:
+        of_audio = metadata["inputs"][0]["name"] == "audio"
+        time = f" ({1e3 * least / rate:.3g} ms)" if of_audio and rate else ""
+        lines.append(
+            f"- shortest {'audio' if of_audio else 'input'}: {least} {'samples' if of_audio else 'frames'}{time}"
+        )
+    if lines:
+        lines.append("- state: none, each call begins anew; `FrameByFrame` takes a causal network frame by frame")
+    if rate and metadata.get("hop_length"):
+        lines.append(f"- output frames: {rate / metadata['hop_length']:.4g} a second")
+    return lines
 
 
 def _how_it_loads(document: Mapping[str, Any], files: Sequence[str]) -> list[str]:

@@ -110,6 +110,7 @@ class Consolidate(Callback):
         metrics = None
         if math.isfinite(module.threshold) and not module.threshold_is_own:
             metrics = measure(module, validation_batches(trainer, module)) or None
+        metrics = metrics or _metrics_of(trainer, checkpoint)
         inputs = [module.task.input_of(batch) for batch in islice(validation_batches(trainer, module), self.batches)]
         self.small, self.report = write_artifact(
             module, dirpath, inputs, self.tolerance, ending=ending, metrics=metrics
@@ -122,6 +123,17 @@ class Consolidate(Callback):
         self.written = dirpath
         if self.announce:
             print_above(trainer, summary(self.report, dirpath))
+
+
+def _metrics_of(trainer: lightning.Trainer, checkpoint: str) -> dict[str, float] | None:
+    """What is known of the weights that ship: a checkpoint's own score, or the last validation."""
+    kept: Any = trainer.checkpoint_callback
+    if checkpoint:
+        own = checkpoint == getattr(kept, "best_model_path", "") and getattr(kept, "monitor", None)
+        found = {kept.monitor: kept.best_model_score} if own and kept.best_model_score is not None else {}
+    else:
+        found = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val")}
+    return {name: float(value) for name, value in found.items() if math.isfinite(value)} or None
 
 
 def validation_batches(trainer: lightning.Trainer, module: DynamicModule) -> Iterator[Any]:

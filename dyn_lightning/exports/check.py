@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
+from dyn_lightning.errors import UserError
 from dyn_lightning.graph import call_arguments, tensors_in
 
 
-class ExportError(RuntimeError):
+class ExportError(UserError, RuntimeError):
     """A network cannot be exported, or what was exported computes something else; the message says where."""
 
 
@@ -73,9 +74,11 @@ def compare(
         with quiet_evaluation(network):
             try:
                 expected = tensors_in(network(*args, **kwargs))
-            except (RuntimeError, ValueError, IndexError, AssertionError):
+            except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
                 if i == 0:
-                    raise
+                    raise ExportError(
+                        f"{type(network).__name__} does not take its example input {given} ({first_line(error)})"
+                    ) from error
                 continue  # an input too short for the network itself
             try:
                 found = tensors_in(exported(*args, **kwargs))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
+from dyn_lightning.exports import onnx_file as names
 from dyn_lightning.exports.any_length import any_length
 from dyn_lightning.exports.check import (
     ExportCheck,
@@ -23,7 +24,8 @@ from dyn_lightning.exports.check import (
     free_dimensions,
     quiet_evaluation,
 )
-from dyn_lightning.graph import call_arguments, tensors_in
+from dyn_lightning.exports.onnx_file import need_onnx, onnx_call, open_onnx, set_metadata
+from dyn_lightning.graph import call_arguments
 
 __all__ = ["ExportCheck", "ExportError", "export_onnx", "export_program", "onnx_call", "save_program"]
 
@@ -100,6 +102,7 @@ def export_onnx(
     dynamic_shapes: Any = None,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
     tolerance: float = 1e-5,
 ) -> ExportCheck:
     """Write a network as ONNX, after comparing it with the network in ONNX Runtime. Wants the ``export`` extra.
@@ -112,20 +115,26 @@ def export_onnx(
         example_input: a tensor, a tuple (positional arguments) or a dict (keyword arguments).
         path: the file, written as a whole or not at all.
         dynamic_shapes: see :func:`export_program`.
-        input_names, output_names: of the ONNX graph; the arguments' own names where absent.
+        input_names, output_names: of the ONNX graph; the arguments' own names and ``output`` where absent, with the
+            keys of what they hold (``state_…``).
+        metadata: name → JSON value, to stand in the file.
         tolerance: largest difference allowed, relative to the largest output.
 
     Raises:
         ExportError: if the network cannot be exported, or the file computes something else.
     """
-    import onnxruntime
-
+    need_onnx()
     size = sum(t.numel() * t.element_size() for t in network.state_dict().values())
     if size > MAX_ONNX_BYTES:
         raise ExportError(f"{path}: {size / 2**30:.1f} GiB of weights do not fit into one ONNX file (2 GiB)")
     program = export_program(network, example_input, dynamic_shapes=dynamic_shapes)
     if odd := sorted({name for node in program.graph.nodes if (name := _without_onnx(node))}):
         raise ExportError(f"{path}: {', '.join(odd)} has no ONNX form: use a GRU, or an LSTM without projection")
+    args, kwargs = call_arguments(example_input)
+    inputs = names.input_names(network, args, kwargs, input_names or ())
+    with quiet_evaluation(network):
+        outputs = names.output_names(network, network(*args, **kwargs), output_names or (), inputs)
+    known = {**getattr(network, "export_metadata", {}), **(metadata or {})}
     checks = []
 
     def write(temporary: str) -> None:
@@ -135,31 +144,22 @@ def export_onnx(
                     program,
                     (),
                     temporary,
-                    input_names=input_names,
-                    output_names=output_names,
+                    input_names=inputs,
+                    output_names=outputs,
                     external_data=False,
                     verbose=False,
                 )
             except Exception as error:  # the exporter raises of every kind
                 raise ExportError(f"{path}: {type(network).__name__} has no ONNX form ({first_line(error)})") from error
-        session = onnxruntime.InferenceSession(temporary, providers=["CPUExecutionProvider"])
-        checks.append(compare(network, onnx_call(session), example_input, free_dimensions(program), tolerance))
+        set_metadata(temporary, known)
+        try:
+            exported = onnx_call(open_onnx(temporary))
+        except ExportError as error:
+            raise ExportError(f"{path}: {type(network).__name__}: {error}") from error
+        checks.append(compare(network, exported, example_input, free_dimensions(program), tolerance))
 
     _write(Path(path), write)
     return checks[0]
-
-
-def onnx_call(session: Any) -> Callable[..., list[Tensor]]:
-    """An ONNX Runtime session as a function of tensors, positional or in nested keyword arguments, in their order."""
-
-    def call(*args: Any, **kwargs: Any) -> list[Tensor]:
-        given = [t.detach().cpu().numpy() for t in tensors_in((args, kwargs))]
-        names = [entry.name for entry in session.get_inputs()]
-        if len(names) != len(given):
-            raise ExportError(f"the ONNX graph takes {', '.join(names)}, but {len(given)} tensors were given")
-        return [torch.from_numpy(a) for a in session.run(None, dict(zip(names, given, strict=True)))]
-
-    return call
 
 
 def _without_onnx(node: torch.fx.Node) -> str | None:

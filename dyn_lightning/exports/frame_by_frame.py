@@ -45,10 +45,13 @@ class FrameByFrame(Program):
 
     Attributes:
         delay: calls before the first frame of output.
+        result_names: of the output and the state, in ONNX.
 
     Raises:
         NotCausalError: names the layer that is not causal.
     """
+
+    result_names = ("output", "state")
 
     def __init__(
         self,
@@ -115,6 +118,12 @@ class FrameByFrame(Program):
         shapes = {key: {d: Dim.AUTO for d, (_, slope) in enumerate(sizes) if slope} for key, sizes in self.kept.items()}
         frame = next(self.parameters(), torch.zeros(())).new_zeros(batch_size, *self.frame_shape[1:])
         return (frame, state), ({0: Dim.AUTO}, {FRAMES: {}, **shapes})
+
+    @property
+    def export_metadata(self) -> dict[str, Any]:
+        """What stands in an ONNX file: how many calls to drop, and the shape of each state for one item."""
+        states = {name: [size + slope for size, slope in sizes] for name, sizes in self.kept.items()}
+        return {"delay_frames": self.delay, "states": {FRAMES: [], **states}}
 
     @torch.no_grad()
     def run(self, x: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from dyn_lightning.errors import UserError
 from dyn_lightning.graph import call_arguments, tensors_in
 
 _CELLS = (nn.RNNCell, nn.GRUCell, nn.LSTMCell)
@@ -27,7 +28,7 @@ _QUANTISED = (nn.Linear, nn.GRU, nn.LSTM, *_CELLS)
 _SCALES = ".scales"  # of a weight, one for each row
 
 
-class QuantizationError(RuntimeError):
+class QuantizationError(UserError, RuntimeError):
     """A network cannot be quantised; the message says why."""
 
 

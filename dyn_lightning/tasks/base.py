@@ -18,9 +18,11 @@ class Task(nn.Module):
 
     Attributes:
         input_key: the network's input in a batch.
+        output_name: what the network's output is called in what ships.
     """
 
     input_key = "audio"
+    output_name = "output"
 
     @abstractmethod
     def loss(self, output: Any, batch: Batch) -> Tensor:
@@ -53,6 +55,10 @@ class Task(nn.Module):
     def name(self) -> str:
         """By which inference knows the task."""
         return type(self).__name__
+
+    def names(self) -> dict[str, str]:
+        """What the network's input and output are called in what ships."""
+        return {"input_name": self.input_key, "output_name": self.output_name}
 
     def metadata(self) -> dict[str, Any]:
         """What inference needs to know of the task beside its name, as JSON values for the artifact."""

@@ -30,6 +30,8 @@ class Classification(Task):
         ValueError: for a ``label_smoothing`` outside of [0, 1].
     """
 
+    output_name = "logits"
+
     def __init__(self, input_key: str = "audio", label_smoothing: float = 0.0) -> None:
         super().__init__()
         if not 0.0 <= label_smoothing <= 1.0:

@@ -71,5 +71,8 @@ class Distillation(Task):
     def name(self) -> str:
         return self.task.name
 
+    def names(self) -> dict[str, str]:
+        return self.task.names()
+
     def metadata(self) -> dict[str, Any]:
         return self.task.metadata()

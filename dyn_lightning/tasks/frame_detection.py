@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -83,6 +84,8 @@ class FrameDetection(Task):
         positive_weight: weight of frames with target 1, positive.
     """
 
+    output_name = "logits"
+
     def __init__(self, positive_weight: float = 1.0) -> None:
         super().__init__()
         positive(positive_weight=positive_weight)
@@ -105,6 +108,9 @@ class FrameDetection(Task):
 
     def distillation_loss(self, output: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         return soft_binary_cross_entropy(output, teacher, temperature)
+
+    def metadata(self) -> dict[str, Any]:
+        return {"labels": ["absent", "present"]}
 
     def new_metrics(self) -> TaskMetrics:
         return DetectionMetrics(self.outputs, self.input_key)

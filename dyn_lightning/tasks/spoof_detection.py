@@ -68,6 +68,7 @@ class SpoofDetection(Task):
         within(0.0, 2.0, margin=margin)  # cosines are no further apart
         within(-1.0, 1.0, bonafide_margin=bonafide_margin, spoof_margin=spoof_margin)
         self.kind: Loss = loss
+        self.output_name = {"cross_entropy": "logits", "am_softmax": "cosines", "oc_softmax": "score"}[loss]
         self.scale, self.margin = scale, margin
         self.bonafide_margin, self.spoof_margin = bonafide_margin, spoof_margin
         self.register_buffer("n_samples", torch.tensor(0))

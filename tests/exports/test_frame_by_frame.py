@@ -1,5 +1,6 @@
 """One frame at a time gives the whole's frames; what is not causal is named."""
 
+import json
 from collections import OrderedDict
 
 import pytest
@@ -134,6 +135,9 @@ def test_onnx_with_the_state_as_input_and_output(tmp_path):
     session = onnxruntime.InferenceSession(tmp_path / "step.onnx", providers=["CPUExecutionProvider"])
     x, state = torch.randn(3, 4, 20), [v.numpy() for v in frames.initial_state(3).values()]
     names, outputs = [i.name for i in session.get_inputs()], []
+    assert names == ["frame", "state_frames", *(f"state_{name}" for name in frames.kept)]
+    assert [o.name for o in session.get_outputs()] == ["output", *(f"{name}_next" for name in names[1:])]
+    assert json.loads(session.get_modelmeta().custom_metadata_map["delay_frames"]) == frames.delay
     for t in range(20):
         given = dict(zip(names, [x[..., t : t + 1].numpy(), *state], strict=True))
         y, *state = session.run(None, given)
