@@ -8,23 +8,29 @@ import gzip
 import hashlib
 import http.client
 import os
-import shutil
 import tarfile
 import tempfile
+import time
 import urllib.error
 import urllib.request
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from torchaudio.datasets import librispeech, vctk
 
+from dyn_lightning.errors import FileError, UserError, file_error, in_one_line
+
 _CHUNK_BYTES = 1 << 20
+_FINAL = (400, 401, 403, 404, 410, 451)  # what a server says for good
 _ESC50_URL = "https://github.com/karolpiczak/ESC-50/archive/master.zip"
 
 
-class DownloadError(RuntimeError):
+class DownloadError(UserError):
     """A transfer, a checksum or an archive failed; the message names the file and the mend."""
 
 
@@ -89,45 +95,83 @@ def download(archive: Archive, data_root: str | os.PathLike[str], keep_archive: 
     return destination
 
 
-def fetch(url: str, target: Path, sha256: str | None = None, timeout_s: float = 60.0) -> Path:
+def fetch(
+    url: str,
+    target: Path,
+    sha256: str | None = None,
+    timeout_s: float = 60.0,
+    attempts: int = 5,
+    wait: Callable[[float], None] = time.sleep,
+) -> Path:
     """Downloads a file to ``target``, by way of ``target`` + ".part".
 
-    A part left by an interrupted transfer is continued where the server allows it. The target appears only
-    when the file is complete and its checksum right.
+    A part left by an interrupted transfer is continued where the server allows it, unless the file there was changed
+    meanwhile. The target appears only when the file is complete and its checksum right.
 
     Args:
         url: what to fetch.
         target: where to; a file that is there already is checked, not fetched again.
         sha256: checksum in hexadecimal, or None for no check.
         timeout_s: longest silence of the server.
+        attempts: how often a transfer that fails, and brings nothing new, is tried; the waits between double from 1 s.
+        wait: waits so many seconds.
 
     Raises:
         DownloadError: the server refuses or stops early (the part is kept: call again), or the checksum is
             wrong (the part is removed).
+        FileError: the part cannot be written.
     """
     if target.exists():
         _require_checksum(target, sha256, url)
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     try:
-        _transfer(url, part, timeout_s)
-    except (OSError, http.client.HTTPException) as error:
-        kept = part.stat().st_size if part.exists() else 0
-        raise DownloadError(
-            f"{url}: transfer failed ({error}); {kept} bytes are kept in {part}. Run it again to continue."
-        ) from error
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.open("ab").close()
+    except OSError as error:
+        raise file_error(error, part) from error
+    left = attempts
+    while True:
+        before = part.stat().st_size if part.exists() else 0
+        try:
+            _transfer(url, part, timeout_s)
+            break
+        except (OSError, http.client.HTTPException) as error:
+            kept = part.stat().st_size if part.exists() else 0
+            if isinstance(error, FileError):
+                raise
+            left = attempts if kept > before and attempts > 1 else left - 1
+            if left < 1 or (isinstance(error, urllib.error.HTTPError) and error.code in _FINAL):
+                if not kept:
+                    part.unlink(missing_ok=True)
+                raise DownloadError(
+                    f"{url}: transfer failed ({error}); {kept} bytes are kept in {part}. Run it again to continue."
+                ) from error
+            wait(2.0 ** (attempts - left - 1) if left < attempts else 1.0)
     _require_checksum(part, sha256, url)
     os.replace(part, target)
+    _mark_of(part).unlink(missing_ok=True)
     return target
 
 
+def _mark_of(part: Path) -> Path:
+    """Where it is kept which version of the file a part is of, as the server tells it."""
+    return part.with_name(part.name + ".etag")
+
+
 def _transfer(url: str, part: Path, timeout_s: float) -> None:
-    """Appends what is missing of a file to its part; raises OSError if that is not all of it."""
-    offset = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={offset}-"} if offset else {})
+    """Appends what is missing of a file to its part.
+
+    Raises:
+        OSError: if that is not all of it.
+        FileError: if the part cannot be written.
+    """
+    offset, mark = part.stat().st_size if part.exists() else 0, _mark_of(part)
+    headers = {"Range": f"bytes={offset}-"} if offset else {}
+    if offset and mark.is_file():
+        headers["If-Range"] = mark.read_text(encoding="latin-1")  # else the whole file, as it is by now
     try:
-        response = urllib.request.urlopen(request, timeout=timeout_s)
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout_s)
     except urllib.error.HTTPError as error:
         total = (error.headers.get("Content-Range") or "").removeprefix("bytes */")
         error.close()
@@ -136,12 +180,41 @@ def _transfer(url: str, part: Path, timeout_s: float) -> None:
         if error.code == 416:  # the file on the server is another one by now
             part.unlink()
         raise
-    with response, open(part, "ab" if response.status == 206 else "wb") as file:
+    with response:
+        goes_on = response.status == 206
+        begin = (response.headers.get("Content-Range") or f"bytes {offset}-").removeprefix("bytes ").split("-")[0]
+        if goes_on and begin != str(offset):
+            raise OSError(f"the server sent bytes from {begin} on, not from {offset}")
+        etag = response.headers.get("ETag")
         announced = response.headers.get("Content-Length")
-        expected = None if announced is None else file.tell() + int(announced)
-        shutil.copyfileobj(response, file, _CHUNK_BYTES)
-        if expected is not None and file.tell() != expected:
-            raise OSError(f"{file.tell()} of {expected} bytes came")
+        expected = None if announced is None else (offset if goes_on else 0) + int(announced)
+        try:
+            if not goes_on:
+                mark.unlink(missing_ok=True)
+            if etag is not None and not etag.startswith("W/"):
+                mark.write_text(etag, encoding="latin-1")
+            file = part.open("ab" if goes_on else "wb")
+        except OSError as error:
+            raise file_error(error, part) from error
+        size = _copy(response, file, part)
+    if expected is not None and size != expected:
+        raise OSError(f"{size} of {expected} bytes came")
+
+
+def _copy(response: http.client.HTTPResponse, file: BinaryIO, part: Path) -> int:
+    """Append all that comes, and give the size; OSError of the network, FileError of the disk."""
+    try:
+        while chunk := response.read1(_CHUNK_BYTES):
+            try:
+                file.write(chunk)
+            except OSError as error:
+                raise file_error(error, part) from error
+        return file.tell()
+    finally:
+        try:
+            file.close()
+        except OSError as error:
+            raise file_error(error, part) from error
 
 
 def _require_checksum(path: Path, sha256: str | None, url: str) -> None:
@@ -184,6 +257,8 @@ def unpack(archive: Path, member: str, destination: Path) -> None:
                     tar.extractall(content, filter="data")
         except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as error:
             raise DownloadError(f"{archive}: cannot be unpacked ({error}). Remove it and fetch it again.") from error
+        except OSError as error:
+            raise file_error(error, destination) from error
         wanted = content / member
         if not wanted.is_dir():
             raise DownloadError(f"{archive}: holds no folder {member!r}. Check that it is the official archive.")
@@ -208,7 +283,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--keep-archive", action="store_true", help="leave the archive file there")
     options = parser.parse_args(arguments)
     for name in options.names:
-        print(download(table[name], options.data_root, options.keep_archive))
+        print(in_one_line(partial(download, table[name], options.data_root, options.keep_archive)))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dyn_lightning.data.download import Archive, DownloadError, archives, download, fetch, main, unpack
+from dyn_lightning.errors import FileError
 
 
 class Server:
@@ -18,6 +19,7 @@ class Server:
         self.files: dict[str, bytes] = {}
         self.drop_after: int | None = None  # bytes of a body after which the connection is cut
         self.ranges = True
+        self.etag: str | None = None
         self.requests: list[str | None] = []
         server = self
 
@@ -29,6 +31,8 @@ class Server:
                 if body is None:
                     self.send_error(404)
                     return
+                if self.headers.get("If-Range") not in (None, server.etag):
+                    wanted = None
                 start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and server.ranges else 0
                 if start >= len(body) > 0 and start:
                     self.send_response(416)
@@ -37,6 +41,8 @@ class Server:
                     return
                 self.send_response(206 if start else 200)
                 self.send_header("Content-Length", str(len(body) - start))
+                if server.etag:
+                    self.send_header("ETag", server.etag)
                 self.end_headers()
                 self.wfile.write(body[start:][: server.drop_after])
 
@@ -75,14 +81,49 @@ def test_an_interrupted_transfer_is_continued(server, tmp_path):
     server.files["a.bin"] = BODY
     server.drop_after = 100_000
     with pytest.raises(DownloadError, match=r"100000 of 300000 bytes came.*100000 bytes are kept in .*a\.bin\.part"):
-        fetch(server.url("a.bin"), tmp_path / "a.bin", SHA256)
+        fetch(server.url("a.bin"), tmp_path / "a.bin", SHA256, attempts=1)
     assert not (tmp_path / "a.bin").exists()
     with pytest.raises(DownloadError, match="200000 of 300000 bytes came"):
-        fetch(server.url("a.bin"), tmp_path / "a.bin", SHA256)
+        fetch(server.url("a.bin"), tmp_path / "a.bin", SHA256, attempts=1)
     server.drop_after = None
     assert fetch(server.url("a.bin"), tmp_path / "a.bin", SHA256).read_bytes() == BODY
     assert server.requests == [None, "bytes=100000-", "bytes=200000-"]
     assert not (tmp_path / "a.bin.part").exists()
+
+
+def test_a_transfer_that_breaks_off_is_tried_again(server, tmp_path):
+    """As long as something comes without end, and five times where nothing does."""
+    server.files["a.bin"], server.files["nil"] = BODY, BODY
+    server.drop_after, waits = 40_000, []
+    assert fetch(server.url("a.bin"), tmp_path / "a.bin", SHA256, wait=waits.append).read_bytes() == BODY
+    assert waits == [1.0] * 7
+    server.drop_after, waits[:] = 0, []
+    with pytest.raises(DownloadError, match="0 of 300000 bytes came"):
+        fetch(server.url("nil"), tmp_path / "nil", SHA256, wait=waits.append)
+    assert waits == [1.0, 2.0, 4.0, 8.0]
+
+
+def test_a_file_that_was_changed_meanwhile_starts_over(server, tmp_path):
+    server.files["a.bin"], server.etag, server.drop_after = b"old" * 100_000, '"1"', 100_000
+    with pytest.raises(DownloadError, match="100000 of 300000"):
+        fetch(server.url("a.bin"), tmp_path / "a.bin", attempts=1)
+    server.files["a.bin"], server.etag, server.drop_after = BODY, '"2"', None
+    assert fetch(server.url("a.bin"), tmp_path / "a.bin").read_bytes() == BODY
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_a_place_that_cannot_be_written_is_named(server, tmp_path):
+    server.files["a.bin"] = BODY
+    (tmp_path / "file").touch()
+    with pytest.raises(FileError, match=r"a\.bin\.part: "):
+        fetch(server.url("a.bin"), tmp_path / "file" / "a.bin", SHA256)
+
+
+def test_the_command_ends_in_one_line(server, tmp_path, monkeypatch):
+    table = {"gone": Archive(server.url("gone.zip"), None, ".", "Corpus")}
+    monkeypatch.setattr("dyn_lightning.data.download.archives", lambda: table)
+    with pytest.raises(SystemExit, match=r"gone\.zip: transfer failed \(HTTP Error 404"):
+        main([str(tmp_path), "gone"])
 
 
 def test_a_server_without_ranges_starts_over(server, tmp_path):
@@ -102,8 +143,11 @@ def test_a_part_longer_than_the_file_is_dropped(server, tmp_path):
     server.files["a.bin"] = BODY
     (tmp_path / "a.bin.part").write_bytes(BODY + b"more")
     with pytest.raises(DownloadError, match="Run it again"):
-        fetch(server.url("a.bin"), tmp_path / "a.bin", SHA256)
-    assert fetch(server.url("a.bin"), tmp_path / "a.bin", SHA256).read_bytes() == BODY
+        fetch(server.url("a.bin"), tmp_path / "a.bin", SHA256, attempts=1)
+    (tmp_path / "a.bin.part").write_bytes(BODY + b"more")
+    waits = []
+    assert fetch(server.url("a.bin"), tmp_path / "a.bin", SHA256, wait=waits.append).read_bytes() == BODY
+    assert waits == [1.0]
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -119,6 +163,7 @@ def test_a_wrong_checksum_names_the_file_and_removes_it(server, tmp_path, there)
 def test_a_missing_page(server, tmp_path):
     with pytest.raises(DownloadError, match="404"):
         fetch(server.url("gone.bin"), tmp_path / "gone.bin")
+    assert not list(tmp_path.iterdir())
 
 
 def make_tar(entries: dict[str, bytes]) -> bytes:
