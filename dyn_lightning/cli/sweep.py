@@ -38,8 +38,10 @@ def sweep(args: Sequence[str] | None = None) -> int:
     if given.early_terminate:
         console.print("early_terminate is for W&B's server: here every run goes to its end")
     folder = options.runs or Path("runs", "sweeps", given.path.stem)
-    outcome = run_all(runs, folder, jobs=options.jobs, console=console)
+    outcome = run_all(runs, folder, jobs=options.jobs, console=console, metric=given.metric)
     print_summary(given, runs, outcome, console)
+    best = f"dyn-lightning pareto {folder}" + (f" --metric {given.metric}" if given.metric else "")
+    console.print(f"written: {folder}; the best of it: {best}", highlight=False, markup=False, soft_wrap=True)
     if outcome.stopped:
         return 130
     return int(any(state_of(run, outcome) == "failed" for run in runs))

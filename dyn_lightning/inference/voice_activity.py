@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from dyn_lightning.artifact import ArtifactError, load_artifact
 from dyn_lightning.data.audio import AudioError
 from dyn_lightning.errors import FileError, SettingError
-from dyn_lightning.files import write_atomically
+from dyn_lightning.files import csv_cell, write_atomically
 from dyn_lightning.inference.audio_files import audio_doubts, count, name_files, printable
 from dyn_lightning.inference.progress import FileProgress
 from dyn_lightning.inference.segments import Scores, Segment, find_segments, rttm
@@ -291,5 +291,5 @@ def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerows([csv_cell(cell) for cell in row] for row in rows)
     return text.getvalue().encode()

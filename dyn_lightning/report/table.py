@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dyn_lightning.files import csv_cell
 from dyn_lightning.report.statistics import Summary
 
 Cell = str | int | float | Summary | None
@@ -61,7 +62,7 @@ class Table:
             heads += [column.key + part for part in parts]
         text = io.StringIO()
         writer = csv.DictWriter(text, heads, lineterminator="\n")
-        writer.writeheader()
+        writer.writerow({head: csv_cell(head) for head in heads})
         for row in self.rows:
             cells: dict[str, Any] = {}
             for column in self.columns:
@@ -71,7 +72,7 @@ class Table:
                     cells |= {column.key + part: value for part, value in own.items()}
                 else:
                     cells[column.key] = cell
-            writer.writerow(cells)
+            writer.writerow({key: csv_cell(value) for key, value in cells.items()})
         return text.getvalue()
 
 

@@ -33,14 +33,15 @@ class Journal:
 
     path: Path
 
-    def started(self, run: Run, command: list[str], checkpoint: Path | None, pid: int) -> None:
-        """Note that a run has begun, or goes on from a checkpoint."""
+    def started(self, run: Run, command: list[str], checkpoint: Path | None, pid: int, records: int) -> None:
+        """Note that a run has begun, or goes on from a checkpoint, and how many records its folder has."""
         self._append(
             run,
             "started",
             command=shlex.join(command),
             checkpoint=None if checkpoint is None else os.fspath(checkpoint),
             pid=pid,
+            records=records,
         )
 
     def ended(
@@ -68,8 +69,19 @@ class Journal:
         return {line["run"]: line for line in lines}
 
 
-def last_record(folder: Path) -> dict[str, Any] | None:
-    """The latest line of a run's own ``results.jsonl``; None where it has none."""
+def count_records(folder: Path) -> int:
+    """Lines of a run's own ``results.jsonl``, whatever they hold."""
     path = folder / RESULTS
-    lines = read_results(path) if path.is_file() else []
-    return lines[-1] if lines else None
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
+
+
+def new_record(folder: Path, before: int) -> dict[str, Any] | None:
+    """The latest of a run's own records, if there are more lines than before.
+
+    Raises:
+        ValueError: if it cannot be read.
+    """
+    if count_records(folder) <= before:
+        return None
+    records = read_results(folder / RESULTS)
+    return records[-1] if records else None

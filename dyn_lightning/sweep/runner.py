@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,8 @@ from typing import IO, Any
 from rich.console import Console
 
 from dyn_lightning.sweep.file import Run
-from dyn_lightning.sweep.journal import JOURNAL, Journal, Status, last_record
+from dyn_lightning.sweep.journal import JOURNAL, Journal, Status, count_records, new_record
+from dyn_lightning.sweep.progress import Progress
 
 RUN_DIR = "SWEEP_RUN_DIR"
 LOG = "log.txt"
@@ -39,7 +40,16 @@ class _Process:
     folder: Path
     lock: IO[str]
     popen: subprocess.Popen[bytes]
+    records: int  # that its folder had before
     started_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def wall_time_s(self) -> float:
+        return time.monotonic() - self.started_s
+
+    def record(self) -> dict[str, Any] | None:
+        """The record that it wrote, if it has."""
+        return new_record(self.folder, self.records)
 
     def signal(self, number: int) -> None:
         with suppress(ProcessLookupError):  # it may just have ended
@@ -80,7 +90,9 @@ class Outcome:
     stopped: bool
 
 
-def run_all(runs: Sequence[Run], folder: str | os.PathLike[str], *, jobs: int, console: Console) -> Outcome:
+def run_all(
+    runs: Sequence[Run], folder: str | os.PathLike[str], *, jobs: int, console: Console, metric: str | None = None
+) -> Outcome:
     """Run what is not finished, ``jobs`` processes at a time.
 
     Each run has a folder ``<folder>/<key>``, named to it by the environment variable ``SWEEP_RUN_DIR``, with its
@@ -93,14 +105,16 @@ def run_all(runs: Sequence[Run], folder: str | os.PathLike[str], *, jobs: int, c
         folder: of the sweep.
         jobs: processes at a time.
         console: what is said along the way.
+        metric: that is said of each run that has finished.
     """
     folder = Path(folder).resolve()
     journal = Journal(folder / JOURNAL)
-    done = {key for key, line in journal.latest().items() if line["event"] == "finished"}
-    pending = deque(run for run in runs if run.key not in done)
+    before = journal.latest()
+    pending = deque(run for run in runs if before.get(run.key, {}).get("event") != "finished")
     console.print(f"{len(pending)} runs to do, {len(runs) - len(pending)} finished in {folder}", highlight=False)
+    progress = Progress(len(runs), len(runs) - len(pending), jobs, metric)
     active: list[_Process] = []
-    elsewhere: set[str] = set()
+    elsewhere: dict[str, Run] = {}
     with _StopRequest().installed() as stop:
         try:
             while (pending or active) and not stop.count:
@@ -108,19 +122,59 @@ def run_all(runs: Sequence[Run], folder: str | os.PathLike[str], *, jobs: int, c
                     run = pending.popleft()
                     lock = _locked(folder / run.key)
                     if lock is None:
-                        elsewhere.add(run.key)
-                    elif journal.latest().get(run.key, {}).get("event") == "finished":
-                        lock.close()  # by another process, since we looked
+                        elsewhere[run.key] = run
+                    elif _is_done(run, folder / run.key, journal, before.get(run.key), console):
+                        progress.done += 1
+                        lock.close()
                     elif (process := _start(run, folder / run.key, lock, journal, jobs, console)) is not None:
                         active.append(process)
                 for process in [p for p in active if p.popen.poll() is not None]:
                     active.remove(process)
-                    _end(process, journal, console)
+                    _end(process, journal, console, progress)
+                if not (pending or active):  # what another process has begun may have been left since
+                    pending.extend(_left_by_others(elsewhere, folder, journal))
                 time.sleep(_POLL_S if active else 0)
         finally:
             if active:
-                _stop(active, journal, stop, console)
-    return Outcome(journal.latest(), frozenset(elsewhere), bool(stop.count))
+                _stop(active, journal, stop, console, progress)
+    latest = journal.latest()
+    at_work = frozenset(key for key in elsewhere if latest.get(key, {}).get("event", "started") == "started")
+    return Outcome(latest, at_work, bool(stop.count))
+
+
+def _is_done(run: Run, folder: Path, journal: Journal, before: Mapping[str, Any] | None, console: Console) -> bool:
+    """Whether a run whose lock is ours needs no running: the journal is read anew, as others may write to it.
+
+    Another process may have finished it, or failed, since we looked; or it wrote its record and was killed before that
+    could be noted.
+    """
+    line = journal.latest().get(run.key)
+    if line is None:
+        return False
+    if line["event"] == "finished" or (line["event"] == "failed" and line != before):
+        return True
+    try:
+        record = new_record(folder, line["records"]) if line["event"] == "started" and "records" in line else None
+    except ValueError:  # it is made again
+        record = None
+    if record is None:
+        return False
+    journal.ended(run, "finished", 0, 0.0, record)
+    console.print(f"{run.key} had written its record before it was killed: finished", highlight=False)
+    return True
+
+
+def _left_by_others(elsewhere: dict[str, Run], folder: Path, journal: Journal) -> list[Run]:
+    """Runs of other processes that no process works on any more, and that have not ended."""
+    latest, left = journal.latest(), []
+    for key, run in list(elsewhere.items()):
+        if latest.get(key, {}).get("event", "started") not in ("started", "stopped"):
+            del elsewhere[key]
+        elif (lock := _locked(folder / key)) is not None:
+            lock.close()
+            del elsewhere[key]
+            left.append(run)
+    return left
 
 
 def _locked(folder: Path) -> IO[str] | None:
@@ -138,6 +192,7 @@ def _locked(folder: Path) -> IO[str] | None:
 def _start(run: Run, folder: Path, lock: IO[str], journal: Journal, jobs: int, console: Console) -> _Process | None:
     """Begin a run, or go on with it; None where its program cannot be run."""
     checkpoint = _latest_checkpoint(folder)
+    records = count_records(folder)
     command = [*run.command, *([] if checkpoint is None else [f"--ckpt_path={checkpoint}"])]
     how = "started" if checkpoint is None else "goes on from its last checkpoint"
     described = " ".join(f"{name}={value}" for name, value in run.parameters.items())
@@ -161,8 +216,8 @@ def _start(run: Run, folder: Path, lock: IO[str], journal: Journal, jobs: int, c
             journal.ended(run, "failed", _CANNOT_RUN, 0.0, None)
             lock.close()
             return None
-    journal.started(run, command, checkpoint, popen.pid)
-    return _Process(run, folder, lock, popen)
+    journal.started(run, command, checkpoint, popen.pid, records)
+    return _Process(run, folder, lock, popen, records)
 
 
 def run_environment(run: Run, folder: Path, jobs: int) -> dict[str, str]:
@@ -180,15 +235,15 @@ def _latest_checkpoint(folder: Path) -> Path | None:
     return max(folder.rglob("last.ckpt"), key=lambda path: path.stat().st_mtime, default=None)
 
 
-def _end(process: _Process, journal: Journal, console: Console) -> None:
+def _end(process: _Process, journal: Journal, console: Console, progress: Progress) -> None:
     """Note the end of a process that was not asked to stop."""
     run, code, log = process.run, process.popen.returncode, process.folder / LOG
     record, problem = None, None
     try:
-        record = last_record(process.folder)
+        record = process.record()
     except ValueError as error:
         problem = f"wrote a record that cannot be read ({error})"
-    if code < 0:
+    if code < 0 and record is None:
         problem = f"was killed by {signal.Signals(-code).name}"
     elif code > 0:
         problem = f"failed with exit status {code}"
@@ -196,25 +251,26 @@ def _end(process: _Process, journal: Journal, console: Console) -> None:
         # Lightning exits with 0 where SIGTERM ends a fit.
         problem = "exited with 0, but without a record: it was terminated, or lacks -c configs/sweeps/parts/run.yaml"
     _note(process, journal, "finished" if problem is None else "failed", record)
+    told = progress.ended(process.wall_time_s, record)
     if problem is None:
-        console.print(f"{run.key} finished", highlight=False)
+        console.print(f"{run.key} finished: {told}", highlight=False)
         return
-    console.print(f"{run.key} {problem}. The end of {log}:", style="bold", highlight=False, markup=False)
+    console.print(f"{run.key} {problem} ({told}). The end of {log}:", style="bold", highlight=False, markup=False)
     lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
     console.print("\n".join(f"  {line}" for line in lines), highlight=False, markup=False)
 
 
 def _note(process: _Process, journal: Journal, status: Status, record: dict[str, Any] | None) -> None:
-    journal.ended(process.run, status, process.popen.returncode, time.monotonic() - process.started_s, record)
+    journal.ended(process.run, status, process.popen.returncode, process.wall_time_s, record)
     process.lock.close()
 
 
-def _stop(active: list[_Process], journal: Journal, stop: _StopRequest, console: Console) -> None:
+def _stop(active: list[_Process], journal: Journal, stop: _StopRequest, console: Console, progress: Progress) -> None:
     """End all processes: asked first, killed after a grace or at a second signal."""
     console.print(f"stopping {len(active)} runs (again to kill them)", highlight=False)
     ended = [process for process in active if process.popen.poll() is not None]
     for process in ended:
-        _end(process, journal, console)
+        _end(process, journal, console, progress)
     running = [process for process in active if process not in ended]
     for process in running:
         process.signal(signal.SIGTERM)
@@ -224,4 +280,7 @@ def _stop(active: list[_Process], journal: Journal, stop: _StopRequest, console:
     for process in running:
         process.signal(signal.SIGKILL)  # what is left of the group, its workers too
         process.popen.wait()
-        _note(process, journal, "stopped", None)
+        record = None
+        with suppress(ValueError):  # it may have come to its end all the same
+            record = process.record()
+        _note(process, journal, "stopped" if record is None else "finished", record)

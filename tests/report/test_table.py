@@ -20,6 +20,13 @@ def test_csv_has_full_precision_and_the_parts_of_summaries():
     assert second == {"name": "d", **dict.fromkeys(list(first)[1:], "")}
 
 
+@pytest.mark.parametrize("cell", ["=1+1", "+1 x", "-x", "@SUM(A1)", "\tx"])
+def test_no_cell_and_no_head_is_a_formula(cell):
+    table = Table("t", "caption", [Column("name", "a name"), Column(cell, "b")], [{"name": cell, cell: -1.5}])
+    head, row = csv.reader(io.StringIO(table.csv()))
+    assert (head, row) == (["name", f"'{cell}"], [f"'{cell}", "-1.5"])
+
+
 def test_a_table_is_as_true_as_it_has_rows():
     columns = [Column("a", "A"), Column("b", "B")]
     assert not Table("t", "caption", columns)

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from dyn_lightning.report import read_results
+from dyn_lightning.report import append_result, read_results
 from dyn_lightning.sweep import runner
+from dyn_lightning.sweep.journal import Journal
 from dyn_lightning.sweep.runner import run_all, run_environment
 
 RUNS = Path("runs")
@@ -216,3 +218,57 @@ def test_the_environment_of_a_run(make_runs, monkeypatch):
     assert run_environment(run, Path("/there"), 2)["OMP_NUM_THREADS"] == "3"
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert run_environment(run, Path("/there"), 2)["OMP_NUM_THREADS"] == "5"
+
+
+def test_progress_says_how_many_what_came_out_and_how_long_it_will_take(make_runs, capsys):
+    runs = make_runs(parameters={"a": {"values": [1, 2, 4]}})
+    run_all(runs, "runs", jobs=1, console=Console(width=200), metric="val/eer")
+    out = capsys.readouterr().out
+    assert re.search(r"finished: 1 of 3, val/eer 1 %, \d s; about \d+ s left", out)
+    assert re.search(r"finished: 3 of 3, val/eer 4 %, \d s\n", out)
+
+
+def test_a_record_from_before_a_kill_counts_once(make_runs, quiet):
+    """The sweep itself was killed after the run had written its record, before it could note that."""
+    (run,) = make_runs(parameters={"a": {"values": [1]}})
+    journal = Journal(Path("runs/journal.jsonl"))
+    journal.started(run, ["x"], None, 1, records=0)
+    record = {"metrics": {"val/eer": 0.5}, "config_hash": "a", "seed": 0}
+    append_result(Path("runs", run.key, "results.jsonl"), record)
+    outcome = run_all([run], "runs", jobs=1, console=quiet)
+    assert (outcome.latest[run.key]["event"], outcome.latest[run.key]["record"]) == ("finished", record)
+    assert not Path("calls.txt").exists()
+    assert len(Path("runs", run.key, "results.jsonl").read_text().splitlines()) == 1
+
+
+def test_the_journal_is_read_anew_before_each_run(make_runs, quiet, monkeypatch):
+    first, second, third = make_runs(parameters={"a": {"values": [1, 2, 4]}})
+    journal = Journal(Path("runs/journal.jsonl"))
+    journal.ended(third, "failed", 3, 1.0, None)  # before: tried again
+    start = runner._start
+
+    def start_and_end_another(run, *rest):
+        if run == first:  # meanwhile another process fails with the second
+            journal.ended(second, "failed", 3, 1.0, None)
+        return start(run, *rest)
+
+    monkeypatch.setattr(runner, "_start", start_and_end_another)
+    outcome = run_all([first, second, third], "runs", jobs=1, console=quiet)
+    assert [outcome.latest[run.key]["event"] for run in (first, second, third)] == ["finished", "failed", "finished"]
+    assert not outcome.elsewhere
+
+
+def test_what_another_process_has_left_is_taken_in_the_end(make_runs, quiet, monkeypatch):
+    first, second = make_runs(parameters={"a": {"values": [1, 2]}})
+    lock = runner._locked(Path("runs", first.key))
+    Journal(Path("runs/journal.jsonl")).started(first, ["x"], None, 1, records=0)
+    end = runner._end
+
+    def end_and_let_go(process, *rest):
+        lock.close()
+        return end(process, *rest)
+
+    monkeypatch.setattr(runner, "_end", end_and_let_go)
+    outcome = run_all([first, second], "runs", jobs=1, console=quiet)
+    assert [outcome.latest[run.key]["event"] for run in (first, second)] == ["finished", "finished"]
+    assert not outcome.elsewhere
