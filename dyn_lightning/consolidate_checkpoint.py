@@ -13,6 +13,7 @@ from torch import nn
 
 from dyn_lightning.artifact.from_module import Ending, example_of, measure, settle, summary, write_artifact
 from dyn_lightning.callbacks.batch_norm import has_statistics, reestimate
+from dyn_lightning.checks import whole
 from dyn_lightning.consolidate import Report
 from dyn_lightning.errors import SettingError
 from dyn_lightning.evaluation import evaluate
@@ -53,6 +54,7 @@ def consolidate_checkpoint(
         RuntimeError: if the consolidated network does not compute the same.
     """
     network = module.eval().network
+    whole(0, curve=curve_points)
     given = {"flops_per_second": flops_per_second, "share": share, "share_of_all": share_of_all}
     asked = {name: value for name, value in given.items() if value is not None}
     budget_given = bool(asked)

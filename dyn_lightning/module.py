@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
@@ -15,10 +15,8 @@ from dyn_lightning.budgets import told_above
 from dyn_lightning.checkpoint_state import check_state
 from dyn_lightning.checks import at_least
 from dyn_lightning.compiled import CompiledNetwork
-from dyn_lightning.complexity import Complexity
 from dyn_lightning.dynamize import dynamize, left_whole
 from dyn_lightning.errors import SettingError
-from dyn_lightning.evaluation import EvaluatedModule
 from dyn_lightning.network import DynamicNetwork
 from dyn_lightning.objectives import Objective
 from dyn_lightning.optim import (
@@ -26,28 +24,23 @@ from dyn_lightning.optim import (
     Schedule,
     check_schedule,
     clip_gradients,
-    forget,
     make_optimizer,
     make_schedule,
     portable,
     set_rates,
     width_parameters,
 )
+from dyn_lightning.phases import PHASES, Phase, PhasedModule
 from dyn_lightning.plain import example_input, plain_complexity
 from dyn_lightning.randomness import gather_random_states, set_random_state
-from dyn_lightning.resampling import settle_samples
 from dyn_lightning.run_length import steps_of_run
 from dyn_lightning.sound_steps import SoundSteps
 from dyn_lightning.tasks import Task
-from dyn_lightning.width import Width
 
 __all__ = ["PHASES", "DynamicModule", "Phase", "example_input", "plain_complexity"]
 
-Phase = Literal["warmup", "search", "settle"]
-PHASES: tuple[Phase, ...] = get_args(Phase)
 
-
-class DynamicModule(EvaluatedModule):
+class DynamicModule(PhasedModule):
     """Trains a backbone while its layer sizes are learned (arXiv 2601.13704, "Procedure").
 
     Three phases: *warmup* (task loss alone, all sizes full), *search* (the objective's penalty is added
@@ -97,9 +90,6 @@ class DynamicModule(EvaluatedModule):
             without an objective.
     """
 
-    _phase: Tensor
-    _search_steps: Tensor
-
     def __init__(
         self,
         backbone: nn.Module,
@@ -126,12 +116,11 @@ class DynamicModule(EvaluatedModule):
         super().__init__()
         check_schedule(lr_schedule, lr_hold, lr_growth)
         at_least(0.0, lr=lr, weight_decay=weight_decay, lr_lam=lr_lam, gradient_clip_lam=gradient_clip_lam)
-        self._plain_complexity: Complexity | None = None
         self.example_shape: tuple[int, ...] | None = None
         if isinstance(backbone, DynamicNetwork):
             if dynamic is not None or fixed or ties:
                 raise SettingError("the backbone has widths already: give dynamic, fixed and ties to dynamize")
-            self.network: Any = backbone
+            self.network = backbone
         else:
             example = example_input(backbone, example_duration_s, example_shape)
             self.example_shape = tuple(example.shape)
@@ -150,12 +139,11 @@ class DynamicModule(EvaluatedModule):
                     boundary=boundary,
                     free_outputs=free_outputs,
                 )
-        self.is_dynamic = isinstance(self.network, DynamicNetwork)
         if self.is_dynamic and objective is None:
             raise SettingError("sizes are learned, but nothing pulls them down: give an objective or dynamic=[]")
         self.task = task
         task.follow(backbone)
-        self.objective: Any = objective if self.is_dynamic else None
+        self.objective = objective if self.is_dynamic else None
         self.optimizer = portable(optimizer)
         self.lr, self.weight_decay, self.lr_lam = lr, weight_decay, lr_lam
         self.lr_schedule: Schedule = lr_schedule
@@ -164,82 +152,13 @@ class DynamicModule(EvaluatedModule):
         self.compile_network = compile
         self._compiled: list[Callable[[Any], Any]] = []
         self.save_hyperparameters(ignore=["backbone", "task", "objective", "optimizer"])
-        self.register_buffer("_phase", torch.tensor(PHASES.index("search" if self.is_dynamic else "settle")))
-        self.register_buffer("_search_steps", torch.tensor([0, 0]))
-        self._mirror: tuple[Phase, int, int] | None = None
+        self.begin_phases()
         self._sound, self.averages = SoundSteps(), Averages()
         self.steps_per_epoch: float | None = None
         self._rates_before: dict[str, float] = {}
-        self._step = 0  # of the weights; also where there is no trainer
-        self._threshold_of: tuple[int, dict[str, int]] | None = None
-        self.register_load_state_dict_post_hook(_read_anew)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_compiled": [], "_mirror": None, "averages": Averages()}
-
-    @property
-    def complexity(self) -> Complexity:
-        """Parameters and FLOPs of the network as functions of its widths."""
-        complexity: Complexity = self._plain_complexity or self.network.complexity
-        return complexity
-
-    @property
-    def widths(self) -> Mapping[str, Width]:
-        """The learned sizes by name; empty for a plain backbone."""
-        return dict(self.network.widths.items()) if self.is_dynamic else {}
-
-    def _read(self) -> tuple[Phase, int, int]:
-        """(phase, first and end step of the search), read from the device once per change."""
-        if self._mirror is None:
-            first, end = self._search_steps.tolist()
-            self._mirror = (PHASES[int(self._phase)], first, end)
-        return self._mirror
-
-    @property
-    def phase(self) -> Phase:
-        """The phase of the run, part of its checkpoints."""
-        return self._read()[0]
-
-    @property
-    def search_progress(self) -> float:
-        """How far the search is, in [0, 1]: what the objective is told."""
-        _, first, end = self._read()
-        return min(1.0, max(0.0, (self.global_step - first) / max(1, end - first)))
-
-    @property
-    def search_ended(self) -> bool:
-        """Whether the search has used up its steps."""
-        return self.global_step >= self._read()[2]
-
-    def set_search_steps(self, first: int, end: int) -> None:
-        """Say which optimiser steps the search takes, first ≤ step < end."""
-        self._search_steps.copy_(torch.tensor([first, end]))
-        self._mirror = None
-
-    def set_phase(self, phase: Phase) -> None:
-        """Enter a phase: in warmup the widths rest, in search they learn, in settle they are frozen for good.
-
-        Raises ValueError for a name that is no phase, or for a way back out of settle.
-        """
-        if phase not in PHASES:
-            raise SettingError(f"phase={phase!r} is unknown: use one of {', '.join(PHASES)}")
-        if not self.is_dynamic:
-            return
-        if self.phase == "settle" and phase != "settle":
-            raise SettingError(f"the widths are frozen: {phase} cannot follow settle. Start another run")
-        stored: list[nn.Parameter] = []
-        if phase == "settle" and self.phase != "settle":
-            sizes = self.objective.final_sizes(self.network)
-            for name, width in self.widths.items():
-                width.freeze(sizes[name])
-            stored = settle_samples(self.network)
-        for width in self.widths.values():
-            width.set_learning(phase == "search")
-        self._phase.fill_(PHASES.index(phase))
-        self._mirror = None
-        if phase != "search" and self._trainer is not None:
-            for optimizer in self.trainer.optimizers:
-                forget(optimizer, [*width_parameters(self.network), *stored])
 
     def setup(self, stage: str) -> None:
         if stage == "fit" and self.is_dynamic:
@@ -275,17 +194,7 @@ class DynamicModule(EvaluatedModule):
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
-        self.threshold_is_measured()
         self.averages.follow(self)
-
-    def threshold_is_measured(self) -> None:
-        """Say that the threshold is of the weights and sizes as they are now."""
-        self._threshold_of = self._step, self.complexity.sizes_now
-
-    @property
-    def threshold_is_own(self) -> bool:
-        """Whether the threshold was measured on these weights at these sizes."""
-        return self._threshold_of == (self._step, self.complexity.sizes_now)
 
     def on_train_end(self) -> None:
         self._sound.check_end(self.global_step)
@@ -382,8 +291,3 @@ class DynamicModule(EvaluatedModule):
             return
         if (rank := self.trainer.global_rank) < len(states := checkpoint["random_state"]):
             set_random_state(states[rank])
-
-
-def _read_anew(module: Any, _keys: Any) -> None:
-    """Forget what was read from buffers that have been loaded; a function with a name can be sent to processes."""
-    module._mirror = None

@@ -73,7 +73,7 @@ class Width(nn.Module):
 
     def set_multiple_of(self, multiple_of: int) -> None:
         """Set the elements in a unit. Raises ValueError outside 1…N."""
-        if not 1 <= multiple_of <= self.full_size:
+        if multiple_of != int(multiple_of) or not 1 <= multiple_of <= self.full_size:
             raise SettingError(f"multiple_of={multiple_of} must lie in 1…{self.full_size}, the width's full size")
         self.multiple_of = multiple_of
         self.units = math.ceil(self.full_size / self.multiple_of)

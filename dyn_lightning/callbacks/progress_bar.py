@@ -12,7 +12,7 @@ from dyn_lightning.module import DynamicModule
 
 
 class WidthsProgressBar(RichProgressBar):
-    """Lightning's RichProgressBar with the phase and the MFLOPs per second of audio (or per call)."""
+    """Lightning's RichProgressBar with the phase, MFLOPs per second of audio (or per call), and shares kept."""
 
     def __init__(self, refresh_rate: int = 1, leave: bool = False) -> None:
         super().__init__(refresh_rate=refresh_rate, leave=leave)
@@ -30,8 +30,8 @@ class WidthsProgressBar(RichProgressBar):
             metrics[label] = f"{self._costs[sizes] / 1e6:.2f}"
             if complexity.learnable_flops():
                 now = complexity.sizes_now
-                metrics["of all"] = f"{100 * share_of_all(complexity, now):.3g} %"
-                metrics["of learnable"] = f"{100 * share_of_learnable(complexity, now):.3g} %"
+                shares = share_of_all(complexity, now), share_of_learnable(complexity, now)
+                metrics["kept"] = f"{100 * shares[0]:.3g} % of all, {100 * shares[1]:.3g} % of learnable"
             metrics["phase"] = pl_module.phase
         return metrics
 

@@ -173,6 +173,8 @@ def _check(parameter: Parameter) -> None:
     for key in ("min", "max", "mu", "sigma", "a", "b", "q"):
         if key in options and (isinstance(options[key], bool) or not isinstance(options[key], (int, float))):
             refuse(f"{key}={options[key]!r} must be a number (YAML reads 1e-3 as text: write 1.0e-3)")
+        if key in options and not math.isfinite(options[key]):
+            refuse(f"{key}={options[key]} must be finite")
     if "min" in options and options["min"] >= options["max"]:
         refuse(f"min={options['min']} must be less than max={options['max']}")
     if "log_uniform" in parameter.distribution and options["min"] <= 0:

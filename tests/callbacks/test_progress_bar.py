@@ -12,3 +12,5 @@ def test_phase_and_cost(make_module, make_trainer):
     module.widths["bands"].set_lam(0.25)
     assert bar.get_metrics(trainer, module)["MFLOPs/call"] == f"{module.complexity.flops_now() / 1e6:.2f}"
     assert "v_num" not in metrics
+    assert metrics["kept"] == "100 % of all, 100 % of learnable"
+    assert bar.get_metrics(trainer, module)["kept"] == "25 % of all, 25 % of learnable"

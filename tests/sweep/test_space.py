@@ -111,6 +111,7 @@ def test_values_of_a_grid():
         ({"distribution": "uniform", "min": 0.0}, "needs max"),
         ({"distribution": "uniform", "min": 0.0, "max": 1.0, "q": 2}, "no use for q"),
         ({"min": 2.0, "max": 2.0}, "must be less than"),
+        ({"distribution": "uniform", "min": float("nan"), "max": 2.0}, "min=nan must be finite"),
         ({"distribution": "int_uniform", "min": 1.5, "max": 3}, "must be whole"),
         ({"distribution": "normal", "sigma": -1.0}, "must not be negative"),
         ({"distribution": "q_normal", "q": 0}, "q=0 must be above 0"),
