@@ -56,6 +56,10 @@ def _printable(name: str | bytes | int) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
+FAILURES = (RuntimeError, ValueError, IndexError, AssertionError, TypeError, AttributeError, KeyError)
+"""What a network's code raises where a size is not what it takes it for."""
+
+
 def first_line(error: BaseException, most: int = 100) -> str:
     """The first line of an error's message, or its class where it has none, as an assertion mostly has none."""
     lines = str(error).strip().splitlines()

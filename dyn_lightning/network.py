@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.copies import computed, copied
 from dyn_lightning.costs.uncounted import in_words
-from dyn_lightning.errors import UserError
+from dyn_lightning.errors import FAILURES, UserError
 from dyn_lightning.graph import call_arguments, tensors_in
 from dyn_lightning.graph.untouched import fresh, untouched
 from dyn_lightning.layers import DynamicLayer
@@ -63,7 +63,7 @@ class DynamicNetwork(nn.Module):
         self.enter(self)
         try:
             yield
-        except Exception as error:
+        except FAILURES as error:
             if outermost and (why := not_followed(self, method, error)):
                 raise UserError(why) from error
             raise

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dyn_lightning.errors import first_line
+from dyn_lightning.errors import FAILURES, first_line
 from dyn_lightning.graph import Graph, Pass, Size
 from dyn_lightning.graph.layers import is_leaf
 from dyn_lightning.graph.runner import Runner
@@ -21,7 +21,6 @@ from dyn_lightning.network import plain_copy, run_in_eval
 from dyn_lightning.width import Width
 
 Widths = dict[Size, Any]
-FAILURES = (RuntimeError, ValueError, IndexError, AssertionError, TypeError, AttributeError, KeyError)
 
 
 def try_sizes(expected: Sequence[list[Tensor]], dynamic: Any, graph: Graph, widths: Widths) -> Mismatch | None:

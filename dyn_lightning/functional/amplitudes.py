@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from dyn_lightning.functional.sizes import active_size
 
@@ -83,10 +84,15 @@ class Amplitude(NamedTuple):
         return made
 
 
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
 def amplitudes(boundary: str, k: float, units: int) -> tuple[Amplitude, Amplitude]:
     """Amplitudes of feature and noise at K units of ``units``, by a name in :data:`BOUNDARIES`."""
     alpha = min(max(min(active_size(k), units) - k, 0.0), 1.0)
-    with torch.enable_grad():
+    # Its own hooks: those of activation checkpointing would count what is saved here, and miss it where it is cached.
+    with torch.enable_grad(), saved_tensors_hooks(_same, _same):
         level = torch.tensor(alpha, dtype=torch.float64, requires_grad=True)
         found = BOUNDARIES[boundary](level)
         slopes = [torch.autograd.grad(x, level, retain_graph=True)[0] if x.requires_grad else 0.0 for x in found]

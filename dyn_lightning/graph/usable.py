@@ -7,7 +7,6 @@ import warnings
 
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
 
 from dyn_lightning.errors import SettingError
 from dyn_lightning.graph.layers import SIZED, is_leaf
@@ -40,9 +39,8 @@ def usable(network: nn.Module) -> nn.Module:
                 f"dynamize: {what} is a scripted or traced module (torch.jit), whose code cannot be followed. Give the "
                 "nn.Module that it was made of"
             )
-        if any(
-            isinstance(x, UninitializedTensorMixin) for x in (*module._parameters.values(), *module._buffers.values())
-        ):
+        own = (*module._parameters.values(), *module._buffers.values())
+        if any(isinstance(x, (nn.UninitializedParameter, nn.UninitializedBuffer)) for x in own):
             raise SettingError(
                 f"dynamize: {what} is a {type(module).__name__} that has no parameters yet. Call the network once with "
                 "the example input first"

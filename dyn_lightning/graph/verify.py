@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from dyn_lightning.errors import first_line
+from dyn_lightning.errors import FAILURES, first_line
 from dyn_lightning.graph import rules
 from dyn_lightning.graph.axes import Axis, Size, Sum, axis_size, axis_sizes, normal
 from dyn_lightning.graph.notes import Event, Pass
@@ -111,7 +111,7 @@ def find_mismatch(
         checker.call(run.example, run.method, training=run.training, forget=run.training)
     except _Disagreement as found:
         return Mismatch(_sizes_near(run.events, found.position, sizes), found.reason)
-    except (RuntimeError, ValueError, IndexError, AssertionError, TypeError, AttributeError, KeyError) as error:
+    except FAILURES as error:
         reason = f"the code of {checker.where} needs it at full size ({first_line(error)})"
         # An assertion is about what was called before it.
         position = checker.position - isinstance(error, AssertionError)
