@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,8 @@ from dyn_lightning.costs.uncounted import warn_uncounted
 from dyn_lightning.errors import SettingError
 from dyn_lightning.graph import axis_size, read_graph
 
+_LARGEST_EXAMPLE = 2**28  # 1 GiB
+
 
 def example_input(backbone: nn.Module, duration_s: float | None, shape: Sequence[int] | None) -> Tensor:
     """Zeros for a backbone to be counted on: of ``shape``, or (1, duration_s · backbone.sample_rate).
@@ -27,6 +30,7 @@ def example_input(backbone: nn.Module, duration_s: float | None, shape: Sequence
         raise SettingError(f"example_shape must be whole numbers, 1 or more, batch dimension first, got {list(shape)}")
     parameter = next(iter(backbone.parameters()), torch.zeros(0))
     if shape is not None:
+        _check_size("example_shape", math.prod(shape))
         return torch.zeros(*shape, device=parameter.device)
     sample_rate = getattr(backbone, "sample_rate", None)
     if duration_s is None or sample_rate is None:
@@ -34,7 +38,13 @@ def example_input(backbone: nn.Module, duration_s: float | None, shape: Sequence
             f"the example input of {type(backbone).__name__} is unknown: give example_shape (batch dimension "
             "first), or example_duration_s and a backbone with a sample_rate attribute"
         )
+    _check_size("example_duration_s", duration_s * sample_rate)
     return torch.zeros(1, round(duration_s * sample_rate), device=parameter.device)
+
+
+def _check_size(name: str, numbers: float) -> None:
+    if numbers > _LARGEST_EXAMPLE:
+        raise SettingError(f"{name} makes an example of {numbers:.3g} numbers: at most {_LARGEST_EXAMPLE} are allowed")
 
 
 def plain_complexity(backbone: nn.Module, example: Any, duration_s: float | None) -> Complexity:

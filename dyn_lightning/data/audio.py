@@ -62,6 +62,7 @@ class AudioFile:
             found = mended(self.path)
         except OSError as error:
             raise AudioError(f"{path}: cannot be read ({error.strerror}). Check its permissions and disk.") from error
+        self._begun = False
         self._view = found.source if isinstance(found.source, Pieces) else None
         try:
             if found.cut is not None:
@@ -114,6 +115,7 @@ class AudioFile:
         size = min(limit, block or limit)
         left = self.frames - min(start, self.frames)
         left = left if frames is None else min(left, frames)
+        self._begun = True
         try:
             if start:
                 self._file.seek(min(start, self.frames))
@@ -130,7 +132,9 @@ class AudioFile:
             raise self._undecodable(error) from error
 
     def _undecodable(self, error: Exception) -> AudioError:
-        reason = str(getattr(error, "error_string", error)).rstrip(". ") or "damaged or truncated"
+        reason = str(getattr(error, "error_string", error)).rstrip(". ") or "of no known kind"
+        if self._begun:
+            reason += ", damaged or truncated"
         return AudioError(f"{self.path}: cannot be decoded ({reason}). Replace it with an intact file.")
 
     def close(self) -> None:

@@ -84,7 +84,7 @@ def test_truncated_flac(tmp_path):
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, RATE)
     soundfile.write(path, noise, RATE)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(AudioError, match=r"cut\.flac: (is truncated|cannot be decoded)"):
+    with pytest.raises(AudioError, match=r"cut\.flac: cannot be decoded \(.*, damaged or truncated\)"):
         read_audio(path, RATE)
 
 
