@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from dyn_lightning.graph.axes import Axis
+from dyn_lightning.graph.axes import Axis, is_free
 from dyn_lightning.graph.notes import Axes
 from dyn_lightning.graph.tracer import Tracer
 
@@ -47,6 +47,12 @@ class Call:
     @property
     def reason(self) -> str:
         return f"the function {self.name} in {self.t.where} is not known to keep it apart"
+
+    def keep_whole(self, axes: Iterable[Axis], reason: str) -> None:
+        """Fix dimensions as soon as somebody reads a result."""
+        learned = tuple(filter(is_free, axes))
+        for x in self.results if learned else ():
+            self.t.on_use(x, lambda: self.t.fix_axes([learned], reason))
 
     def plain(self, x: Tensor) -> Axes:
         return self.t.fixed_axes(x)

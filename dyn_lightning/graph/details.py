@@ -14,11 +14,12 @@ from dyn_lightning.graph.axes import axis_size
 from dyn_lightning.graph.call import Call
 from dyn_lightning.graph.layers import UNKNOWN_FORM
 from dyn_lightning.graph.products import equation_of
+from dyn_lightning.graph.transforms import dims_of, transform_of
 
 
 def detail_of(c: Call) -> Any:
     """The detail of a call; None where its dimensions say all, or where it is called in a form that is not known."""
-    find = _transform if c.name.startswith("fft_") else _DETAILS.get(c.name)
+    find = transform_of if c.name.startswith("fft_") else _DETAILS.get(c.name)
     try:
         return None if find is None else find(c)
     except UNKNOWN_FORM:
@@ -39,13 +40,6 @@ def runs_of_vmap(tensors: Sequence[Tensor]) -> int:
     return math.prod(runs.values())
 
 
-def _dims(c: Call, given: Any, n: int) -> tuple[int, ...]:
-    """Dimensions as non-negative numbers; None: all."""
-    if given is None:
-        return tuple(range(n))
-    return tuple(int(d) % n for d in ([given] if isinstance(given, int) else given))
-
-
 def _pool(c: Call) -> int:
     position = 2 if c.name.startswith("lp_") else 1
     kernel, spatial = c.argument(position, "kernel_size"), int(c.name[-2])
@@ -57,28 +51,7 @@ def _tensordot(c: Call) -> tuple[int, ...]:
     dims, n = c.argument(2, "dims", default=2), len(c.inputs[0])
     if isinstance(dims, Tensor):
         dims = dims.tolist()
-    return tuple(range(n - dims, n)) if isinstance(dims, int) else _dims(c, dims[0], n)
-
-
-def _transform(c: Call) -> tuple[int, tuple[int, ...]]:
-    """Points of one transform of torch.fft, and its dimensions."""
-    n, name = len(c.inputs[0]) if c.inputs else 0, c.name
-    if name.endswith(("freq", "shift")):
-        return 0, ()
-    single, two = name[-1] == "t", name[-1] == "2"
-    given = c.argument(2, "dim", default=-1 if single else (-2, -1) if two else None)
-    lengths = c.argument(1, "n", "s")
-    if given is None and lengths is not None and not isinstance(lengths, int):
-        given = tuple(range(n - len(lengths), n))
-    dims = _dims(c, given, n)
-    x = [axis_size(c.inputs[0][d]) for d in dims]
-    y = [int(c.results[0].shape[d]) for d in dims]
-    if lengths is not None:
-        points = [int(lengths)] if isinstance(lengths, int) else [int(m) for m in lengths]
-        points = [m if m > 0 else k for m, k in zip(points, x, strict=True)]
-    else:
-        points = [max(p, q) for p, q in zip(x, y, strict=True)]
-    return math.prod(points), dims
+    return tuple(range(n - dims, n)) if isinstance(dims, int) else dims_of(dims[0], n)
 
 
 def _istft(c: Call) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from dyn_lightning.graph.axes import Axis, Size, axis_size, concatenated, fix_sizes, is_free, normal
@@ -121,8 +122,8 @@ def _every(axis: Axis, places: range) -> Axis | None:
     return (row,)
 
 
-def index(t: Tracer, axes: Axes, at: Any) -> Axes | None:
-    """The dimensions of ``x[at]``."""
+def index(t: Tracer, axes: Axes, at: Any, taken: list[Axis]) -> Axes | None:
+    """The dimensions of ``x[at]``; ``taken`` gets those of x that are taken apart by numbers and so must stay whole."""
     x, entries = list(axes), list(at) if isinstance(at, tuple) else [at]
     if any(e is Ellipsis for e in entries):
         place = next(i for i, e in enumerate(entries) if e is Ellipsis)
@@ -142,9 +143,9 @@ def index(t: Tracer, axes: Axes, at: Any) -> Axes | None:
             if piece is None:
                 return None
             made.append(piece)
-        elif any(map(is_free, here)):
-            return None
-        elif isinstance(entry, Tensor) and entry.dtype.is_floating_point is False and str(entry.dtype) != "torch.bool":
+            continue
+        taken += filter(is_free, here)
+        if isinstance(entry, Tensor) and entry.dtype.is_floating_point is False and str(entry.dtype) != "torch.bool":
             made += t.axes(entry)
         elif isinstance(entry, list):
             made.append((len(entry),))
@@ -160,19 +161,29 @@ def _consumed(entry: Any) -> int:
 
 
 def getitem(c: Call) -> list[Axes] | None:
-    made = index(c.t, c.inputs[0], c.args[1])
-    return None if made is None or len(made) != c.results[0].dim() else [made]
+    taken: list[Axis] = []
+    made = index(c.t, c.inputs[0], c.args[1], taken)
+    if made is None or len(made) != c.results[0].dim():
+        return None
+    c.keep_whole(taken, f"its elements are named by numbers in {c.t.where}")
+    return [made]
 
 
 def set_item(t: Tracer, x: Tensor, at: Any, value: Any) -> None:
-    """``x[at] = value``: the two must agree, or both are fixed."""
+    """``x[at] = value``: the two must agree, or both are fixed. One value where a mask is true: the mask is as x is."""
     axes = t.axes(x)
     values = t.axes(value) if isinstance(value, Tensor) else ()
-    region = index(t, axes, at)
     reason = f"a part of a tensor is written in {t.where}"
+    if isinstance(at, Tensor) and at.dtype == torch.bool and all(axis_size(axis) == 1 for axis in values):
+        for a, b in zip(axes, t.axes(at), strict=False):
+            unify(a, b, reason)
+        return
+    taken: list[Axis] = []
+    region = index(t, axes, at, taken)
     if region is None:
         t.fix_axes([axes, values], reason)
         return
+    t.fix_axes([tuple(taken)], reason)
     for a, b in zip(region[::-1], values[::-1], strict=False):
         if axis_size(a) == axis_size(b):
             unify(a, b, reason)
@@ -186,6 +197,31 @@ def index_select(c: Call) -> list[Axes] | None:
         return None
     x[dim] = (int(c.results[0].shape[dim]),)
     return [tuple(x)]
+
+
+def index_add(c: Call) -> list[Axes] | None:
+    """index_add, index_copy: (x, dim, index, source), along a dimension that is not learned; x and source are alike."""
+    x, dim, source = c.inputs[0], c.argument(1, "dim"), c.inputs[-1]
+    if not isinstance(dim, int) or is_free(x[dim]) or len(source) != len(x):
+        return None
+    for i, (a, b) in enumerate(zip(x, source, strict=True)):
+        if i != dim % len(x):
+            unify(a, b, c.reason)
+    return [tuple(map(normal, x))]
+
+
+def scatter(c: Call) -> list[Axes] | None:
+    """scatter, scatter_add: (x, dim, index, source or number), along a dimension that is not learned."""
+    x, dim, others = c.inputs[0], c.argument(1, "dim"), c.inputs[1:]
+    if not isinstance(dim, int) or is_free(x[dim]):
+        return None
+    for i, axis in enumerate(x):
+        for other in others:
+            if i != dim % len(x) and len(other) == len(x):
+                if axis_size(other[i]) != axis_size(axis):
+                    return None
+                unify(axis, other[i], c.reason)
+    return [tuple(map(normal, x))]
 
 
 def gather(c: Call) -> list[Axes] | None:

@@ -211,9 +211,65 @@ def cosine(c: Call) -> list[Axes] | None:
     return [tuple(axis for i, axis in enumerate(axes) if i != dim)]
 
 
+def grouped(c: Call) -> list[Axes] | None:
+    """grouped_mm: rows (S, K), in groups, times a matrix (K, N) of each group: (G, K, N) → (S, N).
+
+    The groups and where they end (``offs``) are numbers of the network's own.
+    """
+    a, b = c.inputs[:2]
+    if len(a) != 2 or len(b) != 3:
+        return None
+    fix_sizes(b[0], f"the groups of {c.t.where} are named by numbers")
+    unify(a[1], b[1], c.reason)
+    return [(a[0], normal(b[2]))]
+
+
+def inner(c: Call) -> list[Axes]:
+    """(…, K), (…, K) → (…, …)."""
+    a, b = c.inputs
+    unify(a[-1], b[-1], c.reason)
+    return [(*a[:-1], *b[:-1])]
+
+
+def addr(c: Call) -> list[Axes]:
+    """addr and outer: (rows), (columns) → (rows, columns), added to something."""
+    *added, rows, columns = c.inputs
+    y = (*rows, *columns)
+    for other in added:
+        for one, two in zip(y[::-1], other[::-1], strict=False):
+            unify_all([one, two], c.reason)
+    return [tuple(map(normal, y))]
+
+
+def tensordot(c: Call) -> list[Axes] | None:
+    """Two tensors, summed over some dimensions of each."""
+    (a, b), given = c.inputs[:2], c.argument(2, "dims", default=2)
+    if isinstance(given, Tensor):
+        return None
+    if isinstance(given, int):
+        left, right = range(len(a) - given, len(a)), range(given)
+    else:
+        left, right = ([int(d) % len(x) for d in dims] for x, dims in zip((a, b), given, strict=True))
+    for one, two in zip(left, right, strict=True):
+        unify(a[one], b[two], c.reason)
+    return [(*(x for d, x in enumerate(a) if d not in left), *(x for d, x in enumerate(b) if d not in right))]
+
+
+def multi_dot(c: Call) -> list[Axes]:
+    made = c.inputs[0]
+    for other in c.inputs[1:]:
+        made = matmul_axes(made, other, c.reason)
+    return [tuple(map(normal, made))]
+
+
 PRODUCT_RULES: dict[str, Any] = {
     **dict.fromkeys(("matmul", "bmm", "mm", "mv", "dot", "vdot"), matmul),
-    **dict.fromkeys(("addmm", "baddbmm"), addmm),
+    **dict.fromkeys(("addmm", "baddbmm", "addmv"), addmm),
+    **dict.fromkeys(("grouped_mm", "grouped_mm_fallback"), grouped),
+    **dict.fromkeys(("addr", "outer", "ger"), addr),
+    **dict.fromkeys(("linalg_multi_dot", "chain_matmul"), multi_dot),
+    "inner": inner,
+    "tensordot": tensordot,
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), conv),
     **dict.fromkeys(("batch_norm", "instance_norm", "group_norm", "prelu"), channel_norm),
     **dict.fromkeys(("layer_norm", "rms_norm"), last_norm),

@@ -11,8 +11,21 @@ from dyn_lightning.graph.axes import Axis, axis_size, factor_size, fix_sizes, is
 from dyn_lightning.graph.call import Call, Rule
 from dyn_lightning.graph.ints import NotedInt
 from dyn_lightning.graph.notes import Axes
-from dyn_lightning.graph.pieces import cat, gather, getitem, glu, index_select, narrow, select, split, stack
+from dyn_lightning.graph.pieces import (
+    cat,
+    gather,
+    getitem,
+    glu,
+    index_add,
+    index_select,
+    narrow,
+    scatter,
+    select,
+    split,
+    stack,
+)
 from dyn_lightning.graph.tracer import Tracer
+from dyn_lightning.graph.transforms import transform_of
 from dyn_lightning.graph.unification import split_product, unify
 
 
@@ -231,6 +244,23 @@ def windows(c: Call) -> list[Axes] | None:
     return [(*x, (int(c.results[0].shape[-1]),))]
 
 
+def transform(c: Call) -> list[Axes] | None:
+    """torch.fft: what is transformed stays whole; the other dimensions stay what they are."""
+    x, (_, dims) = c.inputs[0], transform_of(c)
+    c.keep_whole([x[d] for d in dims], f"the function {c.name} in {c.t.where} transforms all of it")
+    return [tuple((int(n),) if d in dims else x[d] for d, n in enumerate(c.results[0].shape))]
+
+
+def as_complex(c: Call) -> list[Axes] | None:
+    """view_as_complex: real and imaginary part, the last dimension, go."""
+    return None if is_free(c.inputs[0][-1]) else [c.inputs[0][:-1]]
+
+
+def as_real(c: Call) -> list[Axes]:
+    """view_as_real: real and imaginary part become a last dimension."""
+    return [(*c.inputs[0], (2,))]
+
+
 def diagonal(c: Call) -> list[Axes] | None:
     if any(map(is_free, c.inputs[0])):
         return None
@@ -266,6 +296,16 @@ SHAPE_RULES: dict[str, Rule] = {
     "pixel_unshuffle": pixel_unshuffle,
     "unfold": windows,
     "glu": glu,
+    **dict.fromkeys(("index_add", "index_copy"), index_add),
+    **dict.fromkeys(("scatter", "scatter_add", "scatter_reduce"), scatter),
+    **{
+        f"fft_{inverse}{kind}fft{n}": transform
+        for inverse in ("", "i")
+        for kind in ("", "r", "h")
+        for n in ("", "2", "n")
+    },
+    "view_as_complex": as_complex,
+    "view_as_real": as_real,
     "diagonal": diagonal,
 }
 FACTORIES = frozenset({
