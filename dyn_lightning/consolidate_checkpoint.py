@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from lightning.pytorch import LightningDataModule
 from torch import nn
 
 from dyn_lightning.artifact.from_module import Ending, example_of, measure, settle, summary, write_artifact
+from dyn_lightning.batches import data_batches
 from dyn_lightning.callbacks.batch_norm import has_statistics, reestimate
 from dyn_lightning.checks import whole
 from dyn_lightning.consolidate import Report
@@ -107,16 +108,8 @@ def _data(module: DynamicModule, datamodule: LightningDataModule | None, resized
     """Validation batches, and training inputs for batch normalisation's statistics where sizes change."""
     if datamodule is None:
         return (), []
-    datamodule.setup("validate")
-    batches = _first(datamodule.val_dataloader())
+    batches = data_batches(datamodule, "validate")
     if not (resized and has_statistics(module.network)):
         return batches, []
-    datamodule.setup("fit")
-    loader = _first(datamodule.train_dataloader())
+    loader = data_batches(datamodule, "fit")
     return batches, [module.task.input_of(batch) for batch in islice(loader, STATISTICS_BATCHES)]
-
-
-def _first(loader: Any) -> Iterable[Any]:
-    """The first of several loaders, or the only one."""
-    first: Iterable[Any] = loader[0] if isinstance(loader, (list, tuple)) else loader
-    return first

@@ -66,6 +66,18 @@ def portable(optimizer: OptimizerCallable) -> OptimizerCallable:
     return functools.partial(made[0], *made[1:], **optimizer.keywords)
 
 
+def check_eps(optimizer: Optimizer) -> None:
+    """Raise SettingError where eps is zero in the precision of the weights, so that Adam would divide by zero."""
+    for group in optimizer.param_groups:
+        half = any(p.dtype == torch.float16 for p in group["params"])
+        eps = group.get("eps")
+        if half and eps and float(torch.tensor(eps, dtype=torch.float16)) == 0.0:
+            raise SettingError(
+                f"precision 16-true: the optimiser's eps={eps} is zero in float16, and weights become NaN. Give it "
+                "eps=1e-4 (--model.optimizer.eps 1e-4), or use precision 16-mixed or bf16-true"
+            )
+
+
 def _package(x: Any) -> str:
     return str(getattr(x, "__module__", "")).partition(".")[0]
 
@@ -89,6 +101,7 @@ def make_optimizer(
     except ValueError as error:
         name = getattr(optimizer, "__name__", str(optimizer))
         raise SettingError(f"optimizer: {name} does not take the groups of weights and of λ ({error})") from error
+    check_eps(made)
     protect_unused(made, network)
     return made
 

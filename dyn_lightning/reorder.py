@@ -50,7 +50,7 @@ def importance(network: Any, losses: Iterable[Callable[[], Tensor]]) -> dict[str
         for (name, _), gradient in zip(gates, found, strict=True):
             if gradient is not None:
                 # A mean over the batch has weakened each sample's derivative by the batch's size.
-                scores[name] += (gradient * gradient.shape[0]).square().sum(0)
+                scores[name] += (gradient.float() * gradient.shape[0]).square().sum(0)
     return scores
 
 

@@ -82,6 +82,12 @@ class Width(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_held": None, "_amplitudes": None}
 
+    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+        super()._apply(*args, **kwargs)
+        if self.theta.dtype in (torch.float16, torch.bfloat16):
+            self.theta.data = self.theta.data.float()  # the steps of log λ are finer than half precision
+        return self
+
     def _read(self) -> tuple[float, int, bool, int]:
         """(K in units, frozen size or −1, learning, samples) in Python."""
         if self._held is not None:

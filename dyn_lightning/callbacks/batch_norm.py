@@ -59,7 +59,8 @@ class BatchNormReestimation(Callback):
         if not isinstance(pl_module, DynamicModule) or pl_module.phase == "warmup" or self._done:
             return
         if self._recent:
-            reestimate(pl_module.network, list(self._recent))
+            with trainer.precision_plugin.val_step_context():
+                reestimate(pl_module.network, list(self._recent))
             for layer in _batch_norms(pl_module.network):
                 for statistics in (layer.running_mean, layer.running_var):
                     statistics.copy_(trainer.strategy.reduce(statistics.clone(), reduce_op="mean"))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_warn
 
@@ -22,12 +20,14 @@ from dyn_lightning.artifact.from_module import (
     with_best_weights,
     write_artifact,
 )
+from dyn_lightning.batches import in_float32, validation_batches
 from dyn_lightning.callbacks.batch_norm import BatchNormReestimation, reestimate
 from dyn_lightning.callbacks.complexity_logger import ComplexityLogger
 from dyn_lightning.callbacks.final_checkpoint import final_checkpoint
 from dyn_lightning.callbacks.progress_bar import print_above
 from dyn_lightning.checks import positive, whole
 from dyn_lightning.consolidate import Report
+from dyn_lightning.errors import UserError
 from dyn_lightning.files import check_absent
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.report import plot_history
@@ -35,6 +35,9 @@ from dyn_lightning.runs.folder import ARTIFACT, run_folder
 
 __all__ = ["Consolidate", "load_checkpoint"]
 FIGURE = "widths.png"
+
+TRUE_PRECISIONS = ("16-true", "bf16-true", "64-true")
+"""Of trainers that convert the whole module. What ships is float32 after all of them: audio and exports are."""
 
 
 class Consolidate(Callback):
@@ -64,8 +67,8 @@ class Consolidate(Callback):
     Raises:
         SettingError: before the fit, if there is something in the artifact's place; at the end of a fit that ended in
             the warm-up.
-        UserError: at the end of a fit whose network answers NaN.
-        RuntimeError: at the end of the fit, if the two networks do not compute the same.
+        ConsolidationError: at the end of a fit whose network answers NaN, if the two networks do not compute the same,
+            or for any other reason why no artifact could be written.
     """
 
     def __init__(
@@ -98,20 +101,32 @@ class Consolidate(Callback):
             return
         if pl_module.phase == "warmup":
             settle(pl_module)  # raises, in all processes
-        if not trainer.is_global_zero:
-            return
+        failed: Exception | None = None
+        if trainer.is_global_zero:
+            try:
+                self._write(trainer, pl_module, dirpath)
+            except Exception as error:  # whatever it is: the run's work must not be lost with it
+                failed = error
+        if trainer.strategy.broadcast(failed is not None):
+            checkpoint = last_checkpoint(trainer)  # by all processes, as it may have to be written
+            if failed is not None:
+                raise ConsolidationError(failed, checkpoint) from failed
+
+    def _write(self, trainer: lightning.Trainer, pl_module: DynamicModule, dirpath: Path) -> None:
         checkpoint = final_checkpoint(trainer)
         module = with_best_weights(pl_module, checkpoint)
+        if trainer.precision in TRUE_PRECISIONS:
+            module.float()
         ending = settle(module)
         if not ending.final and (recent := _recent_inputs(trainer)):
-            reestimate(module.network, recent)
+            reestimate(module.network, in_float32(recent))
         if not checkpoint and (best := getattr(trainer.checkpoint_callback, "best_model_path", "")):
             rank_zero_warn(f"{best} is from before the sizes were final: what ships is the end of the run")
-        metrics = None
+        batches, metrics = validation_batches(trainer, module.device), None
         if math.isfinite(module.threshold) and not module.threshold_is_own:
-            metrics = measure(module, validation_batches(trainer, module)) or None
+            metrics = measure(module, batches) or None
         metrics = metrics or _metrics_of(trainer, checkpoint)
-        inputs = [module.task.input_of(batch) for batch in islice(validation_batches(trainer, module), self.batches)]
+        inputs = [module.task.input_of(batch) for batch in islice(batches, self.batches)]
         self.small, self.report = write_artifact(
             module, dirpath, inputs, self.tolerance, ending=ending, metrics=metrics
         )
@@ -136,14 +151,28 @@ def _metrics_of(trainer: lightning.Trainer, checkpoint: str) -> dict[str, float]
     return {name: float(value) for name, value in found.items() if math.isfinite(value)} or None
 
 
-def validation_batches(trainer: lightning.Trainer, module: DynamicModule) -> Iterator[Any]:
-    """Validation batches on the module's device; none where there is no validation."""
-    loaders = trainer.val_dataloaders
-    if loaders is None:
-        return
-    first = loaders[0] if isinstance(loaders, (list, tuple)) else loaders
-    for batch in first:
-        yield move_data_to_device(batch, module.device)
+class ConsolidationError(UserError, RuntimeError):
+    """What was trained could not be written as an artifact; the message gives the command that tries again."""
+
+    def __init__(self, reason: Exception, checkpoint: str) -> None:
+        told = str(reason) if isinstance(reason, UserError) else f"{type(reason).__name__}: {reason}"
+        super().__init__(
+            f"consolidation failed: {told.rstrip('.')}. The run is not lost; once that is mended: "
+            f"dyn-lightning consolidate --ckpt_path {checkpoint}"
+        )
+
+
+def last_checkpoint(trainer: lightning.Trainer) -> str:
+    """A checkpoint to consolidate later: the best with the final sizes, or the last; where there is none, a new one."""
+    paths = [
+        getattr(c, "last_model_path", "") or getattr(c, "best_model_path", "") for c in trainer.checkpoint_callbacks
+    ]
+    kept = final_checkpoint(trainer) if trainer.is_global_zero else ""
+    found: str = trainer.strategy.broadcast(kept or next((p for p in paths if p and Path(p).is_file()), ""))
+    if not found:
+        found = str(trainer.strategy.broadcast(run_folder(trainer) / "checkpoints" / "last.ckpt"))
+        trainer.save_checkpoint(found)
+    return found
 
 
 def _recent_inputs(trainer: lightning.Trainer) -> list[Any]:

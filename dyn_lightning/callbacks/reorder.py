@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from itertools import islice
 from typing import Any
 
 import lightning
 import torch
 from lightning.pytorch import Callback
-from torch.utils.data import DataLoader
 
+from dyn_lightning.batches import training_batches
 from dyn_lightning.checks import whole
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.reorder import importance, reorder
@@ -45,14 +44,10 @@ class Reorder(Callback):
             width.set_learning(False)
 
         def loss_of(batch: Any) -> torch.Tensor:
-            batch = trainer.strategy.batch_to_device(batch)
-            return module.task.loss(module.network(module.task.input_of(batch)), batch)
+            with trainer.precision_plugin.train_step_context():
+                return module.task.loss(module.network(module.task.input_of(batch)), batch)
 
-        # A copy without workers: those that persist have one iterator, which the epoch is reading from.
-        loader = copy.copy(trainer.train_dataloader)
-        if isinstance(loader, DataLoader):
-            loader.num_workers = 0
-        chosen = islice(iter(loader), self.batches)  # type: ignore[arg-type]
+        chosen = islice(training_batches(trainer), self.batches)
         scores = importance(module.network, (lambda b=b: loss_of(b) for b in chosen))  # type: ignore[misc]
         for name, score in scores.items():
             scores[name] = trainer.strategy.reduce(score, reduce_op="sum")  # type: ignore[assignment]

@@ -66,6 +66,9 @@ class WidthsTrainer(Trainer):
             curves = [Path(f"{dirpath}.curve{suffix}") for suffix in (".png", ".json")] if curve else []
             check_absent([Path(dirpath), *curves], "--dirpath FOLDER")
         load_checkpoint(module, ckpt_path, weights_only=weights_only is not False)
+        self.strategy.connect(module)
+        if datamodule is not None:
+            datamodule.trainer = self  # its hooks may ask for it
         consolidate_checkpoint(
             module,
             Path(dirpath),
