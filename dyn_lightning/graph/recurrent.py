@@ -74,7 +74,22 @@ def _layers(t: Tracer, name: str, m: Any, below: Axis) -> tuple[list[Axis], Axis
     if m.proj_size:
         project = known["project"] if known else t.new_size(f"{name}.proj", m.proj_size)
     bind(t, name, hidden=hidden, in_axis=below, **({"project": project} if project else {}))
+    _own_weights(t, name, m, hidden, below, project)
     return hidden, project
+
+
+def _own_weights(t: Tracer, name: str, m: Any, hidden: list[Axis], below: Axis, project: Axis | None) -> None:
+    """What a layer's parameters are made of, should the network's code read them by themselves."""
+    gates, directions = {nn.RNN: 1, nn.GRU: 3, nn.LSTM: 4}[type(m)], 1 + m.bidirectional
+    for i, axis in enumerate(hidden):
+        rows, state = make_axis(gates, *axis), project or axis
+        kinds = {"weight_ih": (rows, below), "weight_hh": (rows, state), "weight_hr": (state, axis)}
+        for key in (
+            key for names in m._all_weights[i * (1 + m.bidirectional) :][: 1 + m.bidirectional] for key in names
+        ):
+            axes = kinds.get(key.split("_l")[0], (rows,))
+            t.own(getattr(m, key), axes, f"{name} shares a parameter with another layer")
+        below = make_axis(directions, *state)
 
 
 def _stack(t: Tracer, name: str, m: StackedRNN, below: Axis) -> tuple[list[Axis], Axis | None]:

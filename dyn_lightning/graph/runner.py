@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from dyn_lightning.graph.untouched import fresh, seed_all, unchanged
+from dyn_lightning.models.stacked_rnn import StackedRNN
 
 
 class Runner(TorchFunctionMode):
@@ -91,6 +92,10 @@ class Runner(TorchFunctionMode):
             handles.append(module.register_forward_pre_hook(self._enter(name, leaf), prepend=True))
             # Also after an error: some networks try a call, and make another one where it fails.
             handles.append(module.register_forward_hook(self._leave(name, leaf), with_kwargs=True, always_call=True))
+        recurrent = [m for m in modules.values() if isinstance(m, (nn.RNNBase, StackedRNN))]
+        for layer in recurrent:
+            # Called by hand before a forward pass, it would look like the code's own use of the weights.
+            layer.__dict__["flatten_parameters"] = lambda: None
         run = self.network if method == "forward" else getattr(self.network, method)
         try:
             with unchanged(self.network) if forget else nullcontext(), torch.no_grad():
@@ -99,6 +104,8 @@ class Runner(TorchFunctionMode):
                     return run(*args, **kwargs)
         finally:
             self._seeded = False
+            for layer in recurrent:
+                layer.__dict__.pop("flatten_parameters", None)
             for handle in handles:
                 handle.remove()
             for module, mode in modes.items():

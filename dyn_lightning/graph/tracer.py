@@ -158,10 +158,6 @@ class Tracer(Runner):
         modules = dict(self.network.named_modules())
         self.rules.on_modules(self, modules)
         restore = note_attributes(modules)
-        recurrent = [m for m in modules.values() if isinstance(m, nn.RNNBase)]
-        for module in recurrent:
-            # Called by hand before a forward pass, it would look like the code's own use of the weights.
-            module.__dict__["flatten_parameters"] = lambda: None
         watch_equal(lambda a, b: None if self._leaf_depth else self.rules.on_equal(self, a, b))
         try:
             for p in passes:
@@ -169,8 +165,6 @@ class Tracer(Runner):
         finally:
             watch_equal(None)
             restore()
-            for module in recurrent:
-                del module.__dict__["flatten_parameters"]
         solve(self)
         self.rules.on_end(self)
         self.graph.unreached = self._unreached(modules)
