@@ -22,6 +22,8 @@ class FileError(UserError, OSError):
     """A file or folder cannot be read or written."""
 
 
+# By name, as the commands without Lightning do not import it: a setting of the trainer that cannot be.
+_OF_LIGHTNING = "MisconfigurationException"
 _REFUSALS = {
     errno.ENOSPC: "the disk is full. Free some space, and run the command again",
     errno.EDQUOT: "your quota of the disk is used up. Free some space, and run the command again",
@@ -81,9 +83,21 @@ def in_one_line(command: Callable[[], T]) -> T:
             if isinstance(cause, UserError):
                 raise SystemExit(str(cause)) from error
         for cause in causes:
+            if type(cause).__name__ == _OF_LIGHTNING or _raised_by_lightning(cause):
+                raise SystemExit(" ".join(str(cause).split())) from error
+        for cause in causes:
             if isinstance(cause, OSError) and (cause.filename is not None or cause.errno in _REFUSALS):
                 raise SystemExit(str(file_error(cause))) from error
         raise
+
+
+def _raised_by_lightning(error: BaseException) -> bool:
+    """Whether Lightning itself refuses a value: its trainer checks many settings only when a fit begins."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    module = "" if place is None else str(place.tb_frame.f_globals.get("__name__", ""))
+    return isinstance(error, ValueError) and module.startswith(("lightning.pytorch.", "lightning.fabric."))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

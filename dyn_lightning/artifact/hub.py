@@ -11,13 +11,10 @@ from torch import nn
 from dyn_lightning.artifact import load_artifact
 from dyn_lightning.artifact.files import ARCHITECTURE, CONFIG, FILES, WEIGHTS, save_tensors
 from dyn_lightning.files import write_atomically
+from dyn_lightning.optional import require
 
-try:
-    from huggingface_hub import PyTorchModelHubMixin, snapshot_download
-except ImportError as error:
-    raise ImportError(
-        "dyn_lightning.artifact.hub wants huggingface_hub: install dyn_lightning with its hub extra"
-    ) from error
+require("huggingface_hub")
+from huggingface_hub import PyTorchModelHubMixin, snapshot_download  # noqa: E402
 
 
 class HubNetwork(nn.Module, PyTorchModelHubMixin):

@@ -7,12 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
-from rich.console import Console
 
 from dyn_lightning.files import check_absent
-from dyn_lightning.report.latest import left_out
-from dyn_lightning.sweep.pareto import print_front, write_front
-from dyn_lightning.sweep.points import mean_over_seeds, read_points
 
 
 def pareto(args: Sequence[str] | None = None) -> int:
@@ -32,6 +28,13 @@ def pareto(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--per_run", action="store_true", help="Each run by itself, instead of means over seeds.")
     parser.add_argument("--overwrite", action="store_true", help="Replace files that are there.")
     options = parser.parse_args(None if args is None else list(args))
+    # Imported when the options are right: with torch they take seconds.
+    from rich.console import Console
+
+    from dyn_lightning.report.latest import left_out
+    from dyn_lightning.sweep.pareto import print_front, write_front
+    from dyn_lightning.sweep.points import mean_over_seeds, read_points
+
     if not options.overwrite:
         check_absent([Path(options.out), Path(options.out).with_suffix(".png")], "--out FILE")
     console = Console(width=None if sys.stdout.isatty() else 160)

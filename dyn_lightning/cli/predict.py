@@ -9,17 +9,11 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 
-from dyn_lightning.artifact.files import ARCHITECTURE, read_architecture
 from dyn_lightning.errors import SettingError
 from dyn_lightning.files import check_absent
-from dyn_lightning.inference import Predictions, UtteranceScores, predict_files, score_utterances
-from dyn_lightning.inference.audio_files import name_files
-from dyn_lightning.inference.progress import FileProgress
-from dyn_lightning.inference.spoofing import SCORE_FILE
-from dyn_lightning.inference.voice_activity import MIN_SILENCE_S, MIN_SPEECH_S
-from dyn_lightning.tasks import FrameDetection, SpoofDetection
 
-PREDICTED = (FrameDetection.__name__, SpoofDetection.__name__)
+PREDICTED = ("FrameDetection", "SpoofDetection")
+MIN_SPEECH_S, MIN_SILENCE_S = 0.25, 0.3  # for the help: those of inference.voice_activity, which is slow to import
 
 
 def predict(args: Sequence[str] | None = None) -> int:
@@ -48,6 +42,11 @@ def predict(args: Sequence[str] | None = None) -> int:
     spoofing.add_argument("--batch_size", type=int | None, default=None, help="Utterances per pass, 32 if not given.")
     parser.add_argument("--overwrite", action="store_true", help="Replace files that are there.")
     options = parser.parse_args(None if args is None else list(args))
+    # Imported when the options are right: with torch they take seconds.
+    from dyn_lightning.artifact.files import ARCHITECTURE, read_architecture
+    from dyn_lightning.inference import Predictions, UtteranceScores, predict_files, score_utterances
+    from dyn_lightning.inference.progress import FileProgress
+
     own = {
         False: ("frame_scores", "threshold", "min_speech_s", "min_silence_s"),
         True: ("protocol", "batch_size"),
@@ -59,7 +58,7 @@ def predict(args: Sequence[str] | None = None) -> int:
             f"{options.artifact}: predict does {' and '.join(PREDICTED)}, not {task}. Run the network in Python: "
             "dyn_lightning.artifact.load_artifact"
         )
-    is_spoofing = task == SpoofDetection.__name__
+    is_spoofing = task == PREDICTED[1]
     if strange := [name for name in own[not is_spoofing] if options[name] is not None]:
         raise SettingError(
             f"{options.artifact}: an artifact of {metadata.get('task')} has no use for {', '.join(strange)}"
@@ -78,6 +77,9 @@ def predict(args: Sequence[str] | None = None) -> int:
 
 def _written(options: Any, is_spoofing: bool) -> list[Path]:
     """The files that the command writes."""
+    from dyn_lightning.inference.audio_files import name_files
+    from dyn_lightning.inference.spoofing import SCORE_FILE
+
     folder = Path(options.out_dir)
     if is_spoofing:
         return [folder / SCORE_FILE]

@@ -9,7 +9,6 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from dyn_lightning.files import check_absent
-from dyn_lightning.report.page import TITLE, write_report
 
 
 def report(args: Sequence[str] | None = None) -> int:
@@ -35,9 +34,12 @@ def report(args: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--metrics", type=str, nargs="+", default=[], help="Those to show; the EERs of tests if not given."
     )
-    parser.add_argument("--title", type=str, default=TITLE)
+    parser.add_argument("--title", type=str | None, default=None, help="Of the page.")
     parser.add_argument("--overwrite", action="store_true", help="Replace files that are there.")
     options = parser.parse_args(None if args is None else list(args))
+    # Imported when the options are right: with torch they take seconds.
+    from dyn_lightning.report.page import TITLE, write_report
+
     out = Path(options.out)
     if not options.overwrite:
         check_absent([out, *sorted(out.parent.glob(f"{glob.escape(out.stem)}.*.csv"))], "--out FILE")
@@ -47,7 +49,7 @@ def report(args: Sequence[str] | None = None) -> int:
         published=options.published,
         protocol=options.protocol,
         metrics=options.metrics,
-        title=options.title,
+        title=options.title or TITLE,
     ):
         print(path)
     return 0

@@ -78,7 +78,7 @@ def end_of_fit(trainer: Trainer, folder: Path, metrics: Mapping[str, Any], resul
 
 def _next(trainer: Trainer, folder: Path, artifact: Path | None, checkpoint: str) -> str:
     """The command that most will want: the small network on audio, else what there is to see of it."""
-    task = type(getattr(trainer.lightning_module, "task", None)).__name__
+    task = getattr(getattr(trainer.lightning_module, "task", None), "name", None)
     if artifact is not None and task in PREDICTED:
         return f"{typed(['dyn-lightning', 'predict', '--artifact', str(artifact)])} --audio FILE"
     if checkpoint and (folder / CONFIG).is_file():

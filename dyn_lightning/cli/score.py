@@ -7,11 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
-from rich.console import Console
 
 from dyn_lightning.files import check_absent
-from dyn_lightning.score_files import read_scores
-from dyn_lightning.scoring import evaluate_scores, print_scores, read_asv_rates, write_evaluation
 
 
 def score(args: Sequence[str] | None = None) -> int:
@@ -33,6 +30,12 @@ def score(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="Of the bootstrap.")
     parser.add_argument("--overwrite", action="store_true", help="Replace files that are there.")
     options = parser.parse_args(None if args is None else list(args))
+    # Imported when the options are right: with torch they take seconds.
+    from rich.console import Console
+
+    from dyn_lightning.score_files import read_scores
+    from dyn_lightning.scoring import evaluate_scores, print_scores, read_asv_rates, write_evaluation
+
     if options.out_dir is not None and not options.overwrite:
         names = ("scores.json", "det.png", "eer_by_system.png")
         check_absent([Path(options.out_dir, name) for name in names], "--out_dir FOLDER")

@@ -7,18 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
-from rich.console import Console
 
 from dyn_lightning.errors import SettingError
-from dyn_lightning.sweep.file import read_sweep, runs_of
 
 
 def sweep(args: Sequence[str] | None = None) -> int:
     """``dyn-lightning sweep``: the runs of a W&B sweep file on this machine. Gives the exit status."""
-    # They need POSIX, which the other commands do not.
-    from dyn_lightning.sweep.runner import run_all
-    from dyn_lightning.sweep.summary import print_summary, state_of
-
     parser = ArgumentParser(
         prog="dyn-lightning sweep",
         description="Run a W&B sweep file on this machine, without a server: grid and random search.",
@@ -29,6 +23,13 @@ def sweep(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--max_runs", type=int | None, default=None, help="At most so many runs.")
     parser.add_argument("--seed", type=int, default=0, help="Of a random search.")
     options = parser.parse_args(None if args is None else list(args))
+    # Imported when the options are right; the runner needs POSIX, which the other commands do not.
+    from rich.console import Console
+
+    from dyn_lightning.sweep.file import read_sweep, runs_of
+    from dyn_lightning.sweep.runner import run_all
+    from dyn_lightning.sweep.summary import print_summary, state_of
+
     for name in ("jobs", "max_runs"):
         if options[name] is not None and options[name] < 1:
             raise SettingError(f"--{name} {options[name]} must be 1 or more")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
@@ -16,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from dyn_lightning.callbacks import ComplexityLogger, Consolidate, LambdaClamp, PhaseSwitch
 from dyn_lightning.callbacks.final_checkpoint import final_checkpoint
+from dyn_lightning.callbacks.network_summary import NetworkSummary
 from dyn_lightning.cli.arguments import (
     UNTRAINED,
     best_checkpoint,
@@ -32,7 +34,9 @@ from dyn_lightning.cli.run_end import end_of_fit, metric_lines
 from dyn_lightning.cli.run_start import RunConfig, claim_folder, without_numbered_logs
 from dyn_lightning.cli.sources import displaced_budgets, flag
 from dyn_lightning.cli.trainer import WidthsTrainer
+from dyn_lightning.errors import SettingError, UserError
 from dyn_lightning.module import DynamicModule
+from dyn_lightning.optional import missing
 from dyn_lightning.report import append_result, config_hash, result_record
 from dyn_lightning.report.environment import revision, typed
 from dyn_lightning.run_identity import config_file, data_name, run_config
@@ -134,8 +138,16 @@ class WidthsCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self._get(self.config_init, "trainer") or {}
         check_callbacks(given.get("callbacks") or [])
-        trainer = super().instantiate_trainer(**kwargs)
+        try:
+            summary = given.get("enable_model_summary") is not False
+            trainer = super().instantiate_trainer(**kwargs, enable_model_summary=False)
+        except UserError:
+            raise
+        except (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError) as error:
+            raise missing(error) or SettingError(f"trainer: {' '.join(str(error).split())}") from error
         write_whole_checkpoints(trainer)
+        if summary:
+            trainer.callbacks.append(NetworkSummary())  # type: ignore[attr-defined]
         if self.subcommand in ("validate", "test"):
             without_numbered_logs(trainer)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -242,12 +254,11 @@ def _of_one_command(name: str) -> type[WidthsCLI]:
     return type(WidthsCLI.__name__, (WidthsCLI,), {"subcommands": staticmethod(lambda: {name: wanted})})
 
 
-def run(args: list[str] | None, more: Iterable[str] = ()) -> None:
+def run(args: list[str] | None) -> None:
     """Run the command, of :meth:`WidthsCLI.subcommands`, that stands first.
 
     Args:
         args: the command line without the program's name; None: that of this process.
-        more: names of other commands, for the help.
     """
     default_wandb_offline(os.environ)
     name = (sys.argv[1:2] if args is None else args[:1]) or [""]
@@ -258,10 +269,6 @@ def run(args: list[str] | None, more: Iterable[str] = ()) -> None:
         auto_configure_optimizers=False,
         save_config_callback=RunConfig,
         save_config_kwargs={"overwrite": True},
-        parser_kwargs={
-            "parser_mode": "omegaconf",
-            "description": "Learn layer sizes under a FLOPs budget. More commands, with a --help of their own: "
-            f"{', '.join(more)}.",
-        },
+        parser_kwargs={"parser_mode": "omegaconf", "description": "Learn layer sizes under a FLOPs budget."},
         args=args,
     )

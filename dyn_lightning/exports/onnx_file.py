@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import json
 import re
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from dyn_lightning.exports.check import ExportError, first_line
 from dyn_lightning.graph import tensors_in
+from dyn_lightning.optional import require
 
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 _QUIET = 4  # ONNX Runtime writes on stderr what it raises as well
@@ -23,9 +23,9 @@ _ODD = re.compile(r"\W+")
 
 
 def need_onnx() -> None:
-    """Raises ExportError that names what is not installed."""
-    if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
-        raise ExportError(f"ONNX wants {', '.join(missing)}: install the extra, pip install 'dyn_lightning[export]'")
+    """Raises MissingExtraError that names what is not installed."""
+    for name in _NEEDED:
+        require(name)
 
 
 def open_onnx(path: str) -> Any:
@@ -34,7 +34,7 @@ def open_onnx(path: str) -> Any:
     Raises:
         ExportError: if ONNX Runtime refuses the file.
     """
-    import onnxruntime
+    onnxruntime: Any = require("onnxruntime")
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _QUIET
@@ -88,7 +88,7 @@ def output_names(network: nn.Module, output: Any, given: Sequence[str], taken: I
 
 def set_metadata(path: str, values: Mapping[str, Any]) -> None:
     """Write what is to be known of a network into its ONNX file: text as it is, all else as JSON."""
-    import onnx
+    onnx: Any = require("onnx")
 
     model = onnx.load(path)
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
