@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dyn_lightning.errors import in_one_line
-from dyn_lightning.optional import EXTRAS, MissingExtraError, missing, require
+from dyn_lightning.optional import EXTRAS, missing, require
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
@@ -29,10 +29,10 @@ def test_a_missing_package_names_its_extra(package, monkeypatch):
 def test_an_export_without_the_extra_is_one_line(tmp_path, monkeypatch):
     import torch
 
-    from dyn_lightning.exports.export import export_onnx
+    from dyn_lightning.exports.export import ExportError, export_onnx
 
     without(monkeypatch, "onnxruntime")
-    with pytest.raises(MissingExtraError, match=re.escape("pip install 'dyn_lightning[export]'")):
+    with pytest.raises(ExportError, match=re.escape("pip install 'dyn_lightning[export]'")):
         export_onnx(torch.nn.Linear(2, 2), torch.zeros(1, 2), tmp_path / "x.onnx")
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dyn_lightning.exports.check import ExportError, first_line
 from dyn_lightning.graph import tensors_in
-from dyn_lightning.optional import require
+from dyn_lightning.optional import MissingExtraError, require
 
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 _QUIET = 4  # ONNX Runtime writes on stderr what it raises as well
@@ -23,9 +23,12 @@ _ODD = re.compile(r"\W+")
 
 
 def need_onnx() -> None:
-    """Raises MissingExtraError that names what is not installed."""
+    """Raises ExportError that names what is not installed."""
     for name in _NEEDED:
-        require(name)
+        try:
+            require(name)
+        except MissingExtraError as error:
+            raise ExportError(str(error)) from error
 
 
 def open_onnx(path: str) -> Any:
