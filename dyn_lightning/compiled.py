@@ -65,7 +65,8 @@ class CompiledNetwork:
     def _prepare(self, sizes: tuple[int, ...]) -> None:
         if sizes == self._sizes:
             return
-        plain = plain_copy(self.network)
+        with torch.inference_mode(False):  # also where the first pass is a validation
+            plain = plain_copy(self.network)
 
         def run(tensors: dict[str, Tensor], args: Any, kwargs: Any) -> Any:
             return functional_call(plain, tensors, args, kwargs, tie_weights=False)

@@ -213,10 +213,11 @@ class Complexity:
             terms = sorted(polynomial.terms.items(), key=lambda term: sorted_powers(term[0]))
             exponents = [[dict(monomial).get(name, 0) for name in full] for monomial, _ in terms]
             coefficients = [self._per_second(Polynomial({monomial: c}).at(full)) for monomial, c in terms]
-            self._tensors[key] = (
-                like.new_tensor(exponents).reshape(len(terms), len(full)),
-                like.new_tensor(coefficients),
-            )
+            with torch.inference_mode(False):  # a search may want them later
+                self._tensors[key] = (
+                    torch.tensor(exponents, dtype=like.dtype, device=like.device).reshape(len(terms), len(full)),
+                    torch.tensor(coefficients, dtype=like.dtype, device=like.device),
+                )
         return self._tensors[key]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -118,7 +118,8 @@ class Layout:
         if key not in self._cache:
             if len(self._cache) > 64:
                 self._cache.clear()
-            self._cache[key] = self.positions(lambda w: w.positions(sizes[w])).to(device)
+            with torch.inference_mode(False):  # a pass that learns may want them later
+                self._cache[key] = self.positions(lambda w: w.positions(sizes[w])).to(device)
         return self._cache[key]
 
     def take(self, x: Tensor, dim: int, *, kept: bool = False) -> Tensor:

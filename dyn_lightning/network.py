@@ -121,6 +121,7 @@ def shallow_copy(network: nn.Module, shared: Iterable[Any] = ()) -> Any:
     return copy.deepcopy(network, {**computed(network), **{id(x): x for x in (*tensors, *shared)}})
 
 
+@torch.inference_mode(False)
 def plain_copy(dynamic: DynamicNetwork) -> Any:
     """A copy of a dynamic network in the backbone's own class, with plain layers of the kept sizes."""
     with held(dynamic.widths.values()):  # type: ignore[arg-type]
