@@ -87,7 +87,7 @@ def mend_w64(file: BinaryIO, size: int) -> Findings:
         length = int.from_bytes(header[16:], "little")
         if header[:4] == b"data":
             break
-        if length < 24:
+        if not 24 <= length <= size - position:
             return Findings()
         position += (length + 7) // 8 * 8
     else:

@@ -71,7 +71,7 @@ def mend_caf(file: BinaryIO, size: int) -> Findings:
         length = int.from_bytes(header[4:], "big", signed=True)
         if header[:4] == b"data":
             break
-        if length < 0:
+        if not 0 <= length <= size - position:
             return Findings()
         position += 12 + length
     else:
