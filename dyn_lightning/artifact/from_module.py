@@ -140,7 +140,7 @@ def write_artifact(
 
     Raises:
         SettingError: as :func:`settle`.
-        UserError: if the network answers NaN.
+        UserError: if the network answers NaN, or its weights are no finite numbers.
         RuntimeError: if the two do not compute the same.
     """
     ending = settle(module, sizes) if ending is None else ending
@@ -149,6 +149,8 @@ def write_artifact(
         small, report = consolidate(module.network, inputs)
     else:
         small, report = unchanged(module.network, module.complexity, inputs)
+    if odd := next((name for name, x in small.named_parameters() if not bool(x.isfinite().all())), None):
+        raise UserError(f"{odd} holds NaN or infinity: training has failed, and the network is not written")
     if (report.largest_relative_difference or 0.0) > tolerance:
         raise RuntimeError(
             f"the consolidated network differs by {report.largest_difference:.3g} from the one that was "

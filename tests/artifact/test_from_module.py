@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dyn_lightning.artifact.from_module import load_checkpoint, write_artifact
+from dyn_lightning.errors import UserError
 
 
 def test_a_search_in_progress_freezes_first(make_module, tmp_path):
@@ -31,3 +32,12 @@ def test_checkpoint_of_another_network_is_named(make_module, tmp_path):
         load_checkpoint(make_module(), str(tmp_path / "other.ckpt"))
     with pytest.raises(ValueError, match="no such file"):
         load_checkpoint(make_module(), str(tmp_path / "absent.ckpt"))
+
+
+def test_weights_that_are_no_numbers_are_not_written(make_module, tmp_path):
+    module = make_module()
+    with torch.no_grad():
+        module.network.readout.weight[0, 0] = float("inf")
+    with pytest.raises(UserError, match=r"readout\.weight holds NaN or infinity"):
+        write_artifact(module, tmp_path / "a", [])
+    assert not (tmp_path / "a").exists()
