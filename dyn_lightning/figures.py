@@ -21,7 +21,7 @@ DET_LIMITS = (5e-4, 0.6)
 _DET_TICKS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 _DPI = 120
 _FINEST = 0.004  # normal deviates
-PALETTE = ("#0b6fb8", "#d55e00", "#00805d", "#a03070", "#b07d00", "#3c3c9e", "#6b6b6b", "#c2185b")
+PALETTE = ("#0b6fb8", "#d55e00", "#009e73", "#7b2d8b", "#e0a000", "#4cb0e6", "#5a5a5a", "#7a3b10")
 """Colours of lines, which can be told apart by those who see red and green alike."""
 
 
@@ -74,11 +74,10 @@ def det_figure(
     axes = figure.subplots()
     low, high = (probit(limit) for limit in DET_LIMITS)
     axes.plot([low, high], [low, high], color="0.8", linewidth=0.8)
-    colours = [f"C{i}" for i in range(10)]
     for number, (label, (p_miss, p_false_alarm)) in enumerate(curves.items()):
         y, x = (torch.special.ndtri(rate.double().clamp(*DET_LIMITS)).numpy() for rate in (p_miss, p_false_alarm))
-        style = "-" if number <= 10 else "--"
-        colour = "black" if number == 0 else colours[(number - 1) % 10]
+        style = "-" if number <= len(PALETTE) else "--"
+        colour = "black" if number == 0 else PALETTE[(number - 1) % len(PALETTE)]
         # Steps finer than can be seen would make a figure of lines as large as the scores.
         moved = np.diff(np.round(np.stack([x, y]) / _FINEST), axis=1, prepend=np.nan).any(axis=0)
         width = 2.0 if number == 0 else 1.0

@@ -27,6 +27,8 @@ UNITS = ("flops_per_second", "flops_per_call")
 WIDTHS_CAPTION = "what each learned size kept and what the network cost, over the steps of training."
 ONLY = "K"  # the name of a size that a history does not name
 MOST_LINES = 8
+_LEGEND: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "fontsize": "small", "frameon": False}
+# above the axes, where no line can run under it
 MOST_STEPS = 160
 MOST_KEPT = 64
 _WIDTH = re.compile(r"(?:width/(?P<name>.+)/)?(?P<what>size|k|lam)")
@@ -138,7 +140,7 @@ def history_figure(history: History, size: tuple[float, float] = (4.8, 4.4)) -> 
                 _step(axes, curve, label=short_label(name), color=PALETTE[number % len(PALETTE)])
             axes.set_ylabel("kept elements")
             if list(history.widths) != [ONLY]:
-                axes.legend(fontsize="small", frameon=False, ncols=2)
+                axes.legend(**_LEGEND, ncols=2)
         elif part == "flops":
             for unit, (steps, values) in history.flops.items():
                 scale, name = flops_scale(max(values))
@@ -146,9 +148,11 @@ def history_figure(history: History, size: tuple[float, float] = (4.8, 4.4)) -> 
                 axes.set_ylabel(name + ("/s" if unit == "flops_per_second" else "/call"))
         else:
             for number, (name, (steps, values)) in enumerate(history.errors.items()):
-                axes.plot(*_thinned((steps, [100 * v for v in values])), color=PALETTE[number], label=name)
+                axes.plot(
+                    *_thinned((steps, [100 * v for v in values])), color=PALETTE[number % len(PALETTE)], label=name
+                )
             axes.set_ylabel("EER (%)")
-            axes.legend(fontsize="small", frameon=False)
+            axes.legend(**_LEGEND, ncols=2)
         if not (part == "widths" and many):
             if part != "errors":
                 axes.set_ylim(bottom=0)

@@ -3,12 +3,14 @@
 STYLE = """
 :root { color-scheme: light dark; --page: #fff; --text: #1b1b1b; --muted: #6a6a6a; --faint: #cfcfcf; --grid: #ebebeb;
   --rule: #1b1b1b; --link: #0b5c99; --block: #f6f6f4;
-  --s0: #0b6fb8; --s1: #d55e00; --s2: #00805d; --s3: #a03070; --s4: #b07d00;
-  --s5: #3c3c9e; --s6: #6b6b6b; --s7: #c2185b; }
+  --stripe: rgb(0 0 0 / 3.5%); --edge: rgb(0 0 0 / 28%);
+  --s0: #0b6fb8; --s1: #d55e00; --s2: #009e73; --s3: #7b2d8b; --s4: #e0a000;
+  --s5: #4cb0e6; --s6: #5a5a5a; --s7: #7a3b10; }
 @media (prefers-color-scheme: dark) { :root { --page: #16181b; --text: #e4e4e2; --muted: #a0a3a6; --faint: #4d5155;
   --grid: #2b2f33; --rule: #b9bbbd; --link: #7cc0f5; --block: #1f2226;
-  --s0: #5cb3f0; --s1: #ff9a4d; --s2: #3fc79b; --s3: #e383b8; --s4: #e0b13d;
-  --s5: #9d9df5; --s6: #b0b0b0; --s7: #ff7fa6; } }
+  --stripe: rgb(255 255 255 / 5%); --edge: rgb(255 255 255 / 35%);
+  --s0: #3f8ff0; --s1: #ff8a3d; --s2: #2fc795; --s3: #d58be8; --s4: #f5d565;
+  --s5: #a5e0ff; --s6: #a8a8a8; --s7: #b9744a; } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
 body { margin: 0 auto; max-width: 76rem; padding: 1.5rem 1rem 4rem; background: var(--page); color: var(--text);
@@ -25,7 +27,13 @@ nav, table, figcaption, .caption, summary, pre, .charts, footer {
 nav, summary { font-size: .95rem; }
 .caption, figcaption { color: var(--muted); font-size: .85rem; line-height: 1.4; }
 .table { margin: 1.2rem 0; }
-.scroll { overflow-x: auto; margin-top: .35rem; }
+.scroll { overflow-x: auto; margin-top: .35rem; scrollbar-width: thin; scrollbar-color: var(--muted) var(--block);
+  background: linear-gradient(90deg, var(--page) 40%, transparent) left / 3rem 100% no-repeat local,
+    linear-gradient(270deg, var(--page) 40%, transparent) right / 3rem 100% no-repeat local,
+    linear-gradient(90deg, var(--edge), transparent) left / 1.1rem 100% no-repeat scroll,
+    linear-gradient(270deg, var(--edge), transparent) right / 1.1rem 100% no-repeat scroll; }
+.scroll::-webkit-scrollbar { height: .5rem; background: var(--block); }
+.scroll::-webkit-scrollbar-thumb { background: var(--muted); border-radius: .25rem; }
 .scroll:focus-visible { outline: 2px solid var(--link); }
 table { border-collapse: separate; border-spacing: 0; font-size: .85rem; font-variant-numeric: tabular-nums;
   border-top: 2px solid var(--rule);
@@ -35,9 +43,10 @@ th.t, td.t { text-align: left; }
 tbody th { font-weight: inherit; }
 thead th { font-weight: 600; vertical-align: bottom; white-space: normal; min-width: 4.2rem;
   border-bottom: 1px solid var(--rule); }
-tbody tr:nth-child(even) > * { background: var(--block); }
+tbody tr:nth-child(even) > td { background: var(--stripe); }
 tbody th, thead th:first-child { position: sticky; left: 0; background: var(--page); padding-left: .2rem; }
-td small { color: var(--muted); margin-left: .15rem; font-size: .78rem; }
+tbody tr:nth-child(even) > th { background: var(--block); }
+td small { color: var(--muted); display: block; font-size: .74rem; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1.6rem 2.4rem;
   align-items: start; margin: 1.2rem 0; }
 figure { margin: 0; max-width: 33rem; min-width: 0; }

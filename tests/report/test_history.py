@@ -7,6 +7,7 @@ import torch
 from dyn_lightning.callbacks import ComplexityLogger
 from dyn_lightning.report.history import (
     MOST_STEPS,
+    History,
     brief_history,
     columns_of,
     history_figure,
@@ -128,3 +129,13 @@ def test_long_histories_are_thinned_and_end_where_they_end():
 def test_values_that_are_not_there_are_left_out():
     assert columns_of({"step": [1, 2, 3], "a": [0.1, None, 0.3]}) == {"a": ([1, 3], [0.1, 0.3])}
     assert columns_of({}) == {}
+
+
+def test_legends_stand_above_the_lines():
+    widths = {name: ([0, 100], [80, 20]) for name in "abcd"}
+    errors = {"val/eer": ([0, 100], [0.4, 0.1])}
+    figure = history_figure(History("run", widths, dict.fromkeys(widths, 80), {}, errors))
+    figure.draw_without_rendering()
+    legends = [(axes.get_legend().get_window_extent(), axes.get_window_extent()) for axes in figure.axes]
+    assert len(legends) == 2
+    assert all(legend.y0 >= axes.y1 for legend, axes in legends)

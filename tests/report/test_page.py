@@ -14,6 +14,7 @@ from dyn_lightning.data.audio import DatasetError
 from dyn_lightning.report.page import is_published, write_report
 from dyn_lightning.report.sources import Published
 from dyn_lightning.report.studies import studies_of
+from dyn_lightning.report.style import STYLE
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=y>&amp;"
 VOID = {"meta", "img", "br", "link", "hr", "input", "base", "source"}
@@ -271,3 +272,11 @@ def test_command(seeds, tmp_path, capsys):
     assert "EER (%), test" not in out.read_text()
     with pytest.raises(SystemExit, match=r"nowhere\.jsonl: no such file"):
         main(["report", str(tmp_path / "nowhere.jsonl"), "--out", str(out)])
+
+
+def test_the_edge_of_a_table_shows_that_it_goes_on():
+    """A shadow at the edge that is hidden where the table ends, and a bar that does not vanish."""
+    rule = STYLE.partition(".scroll {")[2].partition("}")[0]
+    assert rule.count("local") == 2
+    assert rule.count("scroll,") + rule.count("scroll;") == 2
+    assert "scrollbar-width: thin" in rule
