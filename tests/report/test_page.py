@@ -271,7 +271,7 @@ def test_command(seeds, tmp_path, capsys):
     assert "EER (%), val" in out.read_text()
     assert "EER (%), test" not in out.read_text()
     with pytest.raises(SystemExit, match=r"nowhere\.jsonl: no such file"):
-        main(["report", str(tmp_path / "nowhere.jsonl"), "--out", str(out)])
+        main(["report", str(tmp_path / "nowhere.jsonl"), "--out", str(tmp_path / "other.html")])
 
 
 def test_the_edge_of_a_table_shows_that_it_goes_on():
