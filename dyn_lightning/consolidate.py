@@ -75,8 +75,10 @@ def consolidate(dynamic: Any, batches: Iterable[Any] | None = None) -> tuple[nn.
         batches: example inputs on which the two networks' outputs are compared.
 
     Returns:
-        The backbone's own class with plain torch.nn layers of the kept sizes, in the same mode and on the
-        same device; and a :class:`Report`.
+        The backbone's own class with torch.nn layers of the kept sizes (and, where torch.nn has none of such sizes,
+        :class:`~dyn_lightning.models.stacked_rnn.StackedRNN` or
+        :class:`~dyn_lightning.models.attention.SlimMultiheadAttention`), in the same mode and on the same device; and
+        a :class:`Report`.
 
     Raises:
         TypeError: if the network has no widths.
