@@ -18,7 +18,7 @@ export OMP_NUM_THREADS ?= 1
 # Every process imports torch and Lightning: without cached bytecode each compiles them anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test lint types docs-check sweep bench bench-zoo reproduce-paper reproduce-mini reproduce-filter-bank reproduce-vad reproduce-asvspoof tables clean
+.PHONY: help setup demo test faults lint types docs-check sweep bench bench-zoo reproduce-paper reproduce-mini reproduce-filter-bank reproduce-vad reproduce-asvspoof tables clean
 
 help: ## list every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ demo: $(STAMP) ## learn the size of a mel filter bank in two minutes on two core
 
 test: $(STAMP) ## run the tests (those on real audio need DATA_ROOT)
 	$(BIN)/python -m pytest -q -n 2 $(ARGS)
+
+faults: $(STAMP) ## kills, full disks, hostile artifacts and several processes at full size: about an hour
+	FAULTS=full $(BIN)/python -m pytest -q tests/faults $(ARGS)
 
 lint: $(STAMP) ## ruff: lint and format check
 	$(BIN)/ruff check .

@@ -22,7 +22,7 @@ conj_physical contiguous copy copysign cos cosh deg2rad detach div divide elu eq
 floor_divide fmod frac ge gelu greater greater_equal gt hardshrink hardsigmoid hardswish hardtanh heaviside hypot imag
 isfinite isinf isnan isneginf isposinf le leaky_relu lerp less less_equal lgamma lift_fresh_copy log log10 log1p log2
 log_sigmoid logaddexp logaddexp2 logical_and logical_not logical_or logical_xor logit lt masked_fill maximum minimum
-mish mul multiply nan_to_num ne neg negative not_equal polar positive pow prelu rad2deg real reciprocal relu relu6
+mish mul multiply nan_to_num ne neg negative not_equal polar positive pow rad2deg real reciprocal relu relu6
 remainder resolve_conj resolve_neg round rsqrt rsub selu sgn sigmoid sign signbit silu sin sinc sinh softplus
 softshrink sqrt square sub subtract tan tanh threshold to true_divide trunc view_as_complex view_as_real where
 xlogy"""
@@ -47,7 +47,7 @@ adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d 
 affine_grid_generator alpha_dropout avg_pool1d avg_pool2d avg_pool3d batch_norm col2im conv1d conv2d conv3d
 conv_transpose1d conv_transpose2d conv_transpose3d convolution dropout embedding embedding_bag feature_dropout glu
 grid_sampler grid_sampler_2d grid_sampler_3d group_norm gru gru_cell im2col instance_norm layer_norm lstm lstm_cell
-max_pool1d max_pool1d_with_indices max_pool2d max_pool2d_with_indices max_pool3d max_pool3d_with_indices rms_norm
+max_pool1d max_pool1d_with_indices max_pool2d max_pool2d_with_indices max_pool3d max_pool3d_with_indices prelu rms_norm
 rnn_relu rnn_relu_cell rnn_tanh rnn_tanh_cell scaled_dot_product_attention upsample_bicubic2d upsample_bilinear2d
 upsample_linear1d upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_trilinear3d"""
 _SPECTRA = """fft_fft fft_fft2 fft_fftn fft_fftshift fft_hfft fft_ifft fft_ifft2 fft_ifftn fft_ifftshift fft_ihfft

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from dyn_lightning.errors import FileError
+from dyn_lightning.files import read_text
 from dyn_lightning.report import config_hash
 from dyn_lightning.sweep.space import Parameter, SweepError, draw, grid_values, read_parameter
 
@@ -77,10 +79,10 @@ def read_sweep(path: str | os.PathLike[str]) -> Sweep:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise SweepError(f"{path}: cannot be read ({error.strerror}). Give a sweep file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(read_text(path))
+    except FileError as error:
+        raise SweepError(str(error)) from error
+    except (yaml.YAMLError, RecursionError) as error:
         raise SweepError(f"{path}: is no YAML ({error})") from error
     try:
         return _parse(path, content)

@@ -172,6 +172,26 @@ def test_memory_is_what_weights_and_input_justify():
     assert program(torch.zeros(1, 2**12)).shape == (3000, 2**12)
 
 
+class Channels(nn.Module):
+    """A slope for each channel, and a view of what a convolution may lay out in either way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.slope = nn.Conv2d(1, 4, 3, padding=1), nn.PReLU(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.slope(self.conv(x)).transpose(1, 2)
+        return y.reshape(x.shape[0], y.shape[1], -1)
+
+
+def test_a_slope_for_each_channel_and_any_layout_in_memory():
+    network = Channels().eval()
+    program = through_json(network, torch.randn(2, 1, 9, 8))
+    for x in (torch.randn(3, 1, 7, 8), torch.randn(2, 1, 9, 8).to(memory_format=torch.channels_last)):
+        assert_same(program, network, x)
+        assert_same(program.to(memory_format=torch.channels_last), network, x)
+
+
 def test_names_of_layers_may_be_those_of_a_program():
     network = nn.ModuleDict({"inputs": nn.Linear(3, 3), "calls": nn.Linear(3, 3), "load": nn.Linear(3, 3)})
     network.forward = lambda x: network["load"](network["calls"](network["inputs"](x)))
