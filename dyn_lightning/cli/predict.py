@@ -25,9 +25,11 @@ def predict(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--artifact", type=str, required=True, help="Folder that consolidation wrote.")
     parser.add_argument("--audio", type=str, nargs="+", required=True, help="Audio files, or folders.")
     parser.add_argument("--out_dir", type=str, default="predictions", help="Where RTTM, CSV and score files go.")
-    parser.add_argument("--device", type=str, default="cpu")
+    parser.add_argument("--device", type=str, default="cpu", help="Where the network runs, such as cuda.")
     segments = parser.add_argument_group("Voice activity")
-    segments.add_argument("--frame_scores", type=Literal["npy", "csv"] | None, default=None)
+    segments.add_argument(
+        "--frame_scores", type=Literal["npy", "csv"] | None, default=None, help="Write the scores of frames too."
+    )
     segments.add_argument("--threshold", type=float | None, default=None, help="Instead of the artifact's.")
     for name, what, default in (
         ("speech", "Leave out segments of speech", MIN_SPEECH_S),

@@ -18,6 +18,8 @@ from dyn_lightning.runs.folder import CONFIG
 
 PREDICTED = ("FrameDetection", "SpoofDetection")
 """Tasks that ``predict`` does."""
+OF_FRAMES = ("sample_rate", "hop_length", "first_frame_centre_s")
+"""What a network of frames says of them by its attributes."""
 
 _SHARES = ("eer", "accuracy", "error_rate", "miss_rate", "false_alarm_rate", "recall", "precision", "f1")
 
@@ -78,12 +80,27 @@ def end_of_fit(trainer: Trainer, folder: Path, metrics: Mapping[str, Any], resul
 
 def _next(trainer: Trainer, folder: Path, artifact: Path | None, checkpoint: str) -> str:
     """The command that most will want: the small network on audio, else what there is to see of it."""
-    task = getattr(getattr(trainer.lightning_module, "task", None), "name", None)
-    if artifact is not None and task in PREDICTED:
+    module: Any = trainer.lightning_module
+    task = getattr(getattr(module, "task", None), "name", None)
+    if artifact is not None and task in PREDICTED and not lacking_for_predict(module):
         return f"{typed(['dyn-lightning', 'predict', '--artifact', str(artifact)])} --audio FILE"
     if checkpoint and (folder / CONFIG).is_file():
         return typed(["dyn-lightning", "test", "-c", str(folder / CONFIG), "--ckpt_path", str(checkpoint)])
     return typed(["dyn-lightning", "fit", "-c", str(folder / CONFIG)])
+
+
+def lacking_for_predict(module: Any) -> str:
+    """What ``predict`` will want of a network of frames that its attributes do not say; "" where nothing is lacking."""
+    if getattr(getattr(module, "task", None), "name", None) != PREDICTED[0]:
+        return ""
+    network = getattr(module, "network", None)
+    absent = [name for name in OF_FRAMES if getattr(network, name, None) is None]
+    if not absent:
+        return ""
+    return (
+        f"the network has no {', '.join(absent)}: predict cannot place its frames in time. Set them as attributes "
+        "(self.hop_length = 256) in its __init__, in samples, Hz and seconds"
+    )
 
 
 def _best(trainer: Trainer) -> tuple[str, str]:

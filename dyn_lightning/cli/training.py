@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from dyn_lightning.callbacks import ComplexityLogger, Consolidate, LambdaClamp, PhaseSwitch
 from dyn_lightning.callbacks.final_checkpoint import final_checkpoint
@@ -29,8 +30,9 @@ from dyn_lightning.cli.arguments import (
     option,
 )
 from dyn_lightning.cli.checkpoint_model import differences, vetted
+from dyn_lightning.cli.help import ShortHelpParser
 from dyn_lightning.cli.network_access import default_wandb_offline
-from dyn_lightning.cli.run_end import end_of_fit, metric_lines
+from dyn_lightning.cli.run_end import end_of_fit, lacking_for_predict, metric_lines
 from dyn_lightning.cli.run_start import RunConfig, claim_folder, without_numbered_logs
 from dyn_lightning.cli.sources import displaced_budgets, flag
 from dyn_lightning.cli.trainer import WidthsTrainer
@@ -84,7 +86,7 @@ class WidthsCLI(LightningCLI):
             "--name",
             type=str | None,
             default=None,
-            help="fit: what the run is called in its record, in reports and in W&B, such as 'uniform 25 %%'.",
+            help="fit: what the run is called in its record, in reports and in W&B, such as 'uniform 25 %'.",
         )
         parser.add_argument(
             "--overwrite",
@@ -134,6 +136,11 @@ class WidthsCLI(LightningCLI):
                 config.ckpt_path = checkpoint = None
         check_checkpoint(checkpoint)
         name_wandb_run(config)
+        if self.config.subcommand == "profile" and config.model.get("objective") is None:
+            # Nothing is searched: any will do for a network whose sizes can be learned.
+            config.model.objective = Namespace(
+                class_path="dyn_lightning.objectives.FlopsTerm", init_args=Namespace(beta=1.0)
+            )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self._get(self.config_init, "trainer") or {}
@@ -183,6 +190,8 @@ class WidthsCLI(LightningCLI):
         config = self.config[self.subcommand]
         if not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             claim_folder(self.trainer, overwrite=config.overwrite, checkpoint=config.get("ckpt_path"))
+        if absent := lacking_for_predict(self.model):
+            rank_zero_warn(absent)
         run = self._described()
         for logger in self.trainer.loggers:
             if isinstance(logger, WandbLogger):
@@ -266,6 +275,7 @@ def run(args: list[str] | None) -> None:
         DynamicModule,
         trainer_class=WidthsTrainer,
         subclass_mode_data=True,
+        parser_class=ShortHelpParser,
         auto_configure_optimizers=False,
         save_config_callback=RunConfig,
         save_config_kwargs={"overwrite": True},
