@@ -36,6 +36,7 @@ from dyn_lightning.randomness import gather_random_states, set_random_state
 from dyn_lightning.run_length import steps_of_run
 from dyn_lightning.sound_steps import SoundSteps
 from dyn_lightning.tasks import Task
+from dyn_lightning.trainer_checks import check_trainer
 
 __all__ = ["PHASES", "DynamicModule", "Phase", "example_input", "plain_complexity"]
 
@@ -161,7 +162,10 @@ class DynamicModule(PhasedModule):
         return {**super().__getstate__(), "_compiled": [], "_mirror": None, "averages": Averages()}
 
     def setup(self, stage: str) -> None:
-        if stage == "fit" and self.is_dynamic:
+        if stage != "fit":
+            return
+        check_trainer(self, self.trainer)
+        if self.is_dynamic:
             self.averages.find(self.trainer)
 
     def on_fit_start(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
@@ -45,6 +46,9 @@ from dyn_lightning.run_identity import config_file, data_name, run_config
 from dyn_lightning.runs.checkpoint_io import write_whole_checkpoints
 from dyn_lightning.runs.folder import run_folder
 from dyn_lightning.sweep.points import WANDB_RUN
+
+SWITCHES = {"enable_checkpointing": Checkpoint, "enable_progress_bar": ProgressBar}
+"""Options of the trainer that leave out callbacks of a configuration, and which."""
 
 
 class WidthsCLI(LightningCLI):
@@ -144,7 +148,13 @@ class WidthsCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self._get(self.config_init, "trainer") or {}
-        check_callbacks(given.get("callbacks") or [])
+        callbacks = given.get("callbacks") or []
+        check_callbacks(callbacks)
+        kept = [
+            c for c in callbacks if not any(given.get(k) is False and isinstance(c, t) for k, t in SWITCHES.items())
+        ]
+        if len(kept) < len(callbacks):
+            kwargs["callbacks"] = kept
         try:
             summary = given.get("enable_model_summary") is not False
             trainer = super().instantiate_trainer(**kwargs, enable_model_summary=False)
