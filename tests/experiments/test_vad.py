@@ -55,17 +55,17 @@ def record(system: str, seed: int, eer: float, **changes: Any) -> dict[str, Any]
 
 @pytest.fixture
 def vad_root(tmp_path: Path) -> Path:
-    """Empty files: what is found, not what is heard."""
+    """Files of one byte: what is found, not what is heard."""
     for subset, first, n_speakers in (("train-clean-100", 100, 10), ("test-clean", 900, 2)):
         for speaker in range(first, first + n_speakers):
             path = tmp_path / f"LibriSpeech/{subset}/{speaker}/7/{speaker}-7-0000.flac"
             path.parent.mkdir(parents=True)
-            path.touch()
+            path.write_bytes(b"x")
     names = [f"{fold}-1-{take}-0.wav" for fold in range(1, 6) for take in "AB"]
     for folder in ("audio", "meta"):
         (tmp_path / "ESC-50" / folder).mkdir(parents=True)
     for name in names:
-        (tmp_path / "ESC-50/audio" / name).touch()
+        (tmp_path / "ESC-50/audio" / name).write_bytes(b"x")
     rows = "".join(f"{name},{name[0]},rain\n" for name in names)
     (tmp_path / "ESC-50/meta/esc50.csv").write_text(f"filename,fold,category\n{rows}")
     return tmp_path
