@@ -7,6 +7,7 @@ forked before anything is computed, so that torch and Lightning are imported onc
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import signal
@@ -57,7 +58,10 @@ def fit(folder: Path) -> None:
     )
     last = folder / "own" / "last.ckpt"
     trainer.fit(module, data, ckpt_path=last if last.is_file() else None, weights_only=True)
-    append_result(folder / "results.jsonl", {"loss": float(trainer.callback_metrics["val/loss"]), "text": "x" * 5000})
+    append_result(
+        folder / "results.jsonl",
+        {"loss": float(trainer.callback_metrics.get("val/loss", math.nan)), "text": "x" * 5000},
+    )
 
 
 def in_child(folder: Path, *, operation: int | None = None, after_s: float | None = None) -> int:
