@@ -50,6 +50,11 @@ class Spectrogram(nn.Module):
 
     def forward(self, audio: Tensor) -> Tensor:
         check_min_samples(audio, self.min_samples)
+        if audio.dtype in (torch.float16, torch.bfloat16):
+            raise SettingError(
+                f"audio in {str(audio.dtype).removeprefix('torch.')} is too coarse for a spectrum: use precision "
+                "bf16-mixed instead of bf16-true or 16-true"
+            )
         stft = torch.stft(
             audio,
             self.n_fft,

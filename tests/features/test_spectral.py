@@ -89,3 +89,9 @@ def test_silence_stays_finite_and_has_a_gradient() -> None:
     assert out.isfinite().all()
     assert audio.grad is not None
     assert audio.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_coarse_audio_is_refused_with_the_way_out(dtype):
+    with pytest.raises(ValueError, match="too coarse for a spectrum: use precision bf16-mixed"):
+        Spectrogram()(torch.zeros(1, 16000, dtype=dtype))
