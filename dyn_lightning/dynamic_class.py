@@ -57,14 +57,14 @@ def _method(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
 
         @functools.wraps(method)
         def generate(self: Any, *args: Any, **kwargs: Any) -> Any:
-            with self.in_use(name):
+            with self._dyn_in_use(name):
                 yield from method(self, *args, **kwargs)
 
         return generate
 
     @functools.wraps(method)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with self.in_use(name):
+        with self._dyn_in_use(name):
             return method(self, *args, **kwargs)
 
     return call

@@ -45,22 +45,22 @@ class DynamicNetwork(nn.Module):
     numbers: list[Number]
     followed: tuple[str, ...]
     unreached: tuple[str, ...]
-    _call: tuple[int, ExitStack] | None
+    _dyn_call: tuple[int, ExitStack] | None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        with self.in_use("forward"):
+        with self._dyn_in_use("forward"):
             return super().forward(*args, **kwargs)
 
     @contextmanager
-    def in_use(self, method: str) -> Iterator[None]:
+    def _dyn_in_use(self, method: str) -> Iterator[None]:
         """Sizes stand still, and what the network's code reads of them is in place, for a call of a method.
 
         Raises:
             UserError: where sizes are cut and the call fails in what :func:`dyn_lightning.dynamize.dynamize` has not
                 followed.
         """
-        outermost = self.__dict__.get("_call") is None
-        self.enter(self)
+        outermost = self.__dict__.get("_dyn_call") is None
+        self._dyn_enter(self)
         try:
             yield
         except FAILURES as error:
@@ -69,21 +69,21 @@ class DynamicNetwork(nn.Module):
             raise
         finally:
             if outermost:
-                self.leave(self)
+                self._dyn_leave(self)
 
-    def enter(self, module: nn.Module) -> None:
+    def _dyn_enter(self, module: nn.Module) -> None:
         """Put sizes in place for a call of a module, unless it runs within another call."""
-        if self.__dict__.get("_call") is None:
+        if self.__dict__.get("_dyn_call") is None:
             stack = ExitStack()
             stack.enter_context(held(self.widths.values()))  # type: ignore[arg-type]
             stack.enter_context(in_place(self.bare, self.numbers))
-            self.__dict__["_call"] = (id(module), stack)
+            self.__dict__["_dyn_call"] = (id(module), stack)
 
-    def leave(self, module: nn.Module) -> None:
-        """The end of the call that :meth:`enter` was told of; others are left alone."""
-        call = self.__dict__.get("_call")
+    def _dyn_leave(self, module: nn.Module) -> None:
+        """The end of the call that :meth:`_dyn_enter` was told of; others are left alone."""
+        call = self.__dict__.get("_dyn_call")
         if call is not None and call[0] == id(module):
-            self.__dict__["_call"] = None
+            self.__dict__["_dyn_call"] = None
             call[1].close()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:

@@ -125,7 +125,7 @@ class Entering:
     """A forward hook of a part of a dynamic network: called by itself, it runs as within the whole network's call.
 
     Args:
-        network: with ``enter`` and ``leave``, each of which is told which module calls.
+        network: dynamic; its ``_dyn_enter`` and ``_dyn_leave`` are told which module calls.
         leaves: whether this is the hook behind the call.
     """
 
@@ -133,7 +133,7 @@ class Entering:
         self.network, self.leaves = network, leaves
 
     def __call__(self, module: nn.Module, args: Any, output: Any = None) -> None:
-        (self.network.leave if self.leaves else self.network.enter)(module)
+        (self.network._dyn_leave if self.leaves else self.network._dyn_enter)(module)
 
 
 def not_followed(network: Any, method: str, error: BaseException) -> str | None:

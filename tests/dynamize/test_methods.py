@@ -89,3 +89,18 @@ def test_methods_that_are_followed(x: Tensor) -> None:
         assert state.shape == kept.shape == (3, 9)
     with pytest.raises(SettingError, match="Net has no method generate"):
         dynamize(Net(), x, methods=["generate"])
+
+
+class OwnNames(nn.Module):
+    """Layers with names that a dynamic network's own methods might have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.leave, self.in_use = nn.Linear(8, 16), nn.Linear(16, 12), nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.in_use(torch.relu(self.leave(torch.relu(self.enter(x)))))
+
+
+def test_layers_keep_their_names(x: Tensor) -> None:
+    assert set(dynamize(OwnNames(), x).widths) == {"enter", "leave"}
