@@ -49,9 +49,10 @@ def try_sizes(expected: Sequence[list[Tensor]], dynamic: Any, graph: Graph, widt
         mismatch = mismatch or _there_and_back(dynamic, small, graph, widths, sizes)
     _set_sizes(widths, {size: size.full_size for size in widths})
     if mismatch is None:
-        for p, answers in zip(compared(graph), expected, strict=True):
-            if not _alike(answers_of(dynamic, p), answers):
-                raise RuntimeError("dynamize: at full size the network does not compute what the backbone computes")
+        with unchanged(dynamic):
+            alike = [_alike(answers_of(dynamic, p), y) for p, y in zip(compared(graph), expected, strict=True)]
+        if not all(alike):
+            raise RuntimeError("dynamize: at full size the network does not compute what the backbone computes")
     return mismatch
 
 
@@ -68,7 +69,7 @@ def _there_and_back(
         mismatch = _blame(widths, sizes, lambda: _unseen(dynamic, plain_copy(dynamic), graph), reason)
     full = {size: size.full_size for size in widths}
     _set_sizes(widths, full)
-    mismatch = mismatch or _first(find_mismatch(dynamic, p, full, _is_leaf) for p in compared(graph))
+    mismatch = mismatch or _first(find_mismatch(dynamic, p, full, _is_leaf, remembers=True) for p in compared(graph))
 
     def trained() -> str | None:
         """Training passes at the sizes set, and then at full size."""
@@ -141,7 +142,7 @@ def _set_sizes(widths: Widths, sizes: dict[Size, int]) -> None:
 
 def _follow(dynamic: Any, small: nn.Module, graph: Graph, sizes: dict[Size, int], widths: Widths) -> Mismatch | None:
     """The first call that disagrees: of the small network in evaluation, of the dynamic one in training."""
-    mismatch = _first(find_mismatch(small, p, sizes) for p in compared(graph))
+    mismatch = _first(find_mismatch(small, p, sizes, remembers=i > 0) for i, p in enumerate(compared(graph)))
     trained = [p for p in graph.passes if p.training]
     if mismatch is None and trained:
         with _at_rest(widths.values()):

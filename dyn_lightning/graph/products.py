@@ -246,10 +246,8 @@ def tensordot(c: Call) -> list[Axes] | None:
     (a, b), given = c.inputs[:2], c.argument(2, "dims", default=2)
     if isinstance(given, Tensor):
         return None
-    if isinstance(given, int):
-        left, right = range(len(a) - given, len(a)), range(given)
-    else:
-        left, right = ([int(d) % len(x) for d in dims] for x, dims in zip((a, b), given, strict=True))
+    pairs = (range(-given, 0), range(given)) if isinstance(given, int) else given
+    left, right = ([int(d) % len(x) for d in dims] for x, dims in zip((a, b), pairs, strict=True))
     for one, two in zip(left, right, strict=True):
         unify(a[one], b[two], c.reason)
     return [(*(x for d, x in enumerate(a) if d not in left), *(x for d, x in enumerate(b) if d not in right))]

@@ -261,6 +261,11 @@ def as_real(c: Call) -> list[Axes]:
     return [(*c.inputs[0], (2,))]
 
 
+def retyped(c: Call) -> list[Axes]:
+    """to, type_as: another tensor may say the type; the first keeps its dimensions."""
+    return [c.inputs[0]]
+
+
 def diagonal(c: Call) -> list[Axes] | None:
     if any(map(is_free, c.inputs[0])):
         return None
@@ -296,6 +301,7 @@ SHAPE_RULES: dict[str, Rule] = {
     "pixel_unshuffle": pixel_unshuffle,
     "unfold": windows,
     "glu": glu,
+    **dict.fromkeys(("to", "type_as"), retyped),
     **dict.fromkeys(("index_add", "index_copy"), index_add),
     **dict.fromkeys(("scatter", "scatter_add", "scatter_reduce"), scatter),
     **{

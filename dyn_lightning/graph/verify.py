@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from dyn_lightning.errors import FAILURES, first_line
 from dyn_lightning.graph import rules
@@ -45,8 +45,10 @@ class _Checker(Runner):
         events: list[Event],
         sizes: Mapping[Size, int],
         is_leaf: Callable[[nn.Module], bool] = rules.is_leaf,
+        remembers: bool = False,
     ) -> None:
         super().__init__(network, is_leaf)
+        self.remembers = remembers
         self.events = events
         self.sizes = sizes
         self.position = 0
@@ -55,16 +57,24 @@ class _Checker(Runner):
         results = tensors_in(out)
         if not results:
             return
+        if self.remembers:
+            later = range(self.position, len(self.events))
+            alike = (i for i in later if self.events[i].name == name and self._agrees(self.events[i], results))
+            self.position = next(alike, self.position)
         event = self.events[self.position] if self.position < len(self.events) else None
         if event is None or event.name != name:
             raise _Disagreement(self.position, f"the code of {self.where} does something else at another size")
-        for x, axes in zip(results, event.outputs, strict=False):
-            expected = [size_at(axis, self.sizes) for axis in axes]
-            if list(x.shape) != expected:
-                raise _Disagreement(
-                    self.position, f"the code of {self.where} gives it a size of its own ({name.rsplit('.', 1)[-1]})"
-                )
+        if not self._agrees(event, results):
+            raise _Disagreement(
+                self.position, f"the code of {self.where} gives it a size of its own ({name.rsplit('.', 1)[-1]})"
+            )
         self.position += 1
+
+    def _agrees(self, event: Event, results: list[Tensor]) -> bool:
+        return all(
+            list(x.shape) == [size_at(axis, self.sizes) for axis in axes]
+            for x, axes in zip(results, event.outputs, strict=False)
+        )
 
     def on_layer(self, name: str, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
         # Final states of unequal layers are as wide as the widest; nobody reads them, or the layers were tied.
@@ -97,6 +107,7 @@ def find_mismatch(
     run: Pass,
     sizes: Mapping[Size, int],
     is_leaf: Callable[[nn.Module], bool] = rules.is_leaf,
+    remembers: bool = False,
 ) -> Mismatch | None:
     """The first disagreement between a network cut to ``sizes`` and a run of the full one, or None.
 
@@ -105,8 +116,9 @@ def find_mismatch(
         run: of the full network.
         sizes: what each learnable Size was cut to.
         is_leaf: which modules are taken as a whole, as the graph has them.
+        remembers: the network has run before, and may leave out calls whose results it has kept.
     """
-    checker = _Checker(small, run.events, sizes, is_leaf)
+    checker = _Checker(small, run.events, sizes, is_leaf, remembers)
     try:
         checker.call(run.example, run.method, training=run.training, forget=run.training)
     except _Disagreement as found:

@@ -138,3 +138,27 @@ def test_what_is_transformed_stays_whole_and_the_rest_does_not():
     )
     assert list(dynamic.widths) == ["b"]
     assert "the function fft_rfft in the network transforms all of it" in dynamic.fixed_reasons["a"]
+
+
+class Rotary(nn.Module):
+    """Positions turned by angles that are computed once, kept, and given another tensor's type."""
+
+    def __init__(self):
+        super().__init__()
+        self.kept = None
+        self.first, self.last = nn.Linear(6, 32), nn.Linear(32, 5)
+        self.inner = nn.Linear(32, 12)
+
+    def forward(self, x):
+        x = torch.relu(self.first(x))
+        y = self.inner(x)
+        if self.kept is None:
+            angles = torch.arange(x.shape[1])[:, None] * 10.0 ** -torch.arange(6)
+            self.kept = torch.cat([angles, angles], -1).cos().type_as(x).to(y)
+        y = y * self.kept + torch.cat([-y[..., 6:], y[..., :6]], -1)
+        return self.last(x) + y.sum(-1, keepdim=True)
+
+
+def test_what_is_kept_from_one_call_to_the_next_of_no_learned_size():
+    dynamic, _ = check_half(Rotary(), torch.randn(2, 7, 6), {"first": 32})
+    assert "first" not in dynamic.fixed_reasons
