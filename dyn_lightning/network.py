@@ -103,7 +103,7 @@ class DynamicNetwork(nn.Module):
     def __repr__(self) -> str:
         missing = self.complexity.uncounted
         left_out = f"\nnot in any count of FLOPs, having no price: {in_words(missing)}" if missing else ""
-        return f"{self.plain_class.__name__} with {len(self.widths)} learned sizes\n{size_table(self)}{left_out}"
+        return f"{self.plain_class.__name__} with {len(self.widths)} learned size{'s'[: len(self.widths) != 1]}\n{size_table(self)}{left_out}"
 
 
 def _new_network(plain: type[nn.Module]) -> Any:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import wandb
+from wandb.sdk.wandb_run import Run
 
 from dyn_lightning.cli import main
 from dyn_lightning.cli.pareto import pareto
@@ -155,16 +156,21 @@ def fit_offline(tmp_path, monkeypatch):
     small += ["trainer.log_every_n_steps=1", "phases.warmup_epochs=1", "phases.search_epochs=1"]
     small += ["trainer.callbacks=[dyn_lightning.callbacks.ComplexityLogger]", "results=results.jsonl"]
 
+    kept, finish = [], Run.finish
+
+    def keep_and_finish(run, *args, **kwargs):
+        assert run.settings._offline
+        kept.append(fake_run(run.id, summary=dict(run.summary), **run.config.as_dict()))
+        finish(run, *args, **kwargs)
+
+    monkeypatch.setattr(Run, "finish", keep_and_finish)
+
     def fit(*given):
-        wandb.finish()
         files = [word for name in names for word in ("-c", str(CONFIGS / f"{name}.yaml"))]
         assert main(["fit", *files, *(f"--{word}" for word in (*small, *given))]) == 0
-        run = wandb.run
-        assert run.settings._offline
-        return fake_run(run.id, summary=dict(run.summary), **run.config.as_dict())
+        return kept.pop()
 
-    yield fit
-    wandb.finish()
+    return fit
 
 
 def test_budgets_of_a_project_stay_apart_and_seeds_come_together(fit_offline):
