@@ -103,7 +103,8 @@ class DynamicNetwork(nn.Module):
     def __repr__(self) -> str:
         missing = self.complexity.uncounted
         left_out = f"\nnot in any count of FLOPs, having no price: {in_words(missing)}" if missing else ""
-        return f"{self.plain_class.__name__} with {len(self.widths)} learned size{'s'[: len(self.widths) != 1]}\n{size_table(self)}{left_out}"
+        learned = "1 learned size" if len(self.widths) == 1 else f"{len(self.widths)} learned sizes"
+        return f"{self.plain_class.__name__} with {learned}\n{size_table(self)}{left_out}"
 
 
 def _new_network(plain: type[nn.Module]) -> Any:
