@@ -41,8 +41,10 @@ def sweep(args: Sequence[str] | None = None) -> int:
     folder = options.runs or Path("runs", "sweeps", given.path.stem)
     outcome = run_all(runs, folder, jobs=options.jobs, console=console, metric=given.metric)
     print_summary(given, runs, outcome, console)
+    finished = any(state_of(run, outcome) == "finished" for run in runs)
     best = f"dyn-lightning pareto {folder}" + (f" --metric {given.metric}" if given.metric else "")
-    console.print(f"written: {folder}; the best of it: {best}", highlight=False, markup=False, soft_wrap=True)
+    written = f"written: {folder}" + (f"; the best of it: {best}" if finished else "")
+    console.print(written, highlight=False, markup=False, soft_wrap=True)
     if outcome.stopped:
         return 130
     return int(any(state_of(run, outcome) == "failed" for run in runs))

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dyn_lightning.data.filter_bank import mel_weights
+from dyn_lightning.sweep.progress import duration
 from experiments.filter_bank.run import Job, run_one, summary, worker_pool
 from experiments.filter_bank.study import FIXED, OURS, READINGS, Outcome, Schedule, paper
 from experiments.filter_bank.table import (
@@ -133,7 +134,9 @@ def main() -> None:
     with worker_pool(args.processes) as pool:
         for outcome in pool.map(run_one, jobs):
             outcomes.append(outcome)
-            print(f"  {summary(outcome.record)}", flush=True)
+            taken = time.perf_counter() - start
+            left = duration(taken * (len(jobs) - len(outcomes)) / len(outcomes))
+            print(f"  {len(outcomes)} of {len(jobs)}: {summary(outcome.record)}; about {left} left", flush=True)
     records = [o.record for o in outcomes]
     print("\n" + plain_text(rows(records), COLUMNS))
     differences = [r["largest_relative_difference"] for r in records if r["largest_relative_difference"] is not None]
