@@ -273,8 +273,8 @@ def diagonal(c: Call) -> list[Axes] | None:
 
 
 SHAPE_RULES: dict[str, Rule] = {
-    **dict.fromkeys(("transpose", "swapaxes", "swapdims", "mT"), transpose),
-    **dict.fromkeys(("t", "T"), reverse),
+    **dict.fromkeys(("transpose", "swapaxes", "swapdims", "mT", "mH", "adjoint"), transpose),
+    **dict.fromkeys(("t", "T", "H"), reverse),
     **dict.fromkeys(("view", "reshape", "view_as", "reshape_as", "flatten", "unflatten", "ravel"), reshape),
     **dict.fromkeys(("expand", "expand_as", "broadcast_to"), expand),
     **dict.fromkeys(("repeat", "tile"), repeat),

@@ -146,3 +146,9 @@ def test_what_training_keeps_from_call_to_call_holds_its_size() -> None:
     assert dynamic.drawn is None
     for lam in (0.5, 0.8):
         cut(dynamic, lam).train()(torch.randn(2, 24))
+
+
+def test_spectral_norms_that_iterate_in_training_follow() -> None:
+    norm: Any = nn.utils.parametrizations.spectral_norm
+    net = nn.Sequential(norm(nn.Conv1d(6, 8, 3)), nn.ReLU(), norm(nn.Conv1d(8, 7, 3)), nn.ReLU(), nn.Conv1d(7, 2, 1))
+    assert {name: w.full_size for name, w in dynamize(net, torch.randn(2, 6, 9)).widths.items()} == {"0": 8, "2": 7}
