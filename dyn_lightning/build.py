@@ -98,7 +98,9 @@ def build(
     network.widths = nn.ModuleDict({names[size]: width for size, width in widths.items()})
     network.duration_s = duration_s
     network.fixed_reasons = {
-        names.get(s, s.names[0].replace(".", "-")): s.reason for s in graph.roots() if s.reason
+        names.get(s, s.names[0].replace(".", "-")): s.reason
+        for s in (*graph.whole(plain_modules), *graph.roots())
+        if s.reason
     } | graph.fixed
     network.fixed_reasons |= dict.fromkeys(graph.unreached, NOT_REACHED)
     network.plain_class = type(network)

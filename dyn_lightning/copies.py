@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,7 +22,7 @@ def copied(module: nn.Module, memo: dict[int, Any], state: dict[str, Any]) -> An
         memo: of ``copy.deepcopy``.
         state: the attributes to copy.
     """
-    memo.update(computed(module))
+    memo.update({**computed(module), **empty_stores(module)})
     memo.update({id(hook): hook for store in _stores(module) for hook in store.values() if watches(hook)})
     new = module.__class__.__new__(module.__class__)
     memo[id(module)] = new
@@ -36,6 +37,15 @@ def computed(module: nn.Module) -> dict[int, Any]:
     """Copies of tensors that hooks compute and leave in a module (as torch.nn.utils.weight_norm does), by id."""
     found = [t for m in module.modules() for t in vars(m).values() if isinstance(t, Tensor) and not t.is_leaf]
     return {id(t): t.detach().clone() for t in found}
+
+
+def empty_stores(module: nn.Module) -> dict[int, Any]:
+    """Copies of the containers in a module and its parts that have nothing in them, as most dicts of hooks, by id.
+
+    Each module has a dozen; copy.deepcopy goes a long way round for each.
+    """
+    found = [v for m in module.modules() for v in vars(m).values() if type(v) in (dict, OrderedDict) and not v]
+    return {id(store): type(store)() for store in found}
 
 
 def watches(hook: Callable[..., Any]) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dyn_lightning.complexity import Complexity
-from dyn_lightning.copies import computed, copied
+from dyn_lightning.copies import computed, copied, empty_stores
 from dyn_lightning.costs.uncounted import in_words
 from dyn_lightning.errors import FAILURES, UserError
 from dyn_lightning.graph import call_arguments, tensors_in
@@ -119,7 +119,8 @@ def _new_network(plain: type[nn.Module]) -> Any:
 def shallow_copy(network: nn.Module, shared: Iterable[Any] = ()) -> Any:
     """A copy of a network's modules that shares all parameters and buffers with it, and what else is ``shared``."""
     tensors = [t for m in network.modules() for s in (m._parameters, m._buffers) for t in s.values() if t is not None]
-    return copy.deepcopy(network, {**computed(network), **{id(x): x for x in (*tensors, *shared)}})
+    shared_too = {id(x): x for x in (*tensors, *shared)}
+    return copy.deepcopy(network, {**empty_stores(network), **computed(network), **shared_too})
 
 
 @torch.inference_mode(False)

@@ -68,7 +68,7 @@ def test_bad_backbones() -> None:
     with pytest.raises(ValueError, match=r"(?s)can be learned.*no layer"):
         dynamize(nn.ReLU(), torch.randn(2, 3))
     with pytest.raises(ValueError, match="output"):
-        dynamize(nn.Linear(3, 2), torch.randn(2, 3))
+        dynamize(nn.Sequential(nn.Linear(3, 2)), torch.randn(2, 3))
     with pytest.raises(TypeError, match="no tensor"):
         dynamize(Net(lambda net, x: None, a=nn.Linear(3, 2)), torch.randn(2, 3))
     taken = _mlp()

@@ -33,7 +33,7 @@ def attention(t: Tracer, name: str, m: Any, inputs: tuple[Axes, ...], out: Any) 
         made = t.new_size(f"{name}.out_proj", m.embed_dim)
     else:
         heads, head_size, value_size, made = (known[k] for k in ("heads", "head_size", "value_size", "out"))
-    reason = f"{name} is called with inputs of different make"
+    reason = f"{name} is called with inputs of different make{t.line}"
     bind(
         t, name, heads=heads, head_size=head_size, value_size=value_size,
         in_axis=query[-1], key_axis=key[-1], value_axis=value[-1], out=made,
@@ -42,7 +42,7 @@ def attention(t: Tracer, name: str, m: Any, inputs: tuple[Axes, ...], out: Any) 
     rows = concatenated([inner, inner, values])
     if m.in_proj_weight is not None:
         for other in (key[-1], value[-1]):
-            unify(query[-1], other, f"{name} projects queries, keys and values by one matrix")
+            unify(query[-1], other, f"{name} projects queries, keys and values by one matrix{t.line}")
         t.own(m.in_proj_weight, (rows, query[-1]), reason)
     else:
         for weight, row, x in ((m.q_proj_weight, inner, query), (m.k_proj_weight, inner, key)):
@@ -83,7 +83,7 @@ def attention_function(c: Call) -> list[Axes] | None:
         return None if given.get(name) is None else c.t.axes(given[name])
 
     query, key, value = c.inputs[:3]
-    features, reason = query[-1], f"the function {c.name} in {c.t.where} has one size for all that it makes"
+    features, reason = query[-1], f"the function {c.name} in {c.t.where} has one size for all that it makes{c.t.line}"
     heads = axis_from(c.t, given["num_heads"])
     each = axis_size(features) // axis_size(heads)
     head_size = c.t.new_size(f"features of each head in {c.t.where}", each, weak=True)

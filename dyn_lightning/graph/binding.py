@@ -20,7 +20,7 @@ def bind(t: Tracer, name: str, **new: Any) -> dict[str, Any]:
     bound = t.graph.bindings.setdefault(name, new)
     for key, axis in new.items():
         if bound[key] is not axis and isinstance(axis, tuple) and axis_size(bound[key]) == axis_size(axis):
-            unify(bound[key], axis, f"{name} is called with inputs of different make")
+            unify(bound[key], axis, f"{name} is called with inputs of different make{t.line}")
     return bound
 
 

@@ -46,7 +46,7 @@ class Call:
 
     @property
     def reason(self) -> str:
-        return f"the function {self.name} in {self.t.where} is not known to keep it apart"
+        return f"the function {self.name} in {self.t.where} is not known to keep it apart{self.t.line}"
 
     def keep_whole(self, axes: Iterable[Axis], reason: str) -> None:
         """Fix dimensions as soon as somebody reads a result."""

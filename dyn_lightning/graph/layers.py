@@ -66,7 +66,7 @@ def fixed_input(t: Tracer, inputs: tuple[Axes, ...], reason: str) -> None:
 def linear(t: Tracer, name: str, m: Any, inputs: tuple[Axes, ...], out: Tensor) -> list[Axes]:
     x = inputs[0]
     weight = own_weight(t, name, m.weight, [None, x[-1]])
-    y = linear_axes(x, weight, f"{name} is called with inputs of different make")
+    y = linear_axes(x, weight, f"{name} is called with inputs of different make{t.line}")
     bind(t, name, in_axis=x[-1], out=weight[0])
     return [y]
 
@@ -88,7 +88,7 @@ def conv(t: Tracer, name: str, m: Any, inputs: tuple[Axes, ...], out: Tensor) ->
     y, _ = conv_axes(t, x, weight, out, m.groups, transposed=m.transposed, reason=reason, own=True)
     if at == 0:
         for axis in (x[0], y[0]):
-            fix_sizes(axis, f"{name} is called without a batch dimension")
+            fix_sizes(axis, f"{name} is called without a batch dimension{t.line}")
     bind(t, name, in_axis=x[at], out=y[at])
     return [y]
 
@@ -96,7 +96,7 @@ def conv(t: Tracer, name: str, m: Any, inputs: tuple[Axes, ...], out: Tensor) ->
 def follower(t: Tracer, name: str, m: Any, inputs: tuple[Axes, ...], out: Tensor) -> list[Axes]:
     """Norms and per-channel activations."""
     x = inputs[0]
-    reason = f"{name} is called with inputs of different make"
+    reason = f"{name} is called with inputs of different make{t.line}"
     if isinstance(m, (nn.LayerNorm, nn.RMSNorm)):
         own: Axes = x[len(x) - len(m.normalized_shape) :]
         bind(t, name, in_axis=x[-1], **{f"in_axis_{i}": axis for i, axis in enumerate(own[:-1])})
@@ -155,7 +155,7 @@ def pooled(x: Axes, results: list[Tensor]) -> list[Axes] | None:
 
 
 def opaque(t: Tracer, name: str, m: Any, inputs: tuple[Axes, ...], out: Any, reason: str | None = None) -> list[Axes]:
-    fixed_input(t, inputs, reason or f"{name} is a {type(m).__name__}")
+    fixed_input(t, inputs, reason or f"{name} is a {type(m).__name__}{t.line}")
     return [t.fixed_axes(x) for x in tensors_in(out)]
 
 
@@ -186,7 +186,7 @@ def on_layer(t: Tracer, name: str, module: nn.Module, args: Any, kwargs: Any, ou
             outputs = rule(t, name, module, inputs, out)
     except UNKNOWN_FORM:
         t.graph.bindings.pop(name, None)
-        outputs = opaque(t, name, module, inputs, out, f"{name} is called in a form that is not known")
+        outputs = opaque(t, name, module, inputs, out, f"{name} is called in a form that is not known{t.line}")
     name_sizes(t, name, module)
     for x, axes in zip(tensors_in(out), outputs, strict=False):
         t.note(x, axes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -159,3 +159,9 @@ class Graph:
                 parts = free
             found |= dict.fromkeys(parts)
         return [size for size in found if not (size.weak and size.reason)]
+
+    def whole(self, modules: Mapping[str, nn.Module]) -> list[Size]:
+        """Sizes of parameters that the code uses by themselves, and that nothing else has, which stay whole."""
+        trained = [axes for (name, key), axes in self.bare.items() if key in modules[name]._parameters]
+        found = dict.fromkeys(size for axes in trained for axis in axes for size in axis_sizes(axis))
+        return [size for size in found if size.weak and size.reason and size.full_size > 1]

@@ -14,14 +14,14 @@ from dyn_lightning.polynomial import Polynomial
 def agree(t: Any, number: Any, axis: Axis) -> None:
     """See that a number is an Axis's size at any size: ``t`` is the Tracer."""
     said = source(number)
-    reason = f"the code of {t.where} gives it as a number ({int(number)})"
+    reason = f"the code of {t.where} gives it as a number ({int(number)}){t.line}"
     if isinstance(said, tuple):
         if not same_count(said, axis):
             unify(said, axis, reason)
     elif isinstance(said, Attribute):
         bind(t, said, axis)
     elif isinstance(said, Result):
-        t.pending.append((said, axis, f"the code of {t.where} computes it ({int(number)}) from something else"))
+        t.pending.append((said, axis, f"the code of {t.where} computes it ({int(number)}) from something else{t.line}"))
     else:
         fix_sizes(axis, reason)
 

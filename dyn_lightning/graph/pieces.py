@@ -28,7 +28,7 @@ def cat(c: Call) -> list[Axes] | None:
         if d == dim % len(axes[0]):
             made.append(concatenated(here))
         else:
-            made.append(unify_all(here, f"the function {c.name} in {c.t.where} joins it with a fixed size"))
+            made.append(unify_all(here, f"the function {c.name} in {c.t.where} joins it with a fixed size{c.t.line}"))
     return [tuple(made)]
 
 
@@ -36,7 +36,7 @@ def stack(c: Call) -> list[Axes] | None:
     dim = c.argument(1, "dim", default=0)
     if not isinstance(dim, int):
         return None
-    reason = f"the function {c.name} in {c.t.where} joins it with a fixed size"
+    reason = f"the function {c.name} in {c.t.where} joins it with a fixed size{c.t.line}"
     made = [unify_all([a[d] for a in c.inputs], reason) for d in range(len(c.inputs[0]))]
     made.insert(dim % (len(made) + 1), (len(c.inputs),))
     return [tuple(made)]
@@ -165,7 +165,7 @@ def getitem(c: Call) -> list[Axes] | None:
     made = index(c.t, c.inputs[0], c.args[1], taken)
     if made is None or len(made) != c.results[0].dim():
         return None
-    c.keep_whole(taken, f"its elements are named by numbers in {c.t.where}")
+    c.keep_whole(taken, f"its elements are named by numbers in {c.t.where}{c.t.line}")
     return [made]
 
 
@@ -173,7 +173,7 @@ def set_item(t: Tracer, x: Tensor, at: Any, value: Any) -> None:
     """``x[at] = value``: the two must agree, or both are fixed. One value where a mask is true: the mask is as x is."""
     axes = t.axes(x)
     values = t.axes(value) if isinstance(value, Tensor) else ()
-    reason = f"a part of a tensor is written in {t.where}"
+    reason = f"a part of a tensor is written in {t.where}{t.line}"
     if isinstance(at, Tensor) and at.dtype == torch.bool and all(axis_size(axis) == 1 for axis in values):
         for a, b in zip(axes, t.axes(at), strict=False):
             unify(a, b, reason)

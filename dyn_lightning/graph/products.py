@@ -51,7 +51,7 @@ def conv_axes(
     spatial = len(weight) - 2
     at = len(x) - 1 - spatial
     for axis in (*x[at + 1 :], *weight[2:]):
-        fix_sizes(axis, f"{t.where} is a convolution along it")
+        fix_sizes(axis, f"{t.where} is a convolution along it{t.line}")
     blocks, within = group_axes(t, x[at], groups, reason, own=own)
     if transposed:
         unify(weight[0], x[at], reason)
@@ -136,7 +136,7 @@ def attention(c: Call) -> list[Axes]:
     for q, k, v in zip(query[:-2], key[:-2], value[:-2], strict=False):
         if len({axis_size(a) for a in (q, k, v)} - {1}) > 1:  # grouped queries
             for axis in (q, k, v):
-                fix_sizes(axis, f"the queries of {c.t.where} come in groups")
+                fix_sizes(axis, f"the queries of {c.t.where} come in groups{c.t.line}")
             batch.append(q)
         else:
             batch.append(unify_all([q, k, v], c.reason))
@@ -219,7 +219,7 @@ def grouped(c: Call) -> list[Axes] | None:
     a, b = c.inputs[:2]
     if len(a) != 2 or len(b) != 3:
         return None
-    fix_sizes(b[0], f"the groups of {c.t.where} are named by numbers")
+    fix_sizes(b[0], f"the groups of {c.t.where} are named by numbers{c.t.line}")
     unify(a[1], b[1], c.reason)
     return [(a[0], normal(b[2]))]
 

@@ -28,7 +28,7 @@ def recurrent(t: Tracer, name: str, m: Any, inputs: tuple[Axes, ...], out: Any) 
     equal = len(set(map(axis_size, hidden))) == 1
 
     def tie_layers() -> None:
-        reason = f"the final states of {name} are read as one tensor"
+        reason = f"the final states of {name} are read as one tensor{t.line}"
         for axis in hidden[1:]:
             if equal:
                 unify(hidden[0], axis, reason)
@@ -37,7 +37,7 @@ def recurrent(t: Tracer, name: str, m: Any, inputs: tuple[Axes, ...], out: Any) 
 
     given = [axes for axes in inputs[1:] if len(axes) > 1]  # what else a packed sequence has is of one dimension
     for i, state in enumerate(given):
-        reason = f"{name} is given its initial state"
+        reason = f"{name} is given its initial state{t.line}"
         if project is None or i:
             tie_layers()
         own = project if project and not i else hidden[0] if equal else None
@@ -118,7 +118,7 @@ def cell(t: Tracer, name: str, m: Any, inputs: tuple[Axes, ...], out: Any) -> tu
     known = t.known(m.weight_hh)
     hidden = normal(known[1]) if known else t.new_size(name, m.hidden_size)
     rows = make_axis(gates, *hidden)
-    reason = f"{name} is called with inputs of different make"
+    reason = f"{name} is called with inputs of different make{t.line}"
     t.own(m.weight_ih, (rows, inputs[0][-1]), reason)
     t.own(m.weight_hh, (rows, hidden), reason)
     for bias in (m.bias_ih, m.bias_hh):

@@ -148,7 +148,7 @@ def on_function(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
         try:
             set_item(t, *args)
         except UNKNOWN_FORM:
-            t.fix_axes([t.axes(x) for x in tensors_in(args)], f"a part of a tensor is written in {t.where}")
+            t.fix_axes([t.axes(x) for x in tensors_in(args)], f"a part of a tensor is written in {t.where}{t.line}")
         return func(*args, **kwargs)
     tensors = tensors_in((args, kwargs))
     out = func(*args, **kwargs)
@@ -209,7 +209,7 @@ def _follow(c: Call) -> list[Axes] | None:
 
 def _broadcast(c: Call) -> Axes:
     axes: list[Axis] = []
-    reason = f"the function {c.name} in {c.t.where} joins it with a fixed size"
+    reason = f"the function {c.name} in {c.t.where} joins it with a fixed size{c.t.line}"
     for dim in range(-c.results[0].dim(), 0):
         here = [x[dim] for x in c.inputs if len(x) >= -dim]
         axes.append(unify_all(here, reason))

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from dyn_lightning.graph.untouched import fresh, seed_all, unchanged
+from dyn_lightning.graph.places import line_now
+from dyn_lightning.graph.untouched import fresh, seed_all, seed_torch, unchanged
 from dyn_lightning.models.stacked_rnn import StackedRNN
 
 
@@ -34,6 +35,11 @@ class Runner(TorchFunctionMode):
         """The module whose code is running."""
         return self.path[-1] if self.path and self.path[-1] else "the network"
 
+    @property
+    def line(self) -> str:
+        """The line of the network's code that is running, as " (net.py:12)"; "" where it is none of its own."""
+        return line_now(Runner.call.__code__)
+
     def on_layer(self, name: str, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
         """A layer was called."""
 
@@ -54,7 +60,7 @@ class Runner(TorchFunctionMode):
         that goes one way or the other by chance then goes the same way at any size.
         """
         if self._seeded:
-            torch.manual_seed(len(self.calls))
+            seed_torch(len(self.calls))
         self.calls.append(name)
 
     def _enter(self, name: str, leaf: bool) -> Callable[..., None]:

@@ -180,7 +180,7 @@ def arange(c: Call) -> list[Axes]:
     """Positions along a dimension are not those of fewer elements: a size that is counted out is fixed."""
     for number in (*c.args, *c.kwargs.values()):
         if isinstance(number, NotedInt) and isinstance(number.source, tuple):
-            fix_sizes(number.source, f"its positions are counted in {c.t.where}")
+            fix_sizes(number.source, f"its positions are counted in {c.t.where}{c.t.line}")
     return [c.plain(x) for x in c.results]
 
 
@@ -247,7 +247,7 @@ def windows(c: Call) -> list[Axes] | None:
 def transform(c: Call) -> list[Axes] | None:
     """torch.fft: what is transformed stays whole; the other dimensions stay what they are."""
     x, (_, dims) = c.inputs[0], transform_of(c)
-    c.keep_whole([x[d] for d in dims], f"the function {c.name} in {c.t.where} transforms all of it")
+    c.keep_whole([x[d] for d in dims], f"the function {c.name} in {c.t.where} transforms all of it{c.t.line}")
     return [tuple((int(n),) if d in dims else x[d] for d, n in enumerate(c.results[0].shape))]
 
 

@@ -91,6 +91,15 @@ def seed_all(seed: int) -> None:
     random.seed(seed)
 
 
+def seed_torch(seed: int) -> None:
+    """Seed torch's generators on the devices that are in use: torch.manual_seed is slow where others are not."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
+
+
 def fresh(example: Any) -> Any:
     """An example input with copies of its tensors, for a network that writes into its input. What was one stays one."""
     made: dict[int, Tensor] = {}

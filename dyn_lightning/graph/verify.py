@@ -12,6 +12,7 @@ from dyn_lightning.errors import FAILURES, first_line
 from dyn_lightning.graph import rules
 from dyn_lightning.graph.axes import Axis, Size, Sum, axis_size, axis_sizes, normal
 from dyn_lightning.graph.notes import Event, Pass
+from dyn_lightning.graph.places import line_of_error
 from dyn_lightning.graph.runner import Runner, tensors_in
 from dyn_lightning.models.stacked_rnn import StackedRNN
 
@@ -122,9 +123,11 @@ def find_mismatch(
     try:
         checker.call(run.example, run.method, training=run.training, forget=run.training)
     except _Disagreement as found:
-        return Mismatch(_sizes_near(run.events, found.position, sizes), found.reason)
+        reason = f"{found.reason}{line_of_error(found, Runner.call.__code__)}"
+        return Mismatch(_sizes_near(run.events, found.position, sizes), reason)
     except FAILURES as error:
-        reason = f"the code of {checker.where} needs it at full size ({first_line(error)})"
+        line = line_of_error(error, Runner.call.__code__)
+        reason = f"the code of {checker.where} needs it at full size ({first_line(error)}){line}"
         # An assertion is about what was called before it.
         position = checker.position - isinstance(error, AssertionError)
         return Mismatch(_sizes_near(run.events, max(0, position), sizes), reason)
