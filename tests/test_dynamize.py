@@ -66,7 +66,9 @@ def test_bad_options(options: dict[str, Any], message: str) -> None:
 
 def test_bad_backbones() -> None:
     with pytest.raises(ValueError, match=r"(?s)can be learned.*no layer"):
-        dynamize(nn.ReLU(), torch.randn(2, 3))
+        dynamize(Net(lambda net, x: x.relu()), torch.randn(2, 3))
+    with pytest.raises(ValueError, match="Linear by itself"):
+        dynamize(nn.Linear(3, 2), torch.randn(2, 3))
     with pytest.raises(ValueError, match="output"):
         dynamize(nn.Sequential(nn.Linear(3, 2)), torch.randn(2, 3))
     with pytest.raises(TypeError, match="no tensor"):

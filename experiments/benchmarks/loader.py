@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import DataLoader
 
-from dyn_lightning.data.vad import Item, VADDataModule
+from dyn_lightning.data.mixtures import Item
+from dyn_lightning.data.vad import VADDataModule
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from experiments.command import as_command
 

@@ -44,7 +44,7 @@ def test_what_cannot_run_ends_in_one_line(make_sweep):
     bayes = make_sweep(method="bayes", parameters={"a": {"min": 1.0, "max": 2.0}})
     with pytest.raises(SystemExit, match=r"small\.yaml: method: bayes needs W&B's server"):
         main(["sweep", str(bayes)])
-    with pytest.raises(SystemExit, match=r"absent\.yaml: cannot be read"):
+    with pytest.raises(SystemExit, match=r"absent\.yaml: no such file"):
         main(["sweep", "absent.yaml"])
     with pytest.raises(SystemExit, match="--jobs 0 must be 1 or more"):
         main(["sweep", str(bayes), "--jobs", "0"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dyn_lightning.tasks import FrameDetection
+from dyn_lightning.tasks import FrameDetection, Regression
 
 
 def test_missing_input_names_what_there_is():
@@ -11,4 +11,5 @@ def test_missing_input_names_what_there_is():
 
 
 def test_inference_needs_to_know_nothing_unless_a_task_says_so():
-    assert FrameDetection().metadata() == {}
+    assert Regression().metadata() == {}
+    assert FrameDetection().metadata() == {"labels": ["absent", "present"]}
