@@ -52,12 +52,13 @@ def build(
     resampled = resamplable(network, graph) if mel_spacing == "respaced" and gates is None else set()
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     widths: dict[Size, Width] = {
-        size: Width(size.full_size, boundary=boundary, resampled=size in resampled)
+        size: Width(size.full_size, boundary=boundary, resampled=size in resampled, multiple_of=size.unit)
         if gates is None
-        else gates(size.full_size)
+        else gates(size.full_size, multiple_of=size.unit)
         for size in chosen
     }
-    for width in widths.values():
+    for size, width in widths.items():
+        width.granularity = size.unit
         width.to(device)
     parameters = sum(p.numel() for p in network.parameters())
     plain_modules = dict(network.named_modules())

@@ -37,7 +37,7 @@ def try_sizes(expected: Sequence[list[Tensor]], dynamic: Any, graph: Graph, widt
     """
     mismatch = None
     for attempt in range(2):
-        least = {size: math.ceil(width.lam_min * size.full_size - 1e-6) for size, width in widths.items()}
+        least = {size: _least_units(width) * size.unit for size, width in widths.items()}
         sizes = {size: max(n, least[size]) for size, n in uneven_sizes(widths, attempt).items()}
         _set_sizes(widths, sizes)
         small: Any = None  # two of them at a time would take twice the memory
@@ -96,7 +96,7 @@ def try_least_sizes(dynamic: Any, graph: Graph, widths: Widths) -> Mismatch | No
     """Cut everything to its least. Code that squeezes a dimension of one away must keep two there."""
     mismatch = None
     for _ in widths:
-        sizes = {size: max(1, math.ceil(width.lam_min * width.units - 1e-6)) for size, width in widths.items()}
+        sizes = {size: _least_units(width) * size.unit for size, width in widths.items()}
         _set_sizes(widths, sizes)
         mismatch = _follow(dynamic, plain_copy(dynamic), graph, sizes, widths)
         near = [s for s in mismatch.sizes if sizes[s] == 1 and s.full_size > 2] if mismatch else []
@@ -127,12 +127,16 @@ def uneven_sizes(widths: Iterable[Size], attempt: int = 0) -> dict[Size, int]:
     found: dict[Size, int] = {}
     of_full_size: dict[int, int] = {}
     for size in widths:
-        n = size.full_size
-        number = of_full_size[n] = of_full_size.get(n, -1) + 1
+        number = of_full_size[size.full_size] = of_full_size.get(size.full_size, -1) + 1
+        n = size.full_size // size.unit
         options = range(max(1, round(0.4 * n)), max(2, min(n, round(0.75 * n) + 1)))
         digit = number // len(options) ** attempt % len(options)  # of its number, one for each attempt
-        found[size] = options[(digit + n) % len(options)]
+        found[size] = options[(digit + n) % len(options)] * size.unit
     return found
+
+
+def _least_units(width: Width) -> int:
+    return max(1, math.ceil(width.lam_min * width.units - 1e-6))
 
 
 def _set_sizes(widths: Widths, sizes: dict[Size, int]) -> None:

@@ -37,6 +37,8 @@ class Width(nn.Module):
 
     prefix = True
     """Whether the elements in use are always the first ones."""
+    granularity = 1
+    """What ``multiple_of`` must be a multiple of, for the calls that take this size."""
 
     _frozen_size: Tensor
     _learning: Tensor
@@ -72,9 +74,14 @@ class Width(nn.Module):
         self.set_multiple_of(multiple_of)
 
     def set_multiple_of(self, multiple_of: int) -> None:
-        """Set the elements in a unit. Raises ValueError outside 1…N."""
+        """Set the elements in a unit. Raises ValueError outside 1…N, or where calls take multiples of others alone."""
         if multiple_of != int(multiple_of) or not 1 <= multiple_of <= self.full_size:
             raise SettingError(f"multiple_of={multiple_of} must lie in 1…{self.full_size}, the width's full size")
+        if multiple_of % self.granularity:
+            raise SettingError(
+                f"multiple_of={multiple_of} must be a multiple of {self.granularity}: calls that take this size of "
+                f"{self.full_size} take no others"
+            )
         self.multiple_of = multiple_of
         self.units = math.ceil(self.full_size / self.multiple_of)
         self.lam_min = max(self.lam_min, 1.0 / self.units)

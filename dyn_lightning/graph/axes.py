@@ -23,6 +23,9 @@ class Size:
         name: what makes it: a module, with ".l0", ".l1", … for the layers of a recurrent one.
         full_size: N.
         weak: it belongs to a bare parameter and is of interest only where something else has it too.
+
+    Attributes:
+        unit: what it must be a multiple of, for :meth:`keep_multiples`.
     """
 
     def __init__(self, name: str, full_size: int, *, weak: bool = False) -> None:
@@ -30,6 +33,7 @@ class Size:
         self.names = [name]
         self.weak = weak
         self.reason: str | None = None
+        self.unit = 1
         self.definition: Axis | None = None
         self._parent: Size | None = None
         self._made = next(_counter)
@@ -54,6 +58,7 @@ class Size:
         known = set(a.names)
         a.names += [name for name in b.names if name not in known and not b.weak]
         a.reason = a.reason or b.reason
+        a.keep_multiples(b.unit)
 
     def define(self, axis: Axis) -> None:
         """Say what this size is made of; what is fixed stays so in its parts."""
@@ -61,6 +66,16 @@ class Size:
         root.definition = axis
         if root.reason:
             fix_sizes(axis, root.reason)
+        keep_multiples(axis, root.unit)
+
+    def keep_multiples(self, unit: int) -> None:
+        """Learn this size in steps of ``unit`` elements alone; where it has no two of them, it is fixed."""
+        root = self.root
+        root.unit = math.lcm(root.unit, unit)
+        if root.definition is not None:
+            keep_multiples(root.definition, unit)
+        elif root.unit > 1 and (root.full_size % root.unit or root.full_size == root.unit):
+            root.fix(f"calls take it in multiples of {root.unit} alone")
 
     def fix(self, reason: str) -> None:
         """Keep this size, and all that it is made of, from being learned. The first reason stands."""
@@ -165,6 +180,20 @@ def fix_sizes(axis: Axis, reason: str) -> None:
     """Fix every Size in an Axis."""
     for size in list(axis_sizes(axis)):
         size.fix(reason)
+
+
+def keep_multiples(axis: Axis, unit: int) -> None:
+    """Learn the Sizes in an Axis in such steps that it stays a multiple of ``unit`` elements."""
+    axis = normal(axis)
+    unit //= math.gcd(unit, math.prod(f for f in axis if isinstance(f, int)))
+    learned = [f for f in axis if not isinstance(f, int)]
+    if unit == 1 or not learned:
+        return
+    if isinstance(learned[-1], Size):
+        learned[-1].keep_multiples(unit)
+    else:
+        for part in learned[-1].parts:
+            keep_multiples(part, unit)
 
 
 def count(axis: Axis) -> Polynomial:

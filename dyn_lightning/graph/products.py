@@ -6,12 +6,14 @@ from typing import Any
 
 from torch import Tensor
 
-from dyn_lightning.graph.axes import Axis, axis_size, fix_sizes, make_axis, normal
+from dyn_lightning.graph.axes import Axis, axis_size, fix_sizes, keep_multiples, make_axis, normal
 from dyn_lightning.graph.call import Call
 from dyn_lightning.graph.equations import einsum_terms
 from dyn_lightning.graph.notes import Axes
 from dyn_lightning.graph.tracer import Tracer
 from dyn_lightning.graph.unification import unify, unify_all
+
+GROUPED_ROW_BYTES = 16
 
 
 def linear_axes(x: Axes, weight: Axes, reason: str) -> Axes:
@@ -214,13 +216,15 @@ def cosine(c: Call) -> list[Axes] | None:
 def grouped(c: Call) -> list[Axes] | None:
     """grouped_mm: rows (S, K), in groups, times a matrix (K, N) of each group: (G, K, N) → (S, N).
 
-    The groups and where they end (``offs``) are numbers of the network's own.
+    The groups and where they end (``offs``) are numbers of the network's own. torch takes rows of whole 16 bytes alone.
     """
     a, b = c.inputs[:2]
     if len(a) != 2 or len(b) != 3:
         return None
     fix_sizes(b[0], f"the groups of {c.t.where} are named by numbers{c.t.line}")
     unify(a[1], b[1], c.reason)
+    for axis in b[1:]:
+        keep_multiples(axis, GROUPED_ROW_BYTES // c.tensors[1].element_size())
     return [(a[0], normal(b[2]))]
 
 

@@ -99,8 +99,8 @@ def width_latencies_s(
             for other in trial.widths.values():
                 other.freeze(other.full_size if others == "full" else other.size)
             width = trial.widths[name]
-            width.set_multiple_of(1)
-            width.freeze(size)
+            width.set_multiple_of(width.granularity)
+            width.freeze(-(-size // width.granularity) * width.granularity)
             calls[width.size] = inference_call(consolidate(trial)[0], example_input)
         with one_thread():
             found[name] = dict(sorted(median_latencies_s(calls, repeats).items()))

@@ -9,6 +9,7 @@ from dyn_lightning.graph.axes import (
     count,
     fix_sizes,
     is_free,
+    keep_multiples,
     make_axis,
     normal,
     same_count,
@@ -101,3 +102,18 @@ def test_substitute() -> None:
     assert substitute((Sum(((a,), (b, 2))),), lambda s: 5) == (15,)
     c = Size("c", 9)
     assert substitute((Sum(((a,), (b, 2))),), lambda s: c if s is a else 5) == (Sum(((c,), (10,))),)
+
+
+def test_steps_reach_all_that_a_dimension_is_made_of() -> None:
+    doubled, part, tied, late = (Size(name, 24) for name in "dptl")
+    keep_multiples((2, doubled), 8)  # twice a multiple of 4
+    keep_multiples((Sum(((part,), (tied,))),), 8)
+    tied.tie(late)
+    assert [size.root.unit for size in (doubled, part, tied, late)] == [4, 8, 8, 8]
+    whole, inner = Size("w", 24), Size("i", 12)
+    whole.keep_multiples(4)
+    whole.define((2, inner))
+    assert (inner.unit, inner.reason) == (2, None)
+    odd = Size("o", 6)
+    odd.keep_multiples(4)
+    assert odd.reason == "calls take it in multiples of 4 alone"
