@@ -14,6 +14,7 @@ from torch import nn
 from dyn_lightning.build import build, no_nested_tensors
 from dyn_lightning.costs.uncounted import warn_uncounted
 from dyn_lightning.errors import SettingError
+from dyn_lightning.garbage import rare_collections
 from dyn_lightning.graph import Graph, Pass, Size, read_graph, unify
 from dyn_lightning.graph.untouched import copies, put_back, untouched
 from dyn_lightning.graph.usable import usable
@@ -84,7 +85,7 @@ def dynamize(
     if mel_spacing not in ("respaced", "ranked"):
         raise SettingError(f"mel_spacing={mel_spacing!r} is unknown: use respaced or ranked")
     runs = _runs(backbone, example_input, more_examples, methods)
-    with untouched(backbone):
+    with untouched(backbone), rare_collections():
         parameters = copies(backbone.parameters())
         graph = read_graph(
             no_nested_tensors(shallow_copy(backbone)), example_input, free_outputs=free_outputs, also=runs
