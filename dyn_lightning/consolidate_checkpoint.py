@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import nn
 
-from dyn_lightning.artifact.from_module import Ending, example_of, measure, settle, summary, write_artifact
+from dyn_lightning.artifact.from_module import Ending, as_call, example_of, measure, settle, summary, write_artifact
 from dyn_lightning.batches import data_batches
 from dyn_lightning.callbacks.batch_norm import has_statistics, reestimate
 from dyn_lightning.checks import whole
@@ -100,7 +100,7 @@ def consolidate_checkpoint(
     print(summary(report, dirpath))
     if "int8" in exports and inputs:
         judge = (lambda n: evaluate(n, module.task, batches)) if batches else None
-        print(compare_int8(small, quantize(small), example_of(inputs), evaluate=judge).summary())
+        print(compare_int8(small, quantize(small), example_of([as_call(inputs[0])]), evaluate=judge).summary())
     return small, report
 
 

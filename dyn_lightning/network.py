@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dyn_lightning.complexity import Complexity
 from dyn_lightning.copies import computed, copied, empty_stores
 from dyn_lightning.costs.uncounted import in_words
-from dyn_lightning.errors import FAILURES, UserError
+from dyn_lightning.errors import FAILURES, SettingError, UserError
 from dyn_lightning.graph import call_arguments, tensors_in
 from dyn_lightning.graph.untouched import fresh, untouched
 from dyn_lightning.layers import DynamicLayer
@@ -50,6 +50,11 @@ class DynamicNetwork(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         with self._dyn_in_use("forward"):
             return super().forward(*args, **kwargs)
+
+    def add_module(self, name: str, module: nn.Module | None) -> None:
+        """As of torch.nn. Raises SettingError where ``SyncBatchNorm.convert_sync_batchnorm`` puts norms in."""
+        super().add_module(name, module)
+        check_norms(self, name)
 
     @contextmanager
     def _dyn_in_use(self, method: str) -> Iterator[None]:
@@ -216,6 +221,23 @@ def run_in_eval(network: nn.Module, example_input: Any, method: str = "forward")
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def check_norms(network: DynamicNetwork, child: str) -> None:
+    """Raises SettingError where a synchronised norm stands for a batch norm that followed a size."""
+    complexity, added = network.__dict__.get("complexity"), network._modules.get(child)
+    if complexity is None or added is None:
+        return
+    synced = {f"{child}.{n}".rstrip(".") for n, m in added.named_modules() if isinstance(m, nn.SyncBatchNorm)}
+    if not synced:
+        return
+    for row in complexity.table():
+        if row["name"] in synced and row["kind"] != nn.SyncBatchNorm.__name__:
+            raise SettingError(
+                f"convert_sync_batchnorm replaces {row['name']}, which follows a learned size, by a norm that does "
+                "not: leave it out, and make the network dynamic anew. Give each process larger batches, or "
+                "BatchNormReestimation, which averages statistics over processes"
+            )
 
 
 def dynamic_layers(network: nn.Module) -> dict[str, DynamicLayer]:

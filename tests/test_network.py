@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dyn_lightning.dynamize import dynamize
+from dyn_lightning.errors import SettingError
 from dyn_lightning.layers import Linear
 from dyn_lightning.layout import Layout
 from dyn_lightning.network import (
@@ -247,3 +248,22 @@ def test_learned_tensors_come_once(own) -> None:
     assert all(len(dims) == t.dim() for t, dims in found)
     assert set(dynamic_layers(own)) == {"up", "down"}
     assert all(isinstance(layer, Linear) for layer in dynamic_layers(own).values())
+
+
+@pytest.mark.parametrize("place", ["itself", "within a module"])
+def test_norms_that_are_converted_by_hand_are_one_error(place):
+    inner = nn.Sequential(nn.Conv1d(4, 8, 3), nn.BatchNorm1d(8))
+    network = dynamize(nn.Sequential(inner, nn.ReLU(), nn.Conv1d(8, 2, 3)), torch.randn(3, 4, 20))
+    whole = network if place == "itself" else nn.ModuleList([network])
+    with pytest.raises(SettingError, match=r"convert_sync_batchnorm replaces 0\.1, .* make the network dynamic anew"):
+        nn.SyncBatchNorm.convert_sync_batchnorm(whole)
+
+
+def test_norms_that_were_synchronised_before_stay():
+    plain = nn.SyncBatchNorm.convert_sync_batchnorm(
+        nn.Sequential(nn.Conv1d(4, 8, 3), nn.BatchNorm1d(8), nn.Conv1d(8, 2, 3))
+    )
+    network = dynamize(plain, torch.randn(3, 4, 20))
+    x = torch.randn(3, 4, 20)
+    before = run_in_eval(network, x)[0]
+    torch.testing.assert_close(run_in_eval(nn.SyncBatchNorm.convert_sync_batchnorm(network), x)[0], before)

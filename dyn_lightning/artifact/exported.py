@@ -75,7 +75,9 @@ def in_float32(network: nn.Module, example_input: Any) -> tuple[nn.Module, Any]:
     else:
         plain = copy.deepcopy(network).float()
 
-    def cast(x: Any) -> Any:
-        return x.float() if isinstance(x, Tensor) and x.is_floating_point() else x
+    return plain, numbers_in_float32(example_input)
 
-    return plain, pytree.tree_map(cast, example_input)
+
+def numbers_in_float32(tensors: Any) -> Any:
+    """The same tree with all real numbers in float32; what is so already is not copied."""
+    return pytree.tree_map(lambda x: x.float() if isinstance(x, Tensor) and x.is_floating_point() else x, tensors)

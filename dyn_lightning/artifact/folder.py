@@ -26,7 +26,7 @@ from dyn_lightning.artifact.architecture import (
 )
 from dyn_lightning.artifact.bounds import Construction
 from dyn_lightning.artifact.contract import NAMES, contract_of
-from dyn_lightning.artifact.exported import EXPORTS, in_float32, write_exports
+from dyn_lightning.artifact.exported import EXPORTS, in_float32, numbers_in_float32, write_exports
 from dyn_lightning.artifact.files import (
     ARCHITECTURE,
     CARD,
@@ -139,7 +139,7 @@ def load_artifact(
     device: str | torch.device = "cpu",
     int8: bool = False,
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of an artifact, in evaluation mode, and its metadata.
+    """The network of an artifact, in evaluation mode and in float32, and its metadata.
 
     A class named by a file is imported only if it belongs to this package, or the file is trusted. Where it is not,
     or cannot be made, the network comes back as a :class:`Program`, if the artifact has one.
@@ -163,7 +163,7 @@ def load_artifact(
         except QuantizationError as error:
             raise ArtifactError(f"{folder / INT8}: {error}. Copy the artifact again.") from error
         return network, document["metadata"]
-    state = load_tensors(folder / WEIGHTS)
+    state = numbers_in_float32(load_tensors(folder / WEIGHTS))  # earlier versions wrote the training's precision
     if (folder / PROGRAM).is_file() and backbone is None and not can_instantiate(document["backbone"], trusted):
         return _load_program(folder, state).to(device).eval(), document["metadata"]
     network, _ = make_network(folder, backbone, trusted)
@@ -206,7 +206,7 @@ def _load_program(folder: Path, state: dict[str, Tensor]) -> Program:
     except ArtifactError as error:
         raise ArtifactError(f"{folder / PROGRAM}: {error}") from error
     try:
-        network.load({**state, **load_tensors(folder / CONSTANTS)})
+        network.load({**state, **numbers_in_float32(load_tensors(folder / CONSTANTS))})
     except ArtifactError as error:
         raise ArtifactError(
             f"{folder / WEIGHTS}: does not fit {PROGRAM} ({error}). Copy both from the same artifact."

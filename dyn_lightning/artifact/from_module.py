@@ -144,7 +144,7 @@ def write_artifact(
         RuntimeError: if the two do not compute the same.
     """
     ending = settle(module, sizes) if ending is None else ending
-    inputs = list(inputs)
+    inputs = [as_call(x) for x in inputs]
     if module.is_dynamic:
         small, report = consolidate(module.network, inputs)
     else:
@@ -207,6 +207,11 @@ def with_budget(report: Report, module: DynamicModule, asked: Mapping[str, float
         within_budget=above is None,
         remarks=report.remarks if above is None else (f"{above}.", *report.remarks),
     )
+
+
+def as_call(x: Any) -> Any:
+    """A task's input as the one argument that a module gives its network; a bare dict would be its keywords."""
+    return x if isinstance(x, torch.Tensor) else (x,)
 
 
 def example_of(inputs: Sequence[Any]) -> Any:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from dyn_lightning.inference.audio_files import printable
+from dyn_lightning.inference.audio_files import count, printable
 
 LINE_EVERY_S = 30.0
 
@@ -59,7 +59,7 @@ class FileProgress:
 
     def line(self) -> str:
         """As words."""
-        return f"{self._done} of {self._files} files, {self._audio_s / 60:.1f} min of audio"
+        return f"{self._done} of {count(self._files, 'file')}, {self._audio_s / 60:.1f} min of audio"
 
     def _show(self) -> None:
         if self._bar is not None:

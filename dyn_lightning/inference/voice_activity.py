@@ -121,7 +121,10 @@ class Predictor:
         }
         missing = [k for k in (*_NEEDED, "threshold") if k not in values]
         if missing:
-            raise ArtifactError(f"the artifact's metadata lacks {', '.join(missing)}: save it with them")
+            raise ArtifactError(
+                f"the artifact's metadata lacks {', '.join(missing)}: set them on the network (self.hop_length = 256; "
+                "in samples, Hz and seconds), or in save_artifact's metadata, and write the artifact anew (consolidate)"
+            )
         if not math.isfinite(float(values["threshold"])):
             raise SettingError(f"threshold must be a finite number, got {values['threshold']}")
         if metadata.get("threshold_measured") is False and threshold is None:

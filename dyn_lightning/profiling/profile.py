@@ -27,6 +27,10 @@ from dyn_lightning.profiling.latency import (
     width_latencies_s,
 )
 from dyn_lightning.profiling.receptive_field import WHOLE, ReceptiveField, receptive_fields
+from dyn_lightning.profiling.tables import parts_that_fit
+
+GROUPS = (2, 2, 2, 2, 1, 1, 1, 1)
+"""How many columns of the profile's table stay together: a cost and what is kept of it."""
 
 NARROW = 8
 """Elements of each width when fields are measured: what is seen does not depend on how many look."""
@@ -141,7 +145,7 @@ def print_profile(
     """
     complexity, network, title = module.complexity, module.network, type(module.network).__name__
     if module.example_shape is None:
-        console.print(profile_table(complexity, title))
+        _print_table(console, complexity, title)
         console.print("No receptive fields, audit or latencies: the shape of an example input is unknown.")
         return
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
@@ -155,7 +159,7 @@ def print_profile(
             fields = network_fields(network, example, time_dim=time_dim)
         except (RuntimeError, ValueError) as error:
             console.print(f"Receptive fields cannot be measured: {str(error).splitlines()[0]}")
-    console.print(profile_table(complexity, title, fields, step_s))
+    _print_table(console, complexity, title, fields, step_s)
     if any(not math.isfinite(field.size) for field in (fields or {}).values()):
         console.print(f"∞ and whole: as far as the example reaches, {example.shape[time_dim]:,} steps of the input.")
     if fields is not None and "" in fields:
@@ -167,6 +171,13 @@ def print_profile(
         console.print(audit_summary(result), soft_wrap=True)
     if latency and module.is_dynamic:
         console.print(latency_table(width_latencies_s(network, example)))
+
+
+def _print_table(console: Console, complexity: Complexity, title: str, *fields: Any) -> None:
+    """Print the profile's table, in parts where the console is narrow."""
+    table = profile_table(complexity, title, *fields)
+    for part in parts_that_fit(table, console, GROUPS if fields and fields[0] is not None else GROUPS[:-3]):
+        console.print(part)
 
 
 def profile_table(

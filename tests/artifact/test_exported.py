@@ -2,12 +2,25 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dyn_lightning.artifact import load_artifact, save_artifact
 from dyn_lightning.errors import UserError
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.tasks import FrameDetection
+
+
+class _Foreign(nn.Module):
+    """Of a class that no artifact imports: its calls are loaded."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 2)
+        self.register_buffer("offset", torch.ones(2))
+
+    def forward(self, x):
+        return self.inner(x) * 2.0 + self.offset
 
 
 class _Inverse(nn.Module):
@@ -67,3 +80,25 @@ def test_an_onnx_file_names_what_it_takes_and_says_what_it_is(tmp_path):
     assert network(torch.randn(1, least)).numel() == 1
     with pytest.raises(ValueError, match="too short"):
         network(torch.randn(1, least - 1))
+
+
+@pytest.mark.parametrize(
+    ("network", "dtype"),
+    [
+        (_Foreign(), torch.float64),
+        (nn.Linear(4, 2), torch.float64),
+        (nn.Linear(4, 2), torch.float16),
+        (nn.Linear(4, 2), torch.bfloat16),
+    ],
+)
+def test_an_artifact_of_another_precision_on_disk_loads_in_float32(tmp_path, network, dtype):
+    x = torch.randn(3, 4)
+    save_artifact(network, tmp_path / "a", metadata={}, example_input=x)
+    for file in ("model.safetensors", "program.safetensors"):  # as an earlier version left them
+        tensors = load_file(tmp_path / "a" / file)
+        save_file(
+            {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}, tmp_path / "a" / file
+        )
+    loaded, _ = load_artifact(tmp_path / "a")
+    assert {t.dtype for t in loaded.parameters()} == {torch.float32}
+    torch.testing.assert_close(loaded(x), network(x), atol=0.02, rtol=0.02)
