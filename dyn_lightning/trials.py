@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dyn_lightning.errors import FAILURES, first_line
 from dyn_lightning.graph import Graph, Pass, Size
 from dyn_lightning.graph.layers import is_leaf
+from dyn_lightning.graph.places import line_of_error
 from dyn_lightning.graph.runner import Runner
 from dyn_lightning.graph.untouched import unchanged
 from dyn_lightning.graph.verify import Mismatch, find_mismatch
@@ -81,7 +82,8 @@ def _there_and_back(
                             Runner(dynamic, _is_leaf).call(p.example, training=True, forget=False)
                     _set_sizes(widths, full)
         except FAILURES as error:
-            return f"the network's code needs it at full size in training ({first_line(error)})"
+            line = line_of_error(error, Runner.call.__code__)
+            return f"the network's code needs it at full size in training ({first_line(error)}){line}"
         return None
 
     if mismatch is None:
@@ -178,7 +180,8 @@ def _unseen(dynamic: Any, small: nn.Module, graph: Graph) -> str | None:
                 for network in (dynamic, small):
                     answers_of(network, p)
     except FAILURES as error:
-        return f"the network's code needs it at full size ({first_line(error)})"
+        line = line_of_error(error, run_in_eval.__code__)
+        return f"the network's code needs it at full size ({first_line(error)}){line}"
     return None if alike else "the network's code uses a layer's parameters without calling the layer"
 
 

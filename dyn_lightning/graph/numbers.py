@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-from dyn_lightning.graph.axes import Axis, axis_size, count, fix_sizes, is_free, normal, same_count
+from dyn_lightning.graph.axes import Axis, Sum, axis_size, count, fix_sizes, is_free, normal, same_count
 from dyn_lightning.graph.ints import Attribute, NotedInt, Result, attributes, source
 from dyn_lightning.graph.unification import unify
 from dyn_lightning.polynomial import Polynomial
@@ -21,7 +22,7 @@ def agree(t: Any, number: Any, axis: Axis) -> None:
     elif isinstance(said, Attribute):
         bind(t, said, axis)
     elif isinstance(said, Result):
-        t.pending.append((said, axis, f"the code of {t.where} computes it ({int(number)}) from something else{t.line}"))
+        t.pending.append((said, axis, f"the code of {t.where} computes it ({int(number)}) {_in_words(said)}{t.line}"))
     else:
         fix_sizes(axis, reason)
 
@@ -61,9 +62,25 @@ def solve(t: Any) -> None:
     # What was fixed later may have made a number disagree that had agreed.
     for said, axis, reason in t.pending:
         if not _holds(t, said, axis):
-            fix_sizes(axis, reason)
-            for attribute in attributes(said):
-                fix_sizes(t.graph.attributes.get(attribute, ()), reason)
+            for held in (axis, *_parts(t, said)):
+                fix_sizes(held, reason)
+
+
+def _parts(t: Any, said: Any) -> Iterator[Axis]:
+    """The dimensions that a number is computed from, those that attributes stand for among them."""
+    if isinstance(said, Result):
+        yield from _parts(t, said.left)
+        yield from _parts(t, said.right)
+    elif not isinstance(said, int):
+        yield said if isinstance(said, tuple) else t.graph.attributes.get(said, ())
+
+
+def _in_words(said: Result) -> str:
+    """How a number is computed, for a reason."""
+    whole = said.left
+    if said.sign == "//" and isinstance(whole, tuple) and any(isinstance(f, Sum) for f in normal(whole)):
+        return f"by division ({axis_size(whole)} // …) of a concatenation, whose parts are learned each by itself"
+    return "from something else"
 
 
 def value_of(t: Any, said: Any) -> Polynomial | None:
@@ -86,7 +103,7 @@ def value_of(t: Any, said: Any) -> Polynomial | None:
 def _holds(t: Any, said: Any, axis: Axis) -> bool:
     if not is_free(axis):
         value = value_of(t, said)
-        return value is None or value == count(axis)
+        return value == count(axis) if value is not None else not any(map(is_free, _parts(t, said)))
     return value_of(t, said) == count(axis)
 
 

@@ -128,3 +128,18 @@ def test_sizes_that_are_answered(check, Net) -> None:
 
     net = Net(run, a=nn.Linear(3, 8), free=nn.Linear(8, 6), out=nn.Linear(6, 2))
     assert "output" in check(net, torch.randn(2, 3), {"free"}).fixed_reasons["a"]
+
+
+@pytest.mark.parametrize("other", [8, 12])
+def test_half_of_a_concatenation(check, Net, other: int) -> None:
+    def run(net, x):
+        y = torch.cat([net.a(x), net.b(x)], -1)
+        return net.out(y[:, : y.shape[-1] // 2]) + net.end(net.free(x))
+
+    half = (8 + other) // 2
+    layers = {"a": nn.Linear(3, 8), "b": nn.Linear(3, other), "out": nn.Linear(half, 2)}
+    net = Net(run, **layers, free=nn.Linear(3, 6), end=nn.Linear(6, 2))
+    reasons = check(net, torch.randn(2, 3), {"free"}).fixed_reasons
+    for name in "ab":
+        assert f"computes it ({half}) by division ({8 + other} // …) of a concatenation" in reasons[name]
+        assert reasons[name].endswith(f"(test_fixed_sizes.py:{run.__code__.co_firstlineno + 2})")
