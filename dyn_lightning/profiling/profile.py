@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -205,7 +206,8 @@ def profile_table(
     table.add_column("layer", footer="total", overflow="fold")
     table.add_column("kind")
     table.add_column("role")
-    cells = [[str(row[key]) for key in ("name", "kind", "role")] for row in rows]
+    names = numbered([str(row["name"]) for row in rows])
+    cells = [[name, str(row["kind"]), str(row["role"])] for name, row in zip(names, rows, strict=True)]
     for column, key, scale in (
         ("parameters", "parameters_before", 1.0),
         ("kept", "parameters_after", 1.0),
@@ -227,6 +229,20 @@ def profile_table(
     for line in cells:
         table.add_row(*line)
     return table
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """Names with a number behind those that come several times, such as the additions of one module.
+
+    >>> numbered(["add", "conv", "add"])
+    ['add #1', 'conv', 'add #2']
+    """
+    several, seen = {name for name, n in Counter(names).items() if n > 1}, Counter[str]()
+    told = []
+    for name in names:
+        seen[name] += 1
+        told.append(f"{name} #{seen[name]}" if name in several else name)
+    return told
 
 
 def _field_cells(field: ReceptiveField | None, step_s: float | None) -> list[str]:

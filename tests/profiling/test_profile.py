@@ -11,7 +11,13 @@ from dyn_lightning import DynamicModule, dynamize
 from dyn_lightning.cli import main
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.objectives import FlopsBudget
-from dyn_lightning.profiling.profile import network_fields, print_profile, streaming_summary, time_streaming_call
+from dyn_lightning.profiling.profile import (
+    network_fields,
+    numbered,
+    print_profile,
+    streaming_summary,
+    time_streaming_call,
+)
 from dyn_lightning.profiling.receptive_field import WHOLE, ReceptiveField, receptive_fields
 from dyn_lightning.tasks import FrameDetection
 
@@ -118,3 +124,8 @@ def test_switches_of_the_command_line(
     out = capsys.readouterr().out
     assert "public counters" not in out
     assert "whole" in out
+
+
+def test_rows_of_one_name_are_told_apart():
+    names = ["0.add", "0.conv", "0.add", "1.add"]
+    assert numbered(names) == ["0.add #1", "0.conv", "0.add #2", "1.add"]
