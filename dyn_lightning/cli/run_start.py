@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from pathlib import Path
 
 import lightning
@@ -16,6 +18,16 @@ from dyn_lightning.cli.arguments import NAMED_CHECKPOINTS
 from dyn_lightning.errors import SettingError
 from dyn_lightning.report.environment import typed
 from dyn_lightning.runs.folder import CHECKPOINTS, CONFIG, discard_unused, folder_of, known_folder, reserve, run_in
+
+
+def without_adverts() -> None:
+    """Leave out what Lightning says of other products, at every command, where results are looked for."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advert)
+    warnings.filterwarnings("ignore", "Starting from v1.9.0, `tensorboardX` has been removed")
+
+
+def _is_no_advert(record: logging.LogRecord) -> bool:
+    return "litlogger" not in record.getMessage()
 
 
 class RunConfig(SaveConfigCallback):

@@ -10,6 +10,7 @@ import yaml
 
 from dyn_lightning.budgets import WAYS
 
+CONFIG = ("-c", "--config")
 OPTIONS = "the command line"
 
 
@@ -23,6 +24,20 @@ def options(args: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield name, value if equals else following
 
 
+def files_first(args: Sequence[str]) -> list[str]:
+    """The command, then its configurations in their order, then its options: what is given by hand holds.
+
+    A run's own configuration names every option, ``ckpt_path: null`` among them; behind ``--ckpt_path FILE`` it would
+    take that back.
+    """
+    files, others, following = [], [], False
+    for argument in args[1:]:
+        chosen = files if following or argument in CONFIG or argument.startswith("--config=") else others
+        chosen.append(argument)
+        following = argument in CONFIG
+    return [*args[:1], *files, *others]
+
+
 def flag(args: Sequence[str], name: str) -> bool:
     """Whether a switch is on: ``--name`` alone, or with true."""
     values = [value for found, value in options(args) if found == name]
@@ -33,7 +48,7 @@ def configurations(args: Sequence[str]) -> list[tuple[str, Any]]:
     """(file, content) of the configurations; those that cannot be read are left to whoever parses them."""
     found = []
     for name, value in options(args):
-        if name in ("-c", "--config"):
+        if name in CONFIG:
             content = _yaml(value)
             if content is not None:
                 found.append((value, content))
@@ -81,7 +96,7 @@ def _objectives(args: Sequence[str], checkpoint: Mapping[str, Any] | None) -> It
     if checkpoint is not None:
         yield "the checkpoint", _flat(checkpoint.get("objective"))
     for number, (name, value) in enumerate(options(args)):
-        if name in ("-c", "--config"):
+        if name in CONFIG:
             content = _yaml(value)
             model = content.get("model") if isinstance(content, Mapping) else None
             yield f"{number} {value}", _flat(model.get("objective") if isinstance(model, Mapping) else None)

@@ -34,8 +34,8 @@ from dyn_lightning.cli.checkpoint_model import differences, vetted
 from dyn_lightning.cli.help import ShortHelpParser
 from dyn_lightning.cli.network_access import default_wandb_offline
 from dyn_lightning.cli.run_end import end_of_fit, lacking_for_predict, metric_lines
-from dyn_lightning.cli.run_start import RunConfig, claim_folder, without_numbered_logs
-from dyn_lightning.cli.sources import displaced_budgets, flag
+from dyn_lightning.cli.run_start import RunConfig, claim_folder, without_adverts, without_numbered_logs
+from dyn_lightning.cli.sources import displaced_budgets, files_first, flag
 from dyn_lightning.cli.trainer import WidthsTrainer
 from dyn_lightning.errors import SettingError, UserError
 from dyn_lightning.module import DynamicModule
@@ -102,6 +102,7 @@ class WidthsCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         given = list(sys.argv[1:] if args is None else args) if not isinstance(args, dict) else []
         self._command = typed(["dyn-lightning", *given]) if given else None
+        given = files_first(given)
         self._model_before = self._settings_of_checkpoint(given)
         if self._model_before:
             defaults = {f"model.{k}": v for k, v in self._model_before.items()}
@@ -280,6 +281,7 @@ def run(args: list[str] | None) -> None:
         args: the command line without the program's name; None: that of this process.
     """
     default_wandb_offline(os.environ)
+    without_adverts()
     name = (sys.argv[1:2] if args is None else args[:1]) or [""]
     _of_one_command(name[0])(
         DynamicModule,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dyn_lightning.cli.sources import displaced_budgets, flag, given_strings, options
+from dyn_lightning.cli.sources import displaced_budgets, files_first, flag, given_strings, options
 
 
 def config(
@@ -37,6 +37,14 @@ def test_a_later_source_displaces_an_earlier_one(tmp_path):
     assert displaced_budgets(["fit", *share, "--model.objective.share=0.5"]) == []
     # A file that stands behind an option is the later source.
     assert displaced_budgets(["fit", *option, *share]) == nulls("flops_per_second")
+
+
+def test_options_hold_wherever_they_stand():
+    given = ["test", "--ckpt_path", "a.ckpt", "-c", "a.yaml", "--model.lr=1", "--config=b.yaml", "--config", "c.yaml"]
+    files = ["-c", "a.yaml", "--config=b.yaml", "--config", "c.yaml"]
+    assert files_first(given) == ["test", *files, "--ckpt_path", "a.ckpt", "--model.lr=1"]
+    assert files_first(["fit", "--help"]) == ["fit", "--help"]
+    assert files_first([]) == []
 
 
 def test_what_says_nothing_displaces_nothing(tmp_path):

@@ -110,6 +110,7 @@ def test_the_end_of_a_fit_stays(tmp_path, columns):
     assert block[4].startswith(f"next: dyn-lightning test -c {run}/config.yaml")
     assert "FilterBankNet: 18,496 parameters, 36.99 kFLOPs/call, 100.0 % of them learnable\n" in text
     assert "Total FLOPs" not in text
+    assert "litlogger" not in text
 
 
 @pytest.mark.parametrize("columns", [110])
