@@ -37,6 +37,7 @@ from dyn_lightning.cli.run_end import end_of_fit, lacking_for_predict, metric_li
 from dyn_lightning.cli.run_start import RunConfig, claim_folder, without_adverts, without_numbered_logs
 from dyn_lightning.cli.sources import displaced_budgets, files_first, flag
 from dyn_lightning.cli.trainer import WidthsTrainer
+from dyn_lightning.cli.uniform import add_uniform_options, make_uniform
 from dyn_lightning.errors import SettingError, UserError
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.optional import missing
@@ -92,6 +93,7 @@ class WidthsCLI(LightningCLI):
             default=None,
             help="fit: what the run is called in its record, in reports and in W&B, such as 'uniform 25 %'.",
         )
+        add_uniform_options(parser)
         parser.add_argument(
             "--overwrite",
             type=bool,
@@ -140,6 +142,8 @@ class WidthsCLI(LightningCLI):
             elif checkpoint == UNTRAINED:
                 config.ckpt_path = checkpoint = None
         check_checkpoint(checkpoint)
+        if self.config.subcommand == "fit" and (chosen := make_uniform(config)):
+            rank_zero_info(chosen)
         name_wandb_run(config)
         if self.config.subcommand == "profile" and config.model.get("objective") is None:
             # Nothing is searched: any will do for a network whose sizes can be learned.
