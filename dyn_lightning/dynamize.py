@@ -64,7 +64,7 @@ def dynamize(
         mel_spacing: which bands a mel filter bank gives up: none in particular, those left dividing up the whole range
             anew (``respaced``), or the last in rank (``ranked``), which is also what is done where a layer behind the
             bank has parameters for each band.
-        boundary: how a width's boundary unit passes away, a name in ``functional.BOUNDARIES``; or a kind of gate for
+        boundary: how a width's boundary unit fades out, a name in ``functional.BOUNDARIES``; or a kind of gate for
             each unit instead, a name in ``gates.GATES``, for comparison. Gates leave the bands of mel banks ranked.
         free_outputs: let sizes in the network's output be learned too. Whoever reads the output must then
             take what is missing at its end for zeros, as ``tasks.Regression`` does.

@@ -1,4 +1,4 @@
-"""Trials of a dynamic network: cut to uneven sizes, it must do in every run what its graph foretells."""
+"""Trials of a dynamic network: cut to uneven sizes, it must do in every run what its graph says."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Widths = dict[Size, Any]
 
 
 def try_sizes(expected: Sequence[list[Tensor]], dynamic: Any, graph: Graph, widths: Widths) -> Mismatch | None:
-    """Cut the network to uneven sizes and see that every call answers what the graph foretells.
+    """Cut the network to uneven sizes and see that every call answers what the graph says.
 
     Args:
         expected: what the backbone answers in each of the :func:`compared` runs.

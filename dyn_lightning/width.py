@@ -26,7 +26,7 @@ class Width(nn.Module):
         full_size: N, in elements.
         multiple_of: elements given up together: a head, or 8 channels on hardware that likes them.
         lam_min: least λ; one unit when absent, and never less.
-        boundary: how the boundary unit passes away, a name in ``functional.BOUNDARIES``.
+        boundary: how the boundary unit fades out, a name in ``functional.BOUNDARIES``.
         resampled: the elements sample a continuum, as bands sample a spectrum: a smaller size samples the whole of it
             more coarsely. No element is the last one, so there is no noise: λ's gradient comes through the sampling.
 

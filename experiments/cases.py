@@ -104,7 +104,7 @@ class Case(ABC):
         Args:
             objective: what pulls the sizes down; None where nothing is learned.
             dynamic: patterns of the layers whose sizes are learned; None for all.
-            boundary: how a boundary unit passes away.
+            boundary: how a boundary unit fades out.
             lr_growth: exponent by which the learning rate of the weights grows as the network narrows.
         """
         return DynamicModule(

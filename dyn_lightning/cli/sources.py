@@ -30,7 +30,9 @@ def files_first(args: Sequence[str]) -> list[str]:
     A run's own configuration names every option, ``ckpt_path: null`` among them; behind ``--ckpt_path FILE`` it would
     take that back.
     """
-    files, others, following = [], [], False
+    files: list[str] = []
+    others: list[str] = []
+    following = False
     for argument in args[1:]:
         chosen = files if following or argument in CONFIG or argument.startswith("--config=") else others
         chosen.append(argument)

@@ -1,4 +1,4 @@
-"""How the boundary unit passes away: amplitudes of its feature ξ and of its noise ν over α = ⌈K⌉ − K."""
+"""How the boundary unit fades out: amplitudes of its feature ξ and of its noise ν over α = ⌈K⌉ − K."""
 
 import math
 from collections.abc import Callable
@@ -69,7 +69,7 @@ BOUNDARIES: dict[str, Callable[[Tensor], tuple[Tensor, Tensor]]] = {
     "paper": paper_amplitudes,
     "attenuation": attenuation,
 }
-"""How a boundary unit passes away as α goes from 0 to 1: amplitudes of feature and noise, by name."""
+"""How a boundary unit fades out as α goes from 0 to 1: amplitudes of feature and noise, by name."""
 
 
 class Amplitude(NamedTuple):

@@ -1,4 +1,4 @@
-"""Runs a cut network and finds the first call whose result is not of the size that the graph foretells."""
+"""Runs a cut network and finds the first call whose result is not of the size that the graph says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the boundary element passes away: every form under the same controller, and the gradient that λ gets from each.
+"""How the boundary element fades out: every form under the same controller, and the gradient that λ gets from each.
 
 ``python -m experiments.filter_bank.estimators``. A run that is in ``estimators.jsonl`` is not run again; those of the
 default form are shared with ``run.py``.

@@ -44,7 +44,7 @@ class System:
         name: in tables.
         fixed_size: outputs of a plain network in which nothing is learned; None: 64, and their number is learned.
         beta: weight of the paper's penalty β·λ²; None: the loss's tolerance decides (``LossTolerance``).
-        boundary: how the boundary element passes away, a name in ``functional.BOUNDARIES``.
+        boundary: how the boundary element fades out, a name in ``functional.BOUNDARIES``.
         tolerance: of ``LossTolerance``.
     """
 
