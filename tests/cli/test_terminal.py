@@ -76,7 +76,7 @@ def run_in_terminal(folder: Path, columns: int, interrupt_at: bytes | None = Non
         start_new_session=True,
     )
     os.close(theirs)
-    output, until = b"", time.monotonic() + 120
+    output, until, interrupted = b"", time.monotonic() + 120, 0.0
     while time.monotonic() < until:
         if select.select([ours], [], [], 0.2)[0]:
             try:
@@ -85,7 +85,10 @@ def run_in_terminal(folder: Path, columns: int, interrupt_at: bytes | None = Non
                 break
         if interrupt_at and re.search(interrupt_at, output):
             process.send_signal(signal.SIGINT)
-            interrupt_at = None
+            interrupted, interrupt_at = time.monotonic(), None
+        elif interrupted and time.monotonic() > interrupted + 15:  # Python drops one that comes within a destructor
+            process.send_signal(signal.SIGINT)
+            interrupted = time.monotonic()
     status = process.wait(timeout=20)
     os.close(ours)
     return status, screen(output.decode(), columns)
