@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from dyn_lightning.consolidate import consolidate
     from dyn_lightning.dynamize import dynamize
     from dyn_lightning.module import DynamicModule
-    from dyn_lightning.width import Width
+    from dyn_lightning.widths.width import Width
 
 __all__ = ["DynamicModule", "Width", "__version__", "consolidate", "dynamize"]
 
 _LAZY = {
-    "DynamicModule": "dyn_lightning.module",
-    "Width": "dyn_lightning.width",
+    "DynamicModule": "dyn_lightning.module.dynamic_module",
+    "Width": "dyn_lightning.widths.width",
     "consolidate": "dyn_lightning.consolidate",
     "dynamize": "dyn_lightning.dynamize",
 }

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dyn_lightning.budgets import share_of_all, share_of_learnable
-from dyn_lightning.complexity import Complexity
+from dyn_lightning.costs.budgets import share_of_all, share_of_learnable
+from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.errors import UserError
 from dyn_lightning.graph import call_arguments, tensors_in
-from dyn_lightning.network import DynamicNetwork, plain_copy, run_in_eval
+from dyn_lightning.network.dynamic import DynamicNetwork, plain_copy, run_in_eval
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def consolidate(dynamic: Any, batches: Iterable[Any] | None = None) -> tuple[nn.
 
     Returns:
         The backbone's own class with torch.nn layers of the kept sizes (and, where torch.nn has none of such sizes,
-        :class:`~dyn_lightning.models.stacked_rnn.StackedRNN` or
-        :class:`~dyn_lightning.models.attention.SlimMultiheadAttention`), in the same mode and on the same device; and
+        :class:`~dyn_lightning.modules.stacked_rnn.StackedRNN` or
+        :class:`~dyn_lightning.modules.attention.SlimMultiheadAttention`), in the same mode and on the same device; and
         a :class:`Report`.
 
     Raises:

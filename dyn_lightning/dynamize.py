@@ -11,15 +11,15 @@ from typing import Any
 
 from torch import nn
 
-from dyn_lightning.build import build, no_nested_tensors
 from dyn_lightning.costs.uncounted import warn_uncounted
 from dyn_lightning.errors import SettingError
-from dyn_lightning.garbage import rare_collections
 from dyn_lightning.graph import Graph, Pass, Size, read_graph, unify
 from dyn_lightning.graph.untouched import copies, put_back, untouched
 from dyn_lightning.graph.usable import usable
-from dyn_lightning.network import DynamicNetwork, shallow_copy
-from dyn_lightning.trials import answers_of, compared, try_least_sizes, try_sizes
+from dyn_lightning.network.build import build, no_nested_tensors
+from dyn_lightning.network.dynamic import DynamicNetwork, shallow_copy
+from dyn_lightning.network.garbage import rare_collections
+from dyn_lightning.network.trials import answers_of, compared, try_least_sizes, try_sizes
 
 _PART = re.compile(r"\.(l\d+|part\d+|heads|head_size|value_size|out_proj|blocks|each)$")
 NOT_ASKED_FOR, ASKED_TO_BE_FIXED = "it was not asked for", "it was asked to be fixed"

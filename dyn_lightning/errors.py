@@ -22,6 +22,10 @@ class FileError(UserError, OSError):
     """A file or folder cannot be read or written."""
 
 
+class ArtifactError(UserError):
+    """An artifact cannot be written or read; the message names the file and the mend."""
+
+
 # By name, as the commands without Lightning do not import it: a setting of the trainer that cannot be.
 _OF_LIGHTNING = "MisconfigurationException"
 _REFUSALS = {

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dyn_lightning.allocation import learnable_share, least_size, move_to, sizes_within
-from dyn_lightning.budgets import WAYS, budget_in_flops, check_budget
 from dyn_lightning.checks import ascending, at_least, positive, proper_share
-from dyn_lightning.complexity import Complexity
+from dyn_lightning.costs.allocation import learnable_share, least_size, move_to, sizes_within
+from dyn_lightning.costs.budgets import WAYS, budget_in_flops, check_budget
+from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.costs.uncounted import refuse_uncounted
 from dyn_lightning.errors import SettingError
 

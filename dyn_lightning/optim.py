@@ -15,8 +15,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from dyn_lightning.checks import at_least
 from dyn_lightning.errors import SettingError
 from dyn_lightning.layers.base import used_positions
-from dyn_lightning.network import learned_tensors
-from dyn_lightning.width import Width, held
+from dyn_lightning.network.dynamic import learned_tensors
+from dyn_lightning.widths.width import Width, held
 
 Schedule = Literal["cosine", "constant"]
 Block = tuple[slice, ...]

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from dyn_lightning.budgets import budget_in_flops
-from dyn_lightning.complexity import Complexity
+from dyn_lightning.costs.budgets import budget_in_flops
+from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.errors import SettingError
-from dyn_lightning.plain import plain_complexity
+from dyn_lightning.network.plain import plain_complexity
 
 Make = Callable[..., nn.Module]
 STEPS = 1024

@@ -12,7 +12,7 @@ import lightning
 import torch
 from torch import Tensor, nn
 
-from dyn_lightning.allocation import least_size
+from dyn_lightning.costs.allocation import least_size
 from dyn_lightning.data.asvspoof2019 import ASVspoof2019DataModule
 from dyn_lightning.data.filter_bank import FilterBankDataModule
 from dyn_lightning.data.vad import VADDataModule
@@ -20,7 +20,8 @@ from dyn_lightning.dynamize import dynamize
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.models.filter_bank import FilterBankNet
 from dyn_lightning.models.tr_vad import TrVAD
-from dyn_lightning.module import DynamicModule, example_input, plain_complexity
+from dyn_lightning.module import DynamicModule
+from dyn_lightning.network.plain import example_input, plain_complexity
 from dyn_lightning.objectives import Objective
 from dyn_lightning.tasks import Classification, FrameDetection, Regression, SpoofDetection, Task
 from experiments.antispoofing.data import data_name

@@ -16,8 +16,8 @@ from dyn_lightning.callbacks import Reorder
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsBudget, LambdaSquared, Objective
-from dyn_lightning.report import result_record
-from dyn_lightning.report.checks import unit_of
+from dyn_lightning.runs import result_record
+from dyn_lightning.runs.checks import unit_of
 from experiments.cases import CASES, Case, full_flops
 from experiments.command import results_file
 from experiments.study import (

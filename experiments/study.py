@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dyn_lightning.artifact.from_module import load_checkpoint, write_artifact
 from dyn_lightning.callbacks import ComplexityLogger, LambdaClamp, PhaseSwitch, WidthsCheckpoint
-from dyn_lightning.complexity import Complexity
+from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.module import DynamicModule
-from dyn_lightning.report import append_result, config_hash, plot_history, read_results
-from dyn_lightning.report.environment import revision
+from dyn_lightning.module.artifact import load_checkpoint, write_artifact
+from dyn_lightning.runs import append_result, config_hash, plot_history, read_results
+from dyn_lightning.runs.environment import revision
 
 WARMUP_SHARE, SEARCH_SHARE = 0.125, 0.125
 LR_GROWTH = 0.8

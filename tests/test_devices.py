@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from dyn_lightning.callbacks import LambdaClamp, PhaseSwitch
-from dyn_lightning.compiled import CompiledNetwork
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.models.conformer import Conformer
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.models.resnet import ResNet34
+from dyn_lightning.network.compiled import CompiledNetwork
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 DEVICES = ["cpu", pytest.param("cuda", marks=needs_gpu)]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.dynamize import dynamize, left_whole
-from dyn_lightning.network import dynamic_layers, plain_copy
+from dyn_lightning.network.dynamic import dynamic_layers, plain_copy
 
 
 class Net(nn.Module):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dyn_lightning.callbacks import BatchNormReestimation, Consolidate, LambdaClamp, Reorder, WidthsCheckpoint
+from dyn_lightning.callbacks.score_at_budget import ScoreAtBudget
 from dyn_lightning.data.asvspoof2019 import ASVspoof2019DataModule
 from dyn_lightning.data.filter_bank import FilterBankDataModule
 from dyn_lightning.data.vad import VADDataModule
@@ -17,7 +18,6 @@ from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsBudget
 from dyn_lightning.optim import make_optimizer, make_schedule
-from dyn_lightning.sweep.score_at_budget import ScoreAtBudget
 from dyn_lightning.tasks import Classification, Distillation, FrameDetection, Regression, SpoofDetection
 
 NAN, INF = math.nan, math.inf

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from dyn_lightning.allocation import learnable_share
+from dyn_lightning.costs.allocation import learnable_share
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.errors import SettingError
 from dyn_lightning.objectives import FlopsBudget, FlopsTerm, LambdaSquared, LossTolerance

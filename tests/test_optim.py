@@ -21,7 +21,7 @@ from dyn_lightning.optim import (
     unused_blocks,
     width_parameters,
 )
-from dyn_lightning.width import Width
+from dyn_lightning.widths.width import Width
 
 
 def network(seed: int = 0) -> nn.Module:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dyn_lightning.models.crnn_vad import CRNNVAD
-from dyn_lightning.plain import plain_complexity
+from dyn_lightning.network.plain import plain_complexity
 from dyn_lightning.uniform import STEPS, Uniform, uniform_arguments
 
 

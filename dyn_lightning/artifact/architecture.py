@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 import dyn_lightning
-from dyn_lightning.artifact.kinds import ArtifactError, build_layer, describe_layer, is_known
+from dyn_lightning.errors import ArtifactError
+from dyn_lightning.modules.kinds import build_layer, describe_layer, is_known
 
 MEND = "Give the arguments that the network was made from (init_args, or backbone=)"
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dyn_lightning.artifact.kinds import ArtifactError
+from dyn_lightning.errors import ArtifactError
 
 _LARGEST = 2**24  # of a rate in Hz, a window or a hop in samples
 

@@ -15,8 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from dyn_lightning.artifact.architecture_document import check_architecture
-from dyn_lightning.artifact.kinds import ArtifactError
-from dyn_lightning.errors import UserError, file_error
+from dyn_lightning.errors import ArtifactError, UserError, file_error
 from dyn_lightning.files import read_json, replacing
 
 FORMAT_VERSION = 1

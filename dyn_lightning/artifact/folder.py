@@ -24,7 +24,6 @@ from dyn_lightning.artifact.architecture import (
     rebuild,
     walk,
 )
-from dyn_lightning.artifact.bounds import Construction
 from dyn_lightning.artifact.contract import NAMES, contract_of
 from dyn_lightning.artifact.exported import EXPORTS, in_float32, numbers_in_float32, write_exports
 from dyn_lightning.artifact.files import (
@@ -43,11 +42,12 @@ from dyn_lightning.artifact.files import (
     save_tensors,
     to_json,
 )
-from dyn_lightning.artifact.kinds import ArtifactError
 from dyn_lightning.artifact.model_card import model_card
-from dyn_lightning.artifact.program import Program, describe_program
 from dyn_lightning.artifact.replacement import new_folder
+from dyn_lightning.errors import ArtifactError
 from dyn_lightning.exports.check import ExportError
+from dyn_lightning.exports.program.bounds import Construction
+from dyn_lightning.exports.program.traced import Program, describe_program
 from dyn_lightning.exports.quantize import QuantizationError, from_int8_state
 from dyn_lightning.files import write_atomically
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from dyn_lightning.artifact.files import ARCHITECTURE, read_architecture
 from dyn_lightning.artifact.folder import load_artifact
-from dyn_lightning.artifact.kinds import ArtifactError
-from dyn_lightning.artifact.program import Program
+from dyn_lightning.errors import ArtifactError
+from dyn_lightning.exports.program.traced import Program
 
 
 def trained_network(artifact: str, trusted: bool = False) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Batch normalisation statistics that fit the sizes in use."""
+"""Batch normalisation statistics that follow the sizes while they are learned."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from collections import deque
 from typing import Any
 
 import lightning
-import torch
 from lightning.pytorch import Callback
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from dyn_lightning.checks import whole
 from dyn_lightning.module import DynamicModule
+from dyn_lightning.network.batch_norm import batch_norms, reestimate
 
 
 class BatchNormReestimation(Callback):
@@ -61,7 +59,7 @@ class BatchNormReestimation(Callback):
         if self._recent:
             with trainer.precision_plugin.val_step_context():
                 reestimate(pl_module.network, list(self._recent))
-            for layer in _batch_norms(pl_module.network):
+            for layer in batch_norms(pl_module.network):
                 for statistics in (layer.running_mean, layer.running_var):
                     statistics.copy_(trainer.strategy.reduce(statistics.clone(), reduce_op="mean"))
         if pl_module.phase == "settle":
@@ -73,57 +71,3 @@ class BatchNormReestimation(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._done = state_dict["done"]
-
-
-def _batch_norms(network: nn.Module) -> list[Any]:
-    return [m for m in network.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
-
-
-def has_statistics(network: nn.Module) -> bool:
-    """Whether a network has BatchNorm layers with running statistics."""
-    return bool(_batch_norms(network))
-
-
-@torch.no_grad()
-def reestimate(network: nn.Module, inputs: list[Any]) -> None:
-    """Set BatchNorm statistics to the mean over batches of the batches' own, in evaluation otherwise.
-
-    A batch whose statistics are not finite is left out; where none is finite, the statistics stay as they were.
-
-    Args:
-        network: any network; its mode is put back.
-        inputs: inputs of the network.
-    """
-    layers = _batch_norms(network)
-    if not layers:
-        return
-    modes = {module: module.training for module in network.modules()}
-    momenta = {layer: layer.momentum for layer in layers}
-    network.eval()
-    statistics = [x for layer in layers for x in (layer.running_mean, layer.running_var, layer.num_batches_tracked)]
-    first = [x.clone() for x in statistics]
-    counted = 0
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # cumulative average
-        layer.training = True  # not train(): the widths must stay as in evaluation
-    try:
-        for x in inputs:
-            before = [x.clone() for x in statistics]
-            network(x)
-            sound = all(bool(x.isfinite().all()) for x in statistics)
-            counted += sound
-            if not sound:
-                _put_back(statistics, before)
-    finally:
-        if not counted:
-            _put_back(statistics, first)
-        for layer, momentum in momenta.items():
-            layer.momentum = momentum
-        for module, mode in modes.items():
-            module.training = mode
-
-
-def _put_back(statistics: list[Tensor], before: list[Tensor]) -> None:
-    for x, old in zip(statistics, before, strict=True):
-        x.copy_(old)

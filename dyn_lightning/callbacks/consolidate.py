@@ -12,16 +12,7 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_warn
 
-from dyn_lightning.artifact.from_module import (
-    load_checkpoint,
-    measure,
-    settle,
-    summary,
-    with_best_weights,
-    write_artifact,
-)
-from dyn_lightning.batches import in_float32, validation_batches
-from dyn_lightning.callbacks.batch_norm import BatchNormReestimation, reestimate
+from dyn_lightning.callbacks.batch_norm import BatchNormReestimation
 from dyn_lightning.callbacks.complexity_logger import ComplexityLogger
 from dyn_lightning.callbacks.final_checkpoint import final_checkpoint
 from dyn_lightning.callbacks.progress_bar import print_above
@@ -30,7 +21,17 @@ from dyn_lightning.consolidate import Report
 from dyn_lightning.errors import UserError
 from dyn_lightning.files import check_absent
 from dyn_lightning.module import DynamicModule
-from dyn_lightning.report import plot_history
+from dyn_lightning.module.artifact import (
+    load_checkpoint,
+    measure,
+    settle,
+    summary,
+    with_best_weights,
+    write_artifact,
+)
+from dyn_lightning.module.batches import in_float32, validation_batches
+from dyn_lightning.network.batch_norm import reestimate
+from dyn_lightning.runs import plot_history
 from dyn_lightning.runs.folder import ARTIFACT, run_folder
 
 __all__ = ["Consolidate", "load_checkpoint"]

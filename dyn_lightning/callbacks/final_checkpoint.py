@@ -8,8 +8,8 @@ from pathlib import Path
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from dyn_lightning.module import PHASES
-from dyn_lightning.runs.checkpoint_io import read_checkpoint
+from dyn_lightning.module.checkpoint_io import read_checkpoint
+from dyn_lightning.module.phases import PHASES
 
 
 def final_checkpoint(trainer: Trainer) -> str:

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback
 
 from dyn_lightning.checks import whole
 from dyn_lightning.errors import SettingError
-from dyn_lightning.width import Width
+from dyn_lightning.widths.width import Width
 
 
 class LambdaClamp(Callback):

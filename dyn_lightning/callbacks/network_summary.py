@@ -5,9 +5,9 @@ from __future__ import annotations
 import lightning
 from lightning.pytorch import Callback
 
-from dyn_lightning.artifact.from_module import short_count
 from dyn_lightning.callbacks.progress_bar import print_above
 from dyn_lightning.module import DynamicModule
+from dyn_lightning.module.artifact import short_count
 
 
 class NetworkSummary(Callback):

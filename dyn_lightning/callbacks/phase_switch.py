@@ -14,7 +14,7 @@ from dyn_lightning.callbacks.widths_early_stopping import WidthsEarlyStopping
 from dyn_lightning.checks import at_least, whole
 from dyn_lightning.errors import SettingError
 from dyn_lightning.module import DynamicModule
-from dyn_lightning.run_length import steps_in_epochs, steps_of_run
+from dyn_lightning.module.run_length import steps_in_epochs, steps_of_run
 
 
 class PhaseSwitch(Callback):

@@ -7,7 +7,7 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
 
-from dyn_lightning.budgets import share_of_all, share_of_learnable
+from dyn_lightning.costs.budgets import share_of_all, share_of_learnable
 from dyn_lightning.module import DynamicModule
 
 

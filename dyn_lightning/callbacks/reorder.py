@@ -9,10 +9,10 @@ import lightning
 import torch
 from lightning.pytorch import Callback
 
-from dyn_lightning.batches import training_batches
 from dyn_lightning.checks import whole
 from dyn_lightning.module import DynamicModule
-from dyn_lightning.reorder import importance, reorder
+from dyn_lightning.module.batches import training_batches
+from dyn_lightning.network.reorder import importance, reorder
 
 
 class Reorder(Callback):

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback
 from torch import nn
 
 from dyn_lightning.module import DynamicModule
-from dyn_lightning.network import DynamicNetwork, plain_copy
+from dyn_lightning.network.dynamic import DynamicNetwork, plain_copy
 from dyn_lightning.tasks.distillation import Distillation
 
 

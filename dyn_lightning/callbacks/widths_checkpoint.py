@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dyn_lightning.errors import SettingError
 from dyn_lightning.module import DynamicModule
-from dyn_lightning.runs.checkpoint_io import write_whole_checkpoints
+from dyn_lightning.module.checkpoint_io import write_whole_checkpoints
 from dyn_lightning.runs.folder import CHECKPOINTS, run_folder
 
 

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from dyn_lightning.errors import SettingError, UserError
-from dyn_lightning.runs.checkpoint_io import read_checkpoint
+from dyn_lightning.module.checkpoint_io import read_checkpoint
 from dyn_lightning.runs.folder import CHECKPOINTS, CONFIG
 
 UNTRAINED = "none"

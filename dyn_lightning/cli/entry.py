@@ -20,7 +20,7 @@ TRAINING = {
 COMMANDS = {
     "predict": ("dyn_lightning.cli.predict", "Say what an artifact finds in audio files."),
     "score": ("dyn_lightning.cli.score", "Error rates of a countermeasure's score file."),
-    "data-check": ("dyn_lightning.data_check", "See whether an ASVspoof corpus is all there."),
+    "data-check": ("dyn_lightning.cli.data_check", "See whether an ASVspoof corpus is all there."),
     "sweep": ("dyn_lightning.cli.sweep", "Run a W&B sweep file on this machine, without a server."),
     "pareto": ("dyn_lightning.cli.pareto", "The best trade-offs among finished runs."),
     "report": ("dyn_lightning.cli.report", "One page of finished runs."),

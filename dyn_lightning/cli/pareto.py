@@ -31,7 +31,7 @@ def pareto(args: Sequence[str] | None = None) -> int:
     # Imported when the options are right: with torch they take seconds.
     from rich.console import Console
 
-    from dyn_lightning.report.latest import left_out
+    from dyn_lightning.runs.latest import left_out
     from dyn_lightning.sweep.pareto import print_front, write_front
     from dyn_lightning.sweep.points import mean_over_seeds, read_points
 

@@ -10,10 +10,10 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from dyn_lightning.artifact.from_module import summary
 from dyn_lightning.callbacks import Consolidate
 from dyn_lightning.callbacks.final_checkpoint import final_checkpoint
-from dyn_lightning.report.environment import typed
+from dyn_lightning.module.artifact import summary
+from dyn_lightning.runs.environment import typed
 from dyn_lightning.runs.folder import CONFIG
 
 PREDICTED = ("FrameDetection", "SpoofDetection")

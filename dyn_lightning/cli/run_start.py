@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from dyn_lightning.callbacks.progress_bar import print_above
 from dyn_lightning.cli.arguments import NAMED_CHECKPOINTS
 from dyn_lightning.errors import SettingError
-from dyn_lightning.report.environment import typed
+from dyn_lightning.runs.environment import typed
 from dyn_lightning.runs.folder import CHECKPOINTS, CONFIG, discard_unused, folder_of, known_folder, reserve, run_in
 
 

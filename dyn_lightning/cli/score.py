@@ -33,8 +33,8 @@ def score(args: Sequence[str] | None = None) -> int:
     # Imported when the options are right: with torch they take seconds.
     from rich.console import Console
 
-    from dyn_lightning.score_files import read_scores
-    from dyn_lightning.scoring import evaluate_scores, print_scores, read_asv_rates, write_evaluation
+    from dyn_lightning.data.score_files import read_scores
+    from dyn_lightning.inference.scoring import evaluate_scores, print_scores, read_asv_rates, write_evaluation
 
     if options.out_dir is not None and not options.overwrite:
         names = ("scores.json", "det.png", "eer_by_system.png")

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from dyn_lightning.budgets import WAYS
+from dyn_lightning.costs.budgets import WAYS
 
 CONFIG = ("-c", "--config")
 OPTIONS = "the command line"

@@ -10,11 +10,11 @@ import lightning
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from rich.console import Console
 
-from dyn_lightning.artifact.from_module import load_checkpoint
-from dyn_lightning.consolidate_checkpoint import consolidate_checkpoint
+from dyn_lightning.cli.consolidate import consolidate_checkpoint
 from dyn_lightning.errors import SettingError
 from dyn_lightning.files import check_absent
 from dyn_lightning.module import DynamicModule
+from dyn_lightning.module.artifact import load_checkpoint
 from dyn_lightning.profiling.profile import print_profile
 from dyn_lightning.runs.folder import run_folder
 

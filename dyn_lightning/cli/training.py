@@ -40,12 +40,12 @@ from dyn_lightning.cli.trainer import WidthsTrainer
 from dyn_lightning.cli.uniform import add_uniform_options, make_uniform
 from dyn_lightning.errors import SettingError, UserError
 from dyn_lightning.module import DynamicModule
+from dyn_lightning.module.checkpoint_io import write_whole_checkpoints
 from dyn_lightning.optional import missing
-from dyn_lightning.report import append_result, config_hash, result_record
-from dyn_lightning.report.environment import revision, typed
-from dyn_lightning.run_identity import config_file, data_name, run_config
-from dyn_lightning.runs.checkpoint_io import write_whole_checkpoints
+from dyn_lightning.runs import append_result, config_hash, result_record
+from dyn_lightning.runs.environment import revision, typed
 from dyn_lightning.runs.folder import run_folder
+from dyn_lightning.runs.identity import config_file, data_name, run_config
 from dyn_lightning.sweep.points import WANDB_RUN
 
 SWITCHES = {"enable_checkpointing": Checkpoint, "enable_progress_bar": ProgressBar}

@@ -12,10 +12,10 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 from torch import Tensor, nn
 
-from dyn_lightning.artifact.from_module import short_count
 from dyn_lightning.errors import SettingError
 from dyn_lightning.files import read_json
-from dyn_lightning.plain import example_input
+from dyn_lightning.module.artifact import short_count
+from dyn_lightning.network.plain import example_input
 from dyn_lightning.uniform import uniform_arguments
 
 UNIT = "flops_per_second"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from dyn_lightning.costs import front_end, products, transforms, weighted
 from dyn_lightning.costs.base import FUNCTIONS, MODULES, OpCost, function_name
 from dyn_lightning.costs.per_element import activation, function_by_element
-from dyn_lightning.polynomial import Polynomial
+from dyn_lightning.graph.polynomial import Polynomial
 
 if TYPE_CHECKING:
     from dyn_lightning.graph import Op

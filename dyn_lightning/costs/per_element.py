@@ -16,7 +16,7 @@ from dyn_lightning.costs.prices import (
     PUBLISHED_ACTIVATIONS,
     SOFTMAX,
 )
-from dyn_lightning.polynomial import Polynomial
+from dyn_lightning.graph.polynomial import Polynomial
 
 if TYPE_CHECKING:
     from dyn_lightning.graph import Op

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dyn_lightning.costs.base import OpCost, full_size, numel, prices_functions, size
 from dyn_lightning.graph.equations import einsum_terms
-from dyn_lightning.polynomial import Polynomial
+from dyn_lightning.graph.polynomial import Polynomial
 
 if TYPE_CHECKING:
     from dyn_lightning.graph import Axis, Op

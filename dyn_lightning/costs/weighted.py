@@ -17,7 +17,7 @@ from dyn_lightning.costs.base import (
     size,
 )
 from dyn_lightning.costs.prices import SIGMOID, SOFTMAX, TANH
-from dyn_lightning.polynomial import Polynomial
+from dyn_lightning.graph.polynomial import Polynomial
 
 if TYPE_CHECKING:
     from dyn_lightning.graph import Op

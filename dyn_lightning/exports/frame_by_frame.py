@@ -1,9 +1,9 @@
 """A causal network one frame at a time, its state outside: ``output, state = network(frame, state)``.
 
-:mod:`dyn_lightning.streaming` runs any network on blocks of audio; this is for systems that hand over frames as they
-come, and for ONNX, where the state has to be an input and an output.
+:mod:`dyn_lightning.inference.streaming` runs any network on blocks of audio; this is for systems that hand over frames
+as they come, and for ONNX, where the state has to be an input and an output.
 
-A network is traced (:mod:`dyn_lightning.artifact.program`), and each of its calls made to work on a single frame: a
+A network is traced (:mod:`~dyn_lightning.exports.program`), and each of its calls made to work on a single frame: a
 convolution keeps the frames that its kernel reaches back to, a recurrent layer its state, a sum of branches of
 different delay the frames of the faster one; all else has to treat each frame by itself. That it does is not inferred
 but tried: every call's frames are compared with those of the whole, and the first that differ are named.
@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from dyn_lightning.artifact.program import Program, decode, describe_program
-from dyn_lightning.artifact.program_document import results_in
 from dyn_lightning.exports.frame_plan import GRU, LSTM, NotCausalError, Plan
+from dyn_lightning.exports.program.document import results_in
+from dyn_lightning.exports.program.traced import Program, decode, describe_program
 
 State = dict[str, Tensor]
 FRAMES = "frames"

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dyn_lightning.artifact.program_document import results_in
 from dyn_lightning.errors import UserError
+from dyn_lightning.exports.program.document import results_in
 
 CONVOLUTIONS = ("aten.conv1d", "aten.conv2d", "aten.conv3d")
 GRU, LSTM = ("aten.gru.input", "aten.rnn_tanh.input", "aten.rnn_relu.input"), ("aten.lstm.input",)

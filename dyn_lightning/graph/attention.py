@@ -16,7 +16,7 @@ from dyn_lightning.graph.runner import tensors_in
 from dyn_lightning.graph.shapes import axis_from
 from dyn_lightning.graph.tracer import Tracer
 from dyn_lightning.graph.unification import split_sum, unify
-from dyn_lightning.models.attention import SlimMultiheadAttention
+from dyn_lightning.modules.attention import SlimMultiheadAttention
 
 ATTENTIONS = (nn.MultiheadAttention, SlimMultiheadAttention)
 

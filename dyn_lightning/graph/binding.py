@@ -12,7 +12,7 @@ from dyn_lightning.graph.notes import Axes
 from dyn_lightning.graph.numbers import name_size
 from dyn_lightning.graph.tracer import Tracer
 from dyn_lightning.graph.unification import unify
-from dyn_lightning.models.attention import SlimMultiheadAttention
+from dyn_lightning.modules.attention import SlimMultiheadAttention
 
 
 def bind(t: Tracer, name: str, **new: Any) -> dict[str, Any]:

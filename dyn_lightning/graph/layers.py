@@ -16,7 +16,7 @@ from dyn_lightning.graph.products import conv_axes, group_axes, linear_axes
 from dyn_lightning.graph.recurrent import CELLS, cell, recurrent
 from dyn_lightning.graph.runner import tensors_in
 from dyn_lightning.graph.tracer import Tracer
-from dyn_lightning.models.stacked_rnn import StackedRNN
+from dyn_lightning.modules.stacked_rnn import StackedRNN
 
 CONVS = (
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,

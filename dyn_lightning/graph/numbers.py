@@ -8,8 +8,8 @@ from typing import Any
 
 from dyn_lightning.graph.axes import Axis, Sum, axis_size, count, fix_sizes, is_free, normal, same_count
 from dyn_lightning.graph.ints import Attribute, NotedInt, Result, attributes, source
+from dyn_lightning.graph.polynomial import Polynomial
 from dyn_lightning.graph.unification import unify
-from dyn_lightning.polynomial import Polynomial
 
 
 def agree(t: Any, number: Any, axis: Axis) -> None:

@@ -14,7 +14,7 @@ from dyn_lightning.graph.notes import Axes
 from dyn_lightning.graph.runner import tensors_in
 from dyn_lightning.graph.tracer import Tracer
 from dyn_lightning.graph.unification import unify
-from dyn_lightning.models.stacked_rnn import StackedRNN
+from dyn_lightning.modules.stacked_rnn import StackedRNN
 
 CELLS = (nn.RNNCell, nn.GRUCell, nn.LSTMCell)
 

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from dyn_lightning.graph.places import line_now
 from dyn_lightning.graph.untouched import fresh, seed_all, seed_torch, unchanged
-from dyn_lightning.models.stacked_rnn import StackedRNN
+from dyn_lightning.modules.stacked_rnn import StackedRNN
 
 
 class Runner(TorchFunctionMode):

@@ -14,7 +14,7 @@ from dyn_lightning.graph.axes import Axis, Size, Sum, axis_size, axis_sizes, nor
 from dyn_lightning.graph.notes import Event, Pass
 from dyn_lightning.graph.places import line_of_error
 from dyn_lightning.graph.runner import Runner, tensors_in
-from dyn_lightning.models.stacked_rnn import StackedRNN
+from dyn_lightning.modules.stacked_rnn import StackedRNN
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from dyn_lightning.artifact import ArtifactError, load_artifact
 from dyn_lightning.data.asvspoof_protocols import Utterance, problem
 from dyn_lightning.data.audio import AudioError, DatasetError, Samples, read_audio
 from dyn_lightning.data.crops import centre_crop
+from dyn_lightning.data.score_files import UNKNOWN, ScoreTable, label, read_protocol, write_scores
 from dyn_lightning.errors import SettingError
 from dyn_lightning.inference.audio_files import audio_doubts, count, find_audio_files, printable
 from dyn_lightning.inference.progress import FileProgress
-from dyn_lightning.score_files import UNKNOWN, ScoreTable, label, read_protocol, write_scores
 from dyn_lightning.tasks.spoof_detection import bonafide_scores
 
 SCORE_FILE = "scores.txt"

@@ -24,7 +24,7 @@ from dyn_lightning.files import csv_cell, write_atomically
 from dyn_lightning.inference.audio_files import audio_doubts, count, name_files, printable
 from dyn_lightning.inference.progress import FileProgress
 from dyn_lightning.inference.segments import Scores, Segment, find_segments, rttm
-from dyn_lightning.streaming import FrameStream, context_frames, read_blocks, streams_exactly
+from dyn_lightning.inference.streaming import FrameStream, context_frames, read_blocks, streams_exactly
 
 # Shorter ones are mostly frames that lie now on this side of the threshold, now on that. 0.25 s is what Silero's
 # detector takes; pauses below 0.3 s do not end a turn in NIST's evaluations of rich transcription. On AMI (a CRNNVAD of

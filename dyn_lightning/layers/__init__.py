@@ -3,8 +3,8 @@
 from dyn_lightning.layers.attention import MultiheadAttention, SlimMultiheadAttention
 from dyn_lightning.layers.base import DynamicLayer
 from dyn_lightning.layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from dyn_lightning.layers.filter_bank import FixedScaling, LogCompression, MelFilterBank
 from dyn_lightning.layers.linear import Linear
+from dyn_lightning.layers.mel_filter_bank import FixedScaling, LogCompression, MelFilterBank
 from dyn_lightning.layers.norm import (
     BatchNorm1d,
     BatchNorm2d,

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from dyn_lightning.layers.base import DynamicLayer
-from dyn_lightning.layout import Concat, Layout
-from dyn_lightning.models import attention as plain
+from dyn_lightning.modules import attention as plain
+from dyn_lightning.widths.layout import Concat, Layout
 
 _WEIGHTS = (
     "in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight", "in_proj_bias", "bias_k", "bias_v",
@@ -133,7 +133,7 @@ class MultiheadAttention(_Attention, nn.MultiheadAttention):
     that it produces, ``in_width``, ``key_width`` and ``value_width`` those of queries, keys and values.
 
     Shapes as torch.nn.MultiheadAttention. Consolidates into a
-    :class:`dyn_lightning.models.attention.SlimMultiheadAttention`.
+    :class:`dyn_lightning.modules.attention.SlimMultiheadAttention`.
     """
 
     plain_class = nn.MultiheadAttention
@@ -157,7 +157,7 @@ class MultiheadAttention(_Attention, nn.MultiheadAttention):
 
 
 class SlimMultiheadAttention(_Attention, plain.SlimMultiheadAttention):
-    """:class:`dyn_lightning.models.attention.SlimMultiheadAttention` with learned sizes, as
+    """:class:`dyn_lightning.modules.attention.SlimMultiheadAttention` with learned sizes, as
     :class:`MultiheadAttention` has them; consolidates into its own class.
     """
 

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from dyn_lightning.layout import Layout, as_layout
-from dyn_lightning.width import Width
+from dyn_lightning.widths.layout import Layout, as_layout
+from dyn_lightning.widths.width import Width
 
 Size = int | Width | Layout
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dyn_lightning.layers.base import DynamicLayer, Size, kept
-from dyn_lightning.layout import Layout
+from dyn_lightning.widths.layout import Layout
 
 
 class Linear(DynamicLayer, nn.Linear):

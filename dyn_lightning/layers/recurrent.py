@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from dyn_lightning.layers.base import DynamicLayer, Size, kept
-from dyn_lightning.layout import Layout
-from dyn_lightning.models.stacked_rnn import StackedRNN
-from dyn_lightning.width import Width
+from dyn_lightning.modules.stacked_rnn import StackedRNN
+from dyn_lightning.widths.layout import Layout
+from dyn_lightning.widths.width import Width
 
 
 class _Recurrent(DynamicLayer):

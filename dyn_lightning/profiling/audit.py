@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from torch import nn
 
-from dyn_lightning.plain import plain_complexity
+from dyn_lightning.network.plain import plain_complexity
 from dyn_lightning.profiling.counters import COUNTERS, Count, Counter, run_counter
 
 FLOPS_PER_MAC = 2

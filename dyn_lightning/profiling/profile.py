@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from dyn_lightning.complexity import Complexity
 from dyn_lightning.consolidate import consolidate
+from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.network import DynamicNetwork
 from dyn_lightning.profiling.audit import audit as run_audit

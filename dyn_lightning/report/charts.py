@@ -11,14 +11,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from torch import Tensor
 
-from dyn_lightning.figures import PALETTE, det_figure, short_label
+from dyn_lightning.data.score_files import ScoreTable
+from dyn_lightning.inference.error_figures import det_figure
+from dyn_lightning.inference.scoring import systems_of
 from dyn_lightning.metrics.det import det_curve
-from dyn_lightning.report.measures import title_of
 from dyn_lightning.report.sources import Published
-from dyn_lightning.report.statistics import Summary
-from dyn_lightning.report.studies import Study, flops_scale, per_of
-from dyn_lightning.score_files import ScoreTable
-from dyn_lightning.scoring import systems_of
+from dyn_lightning.report.studies import Study, per_of
+from dyn_lightning.runs.figures import PALETTE, flops_scale, short_label
+from dyn_lightning.runs.measures import title_of
+from dyn_lightning.runs.statistics import Summary
 
 WIDTH = 4.8
 MOST_ROWS = 26

@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterable
 
 from dyn_lightning.report.charts import Chart
-from dyn_lightning.report.statistics import Summary
 from dyn_lightning.report.svg import svg_of
 from dyn_lightning.report.table import Cell, Column, Table
+from dyn_lightning.runs.statistics import Summary
 
 
 class Markup(str):

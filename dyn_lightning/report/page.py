@@ -13,15 +13,16 @@ from dyn_lightning.data.audio import DatasetError
 from dyn_lightning.files import write_atomically
 from dyn_lightning.report import tables
 from dyn_lightning.report.charts import Chart, det_charts, front_chart, kept_charts
-from dyn_lightning.report.history import WIDTHS_CAPTION, History, history_figure
-from dyn_lightning.report.latest import left_out
 from dyn_lightning.report.markup import Markup, chart_markup, details, joined, section, table_markup, tag
-from dyn_lightning.report.measures import is_test_eer
 from dyn_lightning.report.sources import Published, Sources, histories_of, read_published, read_sources
-from dyn_lightning.report.statistics import Summary
-from dyn_lightning.report.studies import Run, Study, System, flops_scale, per_of, studies_of
+from dyn_lightning.report.studies import Run, Study, System, per_of, studies_of
 from dyn_lightning.report.style import STYLE
 from dyn_lightning.report.table import Table
+from dyn_lightning.runs.figures import flops_scale
+from dyn_lightning.runs.history import WIDTHS_CAPTION, History, history_figure
+from dyn_lightning.runs.latest import left_out
+from dyn_lightning.runs.measures import is_test_eer
+from dyn_lightning.runs.statistics import Summary
 
 TITLE = "Error and complexity of the finished runs"
 MOST_OPEN = 6

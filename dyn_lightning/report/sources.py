@@ -13,13 +13,13 @@ from typing import Any
 
 from dyn_lightning.artifact.files import ARCHITECTURE, REPORT
 from dyn_lightning.data.audio import DatasetError
+from dyn_lightning.data.score_files import ScoreTable, read_scores
+from dyn_lightning.inference.scoring import check_scores
 from dyn_lightning.inference.spoofing import SCORE_FILE
-from dyn_lightning.report.checks import is_size, problem_of, unit_of
-from dyn_lightning.report.history import History, columns_of, history_of, read_history
-from dyn_lightning.report.records import read_lines
 from dyn_lightning.report.studies import Run, latest_runs
-from dyn_lightning.score_files import ScoreTable, read_scores
-from dyn_lightning.scoring import check_scores
+from dyn_lightning.runs.checks import is_size, problem_of, unit_of
+from dyn_lightning.runs.history import History, columns_of, history_of, read_history
+from dyn_lightning.runs.records import read_lines
 
 RESULTS, METRICS, CONFIG = "results.jsonl", "metrics.csv", "config.yaml"
 SCORE_FILES = (SCORE_FILE, f"eval_{SCORE_FILE}")

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dyn_lightning.metrics.info import MetricInfo
-from dyn_lightning.report.checks import unit_of
-from dyn_lightning.report.labels import flat, labels_of
-from dyn_lightning.report.latest import identity_of, latest_of_each, text_of, time_of
-from dyn_lightning.report.measures import info_of, is_judged_by, is_test_eer
-from dyn_lightning.report.statistics import Summary, summarise
+from dyn_lightning.runs.checks import unit_of
+from dyn_lightning.runs.labels import flat, labels_of
+from dyn_lightning.runs.latest import identity_of, latest_of_each, text_of, time_of
+from dyn_lightning.runs.measures import info_of, is_judged_by, is_test_eer
+from dyn_lightning.runs.statistics import Summary, summarise
 
 Record = Mapping[str, Any]
 _NAMES = ("system", "name")
@@ -139,14 +139,6 @@ def studies_of(runs: Sequence[Run], metrics: Sequence[str] = ()) -> list[Study]:
 def latest_runs(runs: Sequence[Run]) -> list[Run]:
     """The latest run of each configuration and seed."""
     return latest_of_each(runs, lambda run: identity_of(run.record), lambda run: time_of(run.record))
-
-
-def flops_scale(flops: float) -> tuple[float, str]:
-    """Divisor and name in which a count of FLOPs is shown."""
-    for divisor, name in ((1e10, "GFLOPs"), (1e5, "MFLOPs"), (1e2, "kFLOPs")):
-        if flops >= divisor:
-            return {"GFLOPs": 1e9, "MFLOPs": 1e6, "kFLOPs": 1e3}[name], name
-    return 1.0, "FLOPs"
 
 
 def per_of(unit: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dyn_lightning.files import csv_cell
-from dyn_lightning.report.statistics import Summary
+from dyn_lightning.runs.statistics import Summary
 
 Cell = str | int | float | Summary | None
 

@@ -8,15 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from dyn_lightning.data.score_files import ScoreTable
+from dyn_lightning.inference.scoring import CONVENTION
 from dyn_lightning.metrics.eer import eer
 from dyn_lightning.metrics.eer_by_system import eer_by_system
 from dyn_lightning.metrics.info import EER
-from dyn_lightning.report.measures import title_of
-from dyn_lightning.report.statistics import Summary, summarise
-from dyn_lightning.report.studies import Run, Study, System, flops_scale
+from dyn_lightning.report.studies import Run, Study, System
 from dyn_lightning.report.table import Cell, Column, Table, of_columns_used
-from dyn_lightning.score_files import ScoreTable
-from dyn_lightning.scoring import CONVENTION
+from dyn_lightning.runs.figures import flops_scale
+from dyn_lightning.runs.measures import title_of
+from dyn_lightning.runs.statistics import Summary, summarise
 
 # group → name of its file, what it is by in a caption, and how its numbers are shown
 _GROUPS = {

@@ -1,1 +1,6 @@
-"""What is kept of a run while it goes on: its folder and its checkpoints."""
+"""What is kept of a run: its folder, its record, its history, and the machine that it ran on."""
+
+from dyn_lightning.runs.history import plot_history
+from dyn_lightning.runs.records import append_result, config_hash, read_results, read_runs, result_record
+
+__all__ = ["append_result", "config_hash", "plot_history", "read_results", "read_runs", "result_record"]

@@ -15,7 +15,7 @@ import yaml
 
 from dyn_lightning.errors import FileError
 from dyn_lightning.files import read_text
-from dyn_lightning.report import config_hash
+from dyn_lightning.runs import config_hash
 from dyn_lightning.sweep.space import Parameter, SweepError, draw, grid_values, read_parameter
 
 DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dyn_lightning.report import append_result, read_results
+from dyn_lightning.runs import append_result, read_results
 from dyn_lightning.sweep.file import Run
 from dyn_lightning.sweep.space import SweepError
 

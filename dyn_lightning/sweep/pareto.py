@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dyn_lightning.figures import save_figure
 from dyn_lightning.files import write_atomically
 from dyn_lightning.metrics.info import MetricInfo
-from dyn_lightning.report.measures import info_by_name
+from dyn_lightning.runs.figures import save_figure
+from dyn_lightning.runs.measures import info_by_name
 from dyn_lightning.sweep.points import Point, differing, labels
 from dyn_lightning.sweep.space import SweepError
 

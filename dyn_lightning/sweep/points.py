@@ -10,13 +10,13 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from dyn_lightning.metrics.info import MetricInfo
-from dyn_lightning.report import config_hash
-from dyn_lightning.report.checks import UNITS, is_number, problem_of
-from dyn_lightning.report.labels import differing as differing_settings
-from dyn_lightning.report.labels import flat, labels_of
-from dyn_lightning.report.latest import identity_of, latest_of_each, time_of
-from dyn_lightning.report.measures import info_of
-from dyn_lightning.report.records import read_lines
+from dyn_lightning.runs import config_hash
+from dyn_lightning.runs.checks import UNITS, is_number, problem_of
+from dyn_lightning.runs.labels import differing as differing_settings
+from dyn_lightning.runs.labels import flat, labels_of
+from dyn_lightning.runs.latest import identity_of, latest_of_each, time_of
+from dyn_lightning.runs.measures import info_of
+from dyn_lightning.runs.records import read_lines
 from dyn_lightning.sweep.journal import JOURNAL
 from dyn_lightning.sweep.space import SweepError
 

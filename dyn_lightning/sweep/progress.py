@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dyn_lightning.report.checks import is_number
-from dyn_lightning.report.measures import info_of
+from dyn_lightning.runs.checks import is_number
+from dyn_lightning.runs.measures import info_of
 
 
 @dataclass

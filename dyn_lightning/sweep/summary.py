@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from dyn_lightning.report.checks import UNITS
+from dyn_lightning.runs.checks import UNITS
 from dyn_lightning.sweep.file import Run, Sweep
 from dyn_lightning.sweep.runner import Outcome
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from dyn_lightning.errors import SettingError
-from dyn_lightning.losses import soft_cross_entropy
 from dyn_lightning.metrics.info import MetricInfo
 from dyn_lightning.tasks.base import Batch, Task, TaskMetrics
+from dyn_lightning.tasks.losses import soft_cross_entropy
 
 
 class Classification(Task):

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from dyn_lightning.checks import positive
 from dyn_lightning.errors import SettingError
 from dyn_lightning.features.frames import OutputFrames
-from dyn_lightning.losses import soft_binary_cross_entropy
 from dyn_lightning.metrics import info
 from dyn_lightning.metrics.eer import EER, EERBySNR
 from dyn_lightning.metrics.info import MetricInfo
 from dyn_lightning.tasks.base import Batch, Task, TaskMetrics
+from dyn_lightning.tasks.losses import soft_binary_cross_entropy
 
 _STRAY_OUTPUTS = 8  # that a network may lack whose frames are not known, or a tenth of all
 

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from dyn_lightning.checks import positive, within
 from dyn_lightning.errors import SettingError
-from dyn_lightning.losses import am_softmax_loss, oc_softmax_loss, soft_cross_entropy
 from dyn_lightning.metrics import info
 from dyn_lightning.metrics.eer import EER
 from dyn_lightning.metrics.eer_by_system import EERBySystem
 from dyn_lightning.metrics.info import MetricInfo
 from dyn_lightning.metrics.tdcf import MinTDCF
 from dyn_lightning.tasks.base import Batch, Task, TaskMetrics
+from dyn_lightning.tasks.losses import am_softmax_loss, oc_softmax_loss, soft_cross_entropy
 
 Loss = Literal["cross_entropy", "am_softmax", "oc_softmax"]
 

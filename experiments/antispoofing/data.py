@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from dyn_lightning.cli.data_check import PartReport, check_part
 from dyn_lightning.data.asvspoof2019 import ASVspoof2019DataModule, EvaluationCrops, TrainingCrops
 from dyn_lightning.data.asvspoof_corpora import CORPORA, PARTS
 from dyn_lightning.data.asvspoof_protocols import Utterance, find_root
-from dyn_lightning.data_check import PartReport, check_part
 
 CORPUS = CORPORA["LA"]
 

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from dyn_lightning.data.asvspoof2019 import ASVspoof2019DataModule
+from dyn_lightning.data.score_files import ScoreTable, write_scores
 from dyn_lightning.features.front_ends import Normalisation
 from dyn_lightning.metrics.bootstrap import bootstrap_interval
 from dyn_lightning.metrics.eer import eer
 from dyn_lightning.module import DynamicModule
-from dyn_lightning.report import read_runs, result_record
-from dyn_lightning.score_files import ScoreTable, write_scores
+from dyn_lightning.runs import read_runs, result_record
 from dyn_lightning.tasks.spoof_detection import bonafide_scores
 from experiments.antispoofing.data import FewUtterances, is_published
 from experiments.antispoofing.data import data_name as data_name

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Callback
 
 from dyn_lightning.callbacks import Reorder
-from dyn_lightning.complexity import Complexity
+from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.features.front_ends import Normalisation
 from dyn_lightning.models.spoof_resnet import SpoofResNet

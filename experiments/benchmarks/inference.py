@@ -31,7 +31,7 @@ from dyn_lightning.artifact import save_artifact
 from dyn_lightning.exports.export import export_onnx, onnx_call
 from dyn_lightning.inference import predict_files
 from dyn_lightning.models.crnn_vad import CRNNVAD
-from dyn_lightning.models.stacked_rnn import StackedRNN
+from dyn_lightning.modules.stacked_rnn import StackedRNN
 from dyn_lightning.profiling.latency import median_latencies_s
 
 SAMPLE_RATE = 16000

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dyn_lightning.compiled import CompiledNetwork
 from dyn_lightning.dynamize import dynamize
+from dyn_lightning.network.compiled import CompiledNetwork
 from dyn_lightning.optim import make_optimizer
 from dyn_lightning.profiling.latency import median_latencies_s
 from experiments.benchmarks.networks import Network, aim, benchmark_parser, networks, parse

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from dyn_lightning.consolidate import consolidate
-from dyn_lightning.report import result_record
+from dyn_lightning.runs import result_record
 from experiments.command import as_command, results_file
 from experiments.digits.data import PARTS, DigitsDataModule
 from experiments.digits.systems import System, all_systems, full_complexity

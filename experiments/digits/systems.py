@@ -11,7 +11,7 @@ from lightning.pytorch import Callback
 from torch import Tensor, nn
 
 from dyn_lightning.callbacks import Reorder
-from dyn_lightning.complexity import Complexity
+from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsBudget, Objective

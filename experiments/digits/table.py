@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from dyn_lightning.figures import PALETTE, save_figure
 from dyn_lightning.files import write_atomically
-from dyn_lightning.report import read_runs
+from dyn_lightning.runs import read_runs
+from dyn_lightning.runs.figures import PALETTE, save_figure
 from experiments.digits.systems import BUDGETS
 from experiments.study import Record, markdown, mean_spread, optimiser
 

@@ -17,11 +17,11 @@ import torch
 
 from dyn_lightning.data.filter_bank import Reading, synthetic_batch
 from dyn_lightning.dynamize import dynamize
-from dyn_lightning.functional import BOUNDARIES
 from dyn_lightning.models.filter_bank import FilterBankNet
 from dyn_lightning.optim import make_optimizer
-from dyn_lightning.report import append_result, read_results, read_runs
+from dyn_lightning.runs import append_result, read_results, read_runs
 from dyn_lightning.tasks import Regression
+from dyn_lightning.widths import BOUNDARIES
 from experiments.filter_bank.run import HERE, RESULTS, Job, run_missing
 from experiments.filter_bank.study import FIXED, N_BANDS, N_FREQS, N_OUTPUTS, OURS, READINGS, Schedule, System
 from experiments.filter_bank.table import Record, markdown, rows

@@ -25,8 +25,8 @@ from dyn_lightning.data.filter_bank import FilterBankDataModule, Reading
 from dyn_lightning.models.filter_bank import FilterBankNet
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import LambdaSquared, LossTolerance
-from dyn_lightning.report import result_record
-from dyn_lightning.report.environment import revision
+from dyn_lightning.runs import result_record
+from dyn_lightning.runs.environment import revision
 from dyn_lightning.tasks import Regression, pad_outputs
 
 READINGS: tuple[Reading, ...] = get_args(Reading)

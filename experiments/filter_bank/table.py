@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dyn_lightning.report import read_runs
+from dyn_lightning.runs import read_runs
 
 Record = dict[str, Any]
 N_BANDS, N_OUTPUTS = 32, 64

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dyn_lightning.report.statistics import Summary, summarise
+from dyn_lightning.runs.statistics import Summary, summarise
 from experiments.peers.methods import METHODS, OURS
 from experiments.study import Record
 

@@ -11,7 +11,7 @@ import lightning
 import torch
 from torch import nn
 
-from dyn_lightning.complexity import Complexity
+from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.tasks import Task
 from experiments.antispoofing import systems as spoofing

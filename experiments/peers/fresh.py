@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dyn_lightning.complexity import Complexity
 from dyn_lightning.consolidate import consolidate
+from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.dynamize import dynamize
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from dyn_lightning.functional import Amplitude
-from dyn_lightning.width import Width
+from dyn_lightning.widths import Amplitude
+from dyn_lightning.widths.width import Width
 
 
 class LinearWidth(Width):

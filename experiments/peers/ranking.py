@@ -13,12 +13,12 @@ import torch
 from lightning.pytorch import Callback
 from torch import Tensor
 
-from dyn_lightning.layout import Concat, Layout
 from dyn_lightning.module import DynamicModule
-from dyn_lightning.network import learned_tensors
+from dyn_lightning.network.dynamic import learned_tensors
+from dyn_lightning.network.reorder import reorder, reorderable
 from dyn_lightning.objectives import FlopsBudget
-from dyn_lightning.reorder import reorder, reorderable
-from dyn_lightning.width import Width
+from dyn_lightning.widths.layout import Concat, Layout
+from dyn_lightning.widths.width import Width
 
 
 @torch.no_grad()

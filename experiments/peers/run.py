@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from dyn_lightning.artifact.from_module import load_checkpoint
-from dyn_lightning.report import result_record
+from dyn_lightning.module.artifact import load_checkpoint
+from dyn_lightning.runs import result_record
 from experiments.command import as_command, results_file
 from experiments.peers.benches import BENCHES, complexity_of
 from experiments.peers.jobs import (

@@ -12,10 +12,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-from dyn_lightning.figures import PALETTE, save_figure
 from dyn_lightning.files import write_atomically
-from dyn_lightning.report import read_runs
-from dyn_lightning.report.statistics import Summary, summarise
+from dyn_lightning.runs import read_runs
+from dyn_lightning.runs.figures import PALETTE, save_figure
+from dyn_lightning.runs.statistics import Summary, summarise
 from experiments.peers.analysis import (
     Comparison,
     Point,

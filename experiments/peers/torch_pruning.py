@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from torch import Tensor, nn
 
-from dyn_lightning.plain import plain_complexity
+from dyn_lightning.network.plain import plain_complexity
 from experiments.zoo.peer import pruned
 
 STEPS = 6

@@ -11,10 +11,10 @@ import os
 from pathlib import Path
 from typing import Any, get_args
 
-from dyn_lightning.complexity import Complexity
+from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.data.corpora import VCTK_FOLDER, Clip, Speech
 from dyn_lightning.data.vad import VADDataModule
-from dyn_lightning.report import result_record
+from dyn_lightning.runs import result_record
 from experiments.command import as_command, results_file
 from experiments.study import (
     LR_GROWTH,

@@ -19,7 +19,7 @@ from torch import nn
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.files import write_atomically
-from dyn_lightning.report import read_runs
+from dyn_lightning.runs import read_runs
 from experiments.vad.systems import SAMPLE_RATE, System, all_systems
 
 HERE = Path(__file__).parent

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback
 from torch import nn
 
 from dyn_lightning.callbacks import Reorder
-from dyn_lightning.complexity import Complexity
+from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.models.tr_vad import TrVAD

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from dyn_lightning.report import read_runs
+from dyn_lightning.runs import read_runs
 from experiments.study import Record, markdown, mean_spread, optimiser
 
 PUBLISHED = Path(__file__).parent / "published.csv"

@@ -7,8 +7,7 @@ import torch
 from safetensors import SafetensorError
 
 from dyn_lightning.artifact.files import check_replaceable, load_tensors, save_tensors, to_json
-from dyn_lightning.artifact.kinds import ArtifactError
-from dyn_lightning.errors import FileError
+from dyn_lightning.errors import ArtifactError, FileError
 
 
 def make(folder: Path, **files: str) -> Path:

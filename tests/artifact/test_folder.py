@@ -12,7 +12,7 @@ from dyn_lightning.artifact import ArtifactError, Program, load_artifact, save_a
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.models.crnn_vad import CRNNVAD
-from dyn_lightning.models.stacked_rnn import StackedRNN
+from dyn_lightning.modules.stacked_rnn import StackedRNN
 
 
 class Foreign(nn.Module):

@@ -4,9 +4,9 @@ import torch
 from torch import nn
 
 from dyn_lightning.callbacks import BatchNormReestimation, PhaseSwitch
-from dyn_lightning.callbacks.batch_norm import reestimate
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.module import DynamicModule
+from dyn_lightning.network.batch_norm import reestimate
 from dyn_lightning.objectives import FlopsTerm
 from dyn_lightning.tasks import Regression
 

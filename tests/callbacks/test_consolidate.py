@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from dyn_lightning.artifact import load_artifact
-from dyn_lightning.artifact.from_module import load_checkpoint, summary
 from dyn_lightning.callbacks import ComplexityLogger, Consolidate, LambdaClamp, PhaseSwitch, WidthsCheckpoint
+from dyn_lightning.module.artifact import load_checkpoint, summary
 
 
 def test_writes_the_best_checkpoint_and_its_report(make_module, make_trainer, data, tmp_path):

@@ -167,7 +167,7 @@ def test_trust_in_an_artifact_is_not_taken_from_a_checkpoint(tmp_path):
         ("torch.nn.ReLU", True),
         ("dyn_lightning.files.os.system", False),
         ("dyn_lightning.artifact.files.shutil.rmtree", False),
-        ("dyn_lightning.module.torch", False),
+        ("dyn_lightning.module.dynamic_module.torch", False),
         ("dyn_lightning_evil.Net", False),
         ("torch.hub.load", False),
         ("torch.optim.lr_scheduler.LambdaLR", False),

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from dyn_lightning.cli import main
-from dyn_lightning.report import read_results
+from dyn_lightning.runs import read_results
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = [

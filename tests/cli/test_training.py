@@ -13,12 +13,12 @@ import torch
 import yaml
 
 from dyn_lightning.artifact import load_artifact
+from dyn_lightning.callbacks.wandb_report import WandbReport
 from dyn_lightning.cli import main
 from dyn_lightning.cli.network_access import default_wandb_offline
 from dyn_lightning.cli.trainer import WidthsTrainer
-from dyn_lightning.report import read_results
-from dyn_lightning.report.wandb_report import WandbReport
-from dyn_lightning.run_identity import WANDB_REPORT, run_config
+from dyn_lightning.runs import read_results
+from dyn_lightning.runs.identity import WANDB_REPORT, run_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SWEEPS = sorted((CONFIGS / "sweeps").rglob("*.yaml"))

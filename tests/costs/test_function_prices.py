@@ -11,7 +11,7 @@ from dyn_lightning.costs.base import FUNCTIONS, MODULES, function_name
 from dyn_lightning.costs.prices import ACTIVATIONS, FREE_FUNCTIONS, FREE_MODULES, PER_INPUT, PER_OUTPUT
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.graph.layers import LEAVES
-from dyn_lightning.plain import plain_complexity
+from dyn_lightning.network.plain import plain_complexity
 
 
 class Calls(nn.Module):

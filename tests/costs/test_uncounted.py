@@ -9,8 +9,8 @@ from torch import nn
 from dyn_lightning.costs.uncounted import in_words, refuse_uncounted
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.errors import SettingError
+from dyn_lightning.network.plain import plain_complexity
 from dyn_lightning.objectives import FlopsBudget
-from dyn_lightning.plain import plain_complexity
 
 
 class Mystery(nn.Module):

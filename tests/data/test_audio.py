@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from dyn_lightning.data.audio import AudioError, AudioWarning, DatasetError, find_audio, read_audio
-from dyn_lightning.streaming import read_blocks
+from dyn_lightning.inference.streaming import read_blocks
 
 RATE = 16000
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from dyn_lightning.complexity import Complexity
 from dyn_lightning.consolidate import consolidate
+from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.graph import axis_size, read_graph, tensors_in
-from dyn_lightning.network import DynamicNetwork, run_in_eval
+from dyn_lightning.network.dynamic import DynamicNetwork, run_in_eval
 
 
 class _Net(nn.Module):
@@ -32,10 +32,10 @@ class _Net(nn.Module):
 def _plain_parts(network: nn.Module) -> None:
     for module in network.modules():
         home = type(module).__module__
-        assert not home.startswith(("dyn_lightning.layers", "dyn_lightning.width", "dyn_lightning.dynamize")), home
+        assert not home.startswith(("dyn_lightning.layers", "dyn_lightning.widths", "dyn_lightning.dynamize")), home
         for name, value in vars(module).items():
             home = type(value).__module__
-            assert not home.startswith(("dyn_lightning.layers", "dyn_lightning.width")), name
+            assert not home.startswith(("dyn_lightning.layers", "dyn_lightning.widths")), name
     assert not isinstance(network, DynamicNetwork)
     assert "widths" not in dict(network.named_children())
 

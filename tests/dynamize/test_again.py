@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.dynamize import dynamize
-from dyn_lightning.models.attention import SlimMultiheadAttention
 from dyn_lightning.models.crnn_vad import CRNNVAD
-from dyn_lightning.models.stacked_rnn import StackedRNN
+from dyn_lightning.modules.attention import SlimMultiheadAttention
+from dyn_lightning.modules.stacked_rnn import StackedRNN
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections")
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.dynamize import dynamize
-from dyn_lightning.network import run_in_eval
+from dyn_lightning.network.dynamic import run_in_eval
 
 
 class Casts(nn.Module):

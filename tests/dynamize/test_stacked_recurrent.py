@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dyn_lightning.models.stacked_rnn import StackedRNN
+from dyn_lightning.modules.stacked_rnn import StackedRNN
 
 
 def reads(n: Any, x: Any) -> Any:

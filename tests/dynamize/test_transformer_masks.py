@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from dyn_lightning import layers
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.dynamize import dynamize
-from dyn_lightning.layout import Layout
-from dyn_lightning.models.attention import SlimMultiheadAttention
-from dyn_lightning.width import Width
+from dyn_lightning.modules.attention import SlimMultiheadAttention
+from dyn_lightning.widths.layout import Layout
+from dyn_lightning.widths.width import Width
 
 PADDED = torch.zeros(2, 9).bool()
 PADDED[1, 6:] = True

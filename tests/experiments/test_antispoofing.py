@@ -10,10 +10,10 @@ from typing import Any
 import matplotlib.image
 import pytest
 
+from dyn_lightning.data.score_files import read_scores
+from dyn_lightning.inference.scoring import evaluate_scores
 from dyn_lightning.module import DynamicModule
-from dyn_lightning.report import append_result
-from dyn_lightning.score_files import read_scores
-from dyn_lightning.scoring import evaluate_scores
+from dyn_lightning.runs import append_result
 from experiments.antispoofing.data import FewUtterances, data_name, first_of_each, is_published
 from experiments.antispoofing.run import SCORES, check_data, parse, summary, train
 from experiments.antispoofing.systems import (

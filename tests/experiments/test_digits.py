@@ -11,7 +11,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from dyn_lightning.dynamize import dynamize
-from dyn_lightning.report import append_result, read_results
+from dyn_lightning.runs import append_result, read_results
 from experiments.digits.data import DigitsDataModule
 from experiments.digits.run import main, parse, train
 from experiments.digits.systems import BUDGETS, ConvNet, all_systems, full_complexity, uniform_channels

@@ -7,7 +7,7 @@ import torch
 
 from dyn_lightning.data.filter_bank import mel_weights, synthetic_batch
 from dyn_lightning.models.filter_bank import FilterBankNet
-from dyn_lightning.report import append_result
+from dyn_lightning.runs import append_result
 from experiments.filter_bank import demo, estimators, run, table
 from experiments.filter_bank.study import (
     FIXED,

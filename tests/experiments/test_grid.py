@@ -9,7 +9,7 @@ import pytest
 
 from dyn_lightning.callbacks import Reorder
 from dyn_lightning.objectives import FlopsBudget, LambdaSquared
-from dyn_lightning.report import append_result, read_results
+from dyn_lightning.runs import append_result, read_results
 from experiments.cases import Case, Digits, full_flops
 from experiments.grid import (
     FULL,

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from dyn_lightning.cli import main
-from dyn_lightning.report import append_result
+from dyn_lightning.runs import append_result
 from dyn_lightning.sweep.file import read_sweep, runs_of
 from experiments.cases import CASES, AntiSpoofing, Case, VoiceActivity, full_flops, least_share
 from experiments.grid import FULL

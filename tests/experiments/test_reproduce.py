@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from dyn_lightning.artifact import load_artifact
-from dyn_lightning.data_check import data_check
-from dyn_lightning.report import append_result, read_results
-from dyn_lightning.score_files import ScoreTable, write_scores
+from dyn_lightning.cli.data_check import data_check
+from dyn_lightning.data.score_files import ScoreTable, write_scores
+from dyn_lightning.runs import append_result, read_results
 from experiments import reproduce
 from experiments.antispoofing.run import SCORES, score_files
 from experiments.antispoofing.table import names, studies

@@ -14,7 +14,7 @@ from scipy.optimize import curve_fit
 from sklearn.metrics import r2_score
 
 from dyn_lightning.cli import main
-from dyn_lightning.report import append_result
+from dyn_lightning.runs import append_result
 from dyn_lightning.sweep.file import read_sweep, runs_of
 from experiments.cases import Digits, FilterBank, VoiceActivity
 from experiments.sensitivity.run import GRID

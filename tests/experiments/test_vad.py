@@ -16,8 +16,8 @@ from dyn_lightning.data.corpora import Clip
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.models.tr_vad import TrVAD
-from dyn_lightning.report import append_result, read_results
 from dyn_lightning.report.sources import read_published
+from dyn_lightning.runs import append_result, read_results
 from experiments.study import slug
 from experiments.vad import speed
 from experiments.vad.run import (

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from dyn_lightning.exports.any_length import any_length
 from dyn_lightning.exports.export import ExportError, export_onnx, export_program, onnx_call, save_program
 from dyn_lightning.models.crnn_vad import CRNNVAD
-from dyn_lightning.models.stacked_rnn import StackedRNN
+from dyn_lightning.modules.stacked_rnn import StackedRNN
 
 
 @pytest.fixture(scope="module")

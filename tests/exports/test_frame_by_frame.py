@@ -12,7 +12,7 @@ from dyn_lightning.exports.export import export_onnx
 from dyn_lightning.exports.frame_by_frame import FrameByFrame
 from dyn_lightning.exports.frame_plan import NotCausalError
 from dyn_lightning.models.crnn_vad import CRNNVAD
-from dyn_lightning.models.stacked_rnn import StackedRNN
+from dyn_lightning.modules.stacked_rnn import StackedRNN
 
 
 class Causal(nn.Module):

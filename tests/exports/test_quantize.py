@@ -14,7 +14,7 @@ from dyn_lightning.exports.quantize import (
     quantize,
 )
 from dyn_lightning.models.crnn_vad import CRNNVAD
-from dyn_lightning.models.stacked_rnn import StackedRNN
+from dyn_lightning.modules.stacked_rnn import StackedRNN
 
 
 class Mixed(nn.Module):

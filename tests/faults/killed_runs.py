@@ -26,9 +26,9 @@ from dyn_lightning.callbacks import Consolidate, LambdaClamp, PhaseSwitch, Width
 from dyn_lightning.data.filter_bank import FilterBankDataModule
 from dyn_lightning.models.filter_bank import FilterBankNet
 from dyn_lightning.module import DynamicModule
+from dyn_lightning.module.checkpoint_io import read_checkpoint
 from dyn_lightning.objectives import FlopsTerm
-from dyn_lightning.report import append_result, read_results
-from dyn_lightning.runs.checkpoint_io import read_checkpoint
+from dyn_lightning.runs import append_result, read_results
 from dyn_lightning.tasks import Regression
 
 OPERATIONS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate")

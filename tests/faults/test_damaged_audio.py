@@ -10,7 +10,7 @@ import soundfile
 
 from dyn_lightning.data.annotations import read_lab, read_rttm, read_uem
 from dyn_lightning.data.audio import AudioError, AudioFile, DatasetError
-from dyn_lightning.score_files import read_scores
+from dyn_lightning.data.score_files import read_scores
 from tests.faults import size
 
 RATE = 16000

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from dyn_lightning.report import append_result, read_results
-from dyn_lightning.runs.checkpoint_io import read_checkpoint
+from dyn_lightning.module.checkpoint_io import read_checkpoint
+from dyn_lightning.runs import append_result, read_results
 from tests.faults import size
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dyn_lightning.graph import Graph, axis_size, axis_sizes, normal, read_graph
-from dyn_lightning.models.attention import SlimMultiheadAttention
+from dyn_lightning.modules.attention import SlimMultiheadAttention
 
 
 def free(graph: Graph) -> dict[str, int]:

@@ -15,7 +15,7 @@ from dyn_lightning.graph.axes import (
     same_count,
     substitute,
 )
-from dyn_lightning.polynomial import Polynomial
+from dyn_lightning.graph.polynomial import Polynomial
 
 
 def sizes(*full: int) -> list[Size]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from dyn_lightning.graph import Graph, axis_size, read_graph
-from dyn_lightning.models.stacked_rnn import StackedRNN
+from dyn_lightning.modules.stacked_rnn import StackedRNN
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections")
 

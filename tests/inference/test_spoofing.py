@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from dyn_lightning.artifact import ArtifactError, save_artifact
 from dyn_lightning.data.audio import DatasetError
+from dyn_lightning.data.score_files import read_scores
 from dyn_lightning.inference import score_utterances
-from dyn_lightning.score_files import read_scores
 
 N_SAMPLES = 800
 METADATA = {"task": "SpoofDetection", "sample_rate": 16000, "n_samples": N_SAMPLES, "loss": "cross_entropy"}

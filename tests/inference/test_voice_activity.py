@@ -15,7 +15,7 @@ from dyn_lightning.data.audio import AudioError, read_audio
 from dyn_lightning.inference import Predictor, predict_files
 from dyn_lightning.inference.progress import FileProgress
 from dyn_lightning.models.crnn_vad import CRNNVAD
-from dyn_lightning.models.stacked_rnn import StackedRNN
+from dyn_lightning.modules.stacked_rnn import StackedRNN
 
 METADATA = {
     "sample_rate": 16000,

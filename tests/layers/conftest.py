@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dyn_lightning.layers import DYNAMIC_LAYERS, DynamicLayer
-from dyn_lightning.width import Width
+from dyn_lightning.widths.width import Width
 
 
 def tensors(out: Any) -> list[Tensor]:

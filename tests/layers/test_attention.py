@@ -8,9 +8,9 @@ from torch import nn
 
 from dyn_lightning.layers import Linear, MultiheadAttention
 from dyn_lightning.layers import SlimMultiheadAttention as DynamicSlim
-from dyn_lightning.layout import Layout
-from dyn_lightning.models.attention import SlimMultiheadAttention
-from dyn_lightning.width import Width
+from dyn_lightning.modules.attention import SlimMultiheadAttention
+from dyn_lightning.widths.layout import Layout
+from dyn_lightning.widths.width import Width
 
 E, H = 12, 3
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dyn_lightning.functional import BOUNDARIES
 from dyn_lightning.layers import DYNAMIC_LAYERS, Conv1d, Conv2d, Linear
 from dyn_lightning.layers.base import used_positions
-from dyn_lightning.layout import Layout
-from dyn_lightning.width import Width
+from dyn_lightning.widths import BOUNDARIES
+from dyn_lightning.widths.layout import Layout
+from dyn_lightning.widths.width import Width
 
 
 def test_every_dynamic_layer_is_its_plain_one() -> None:

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from dyn_lightning.layers import Conv1d
-from dyn_lightning.layout import Layout
-from dyn_lightning.width import Width
+from dyn_lightning.widths.layout import Layout
+from dyn_lightning.widths.width import Width
 
 
 def _input(channels: int, spatial: int) -> torch.Tensor:

@@ -2,8 +2,8 @@ import torch
 from torch import nn
 
 from dyn_lightning.layers import Linear
-from dyn_lightning.layout import Layout
-from dyn_lightning.width import Width
+from dyn_lightning.widths.layout import Layout
+from dyn_lightning.widths.width import Width
 
 
 def test_output_is_the_prefix_of_the_full_one() -> None:

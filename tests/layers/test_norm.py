@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from dyn_lightning.layers import BatchNorm1d, BatchNorm2d, GroupNorm, InstanceNorm1d, LayerNorm, RMSNorm
-from dyn_lightning.layout import Layout
-from dyn_lightning.width import Width
+from dyn_lightning.widths.layout import Layout
+from dyn_lightning.widths.width import Width
 
 
 def _x(*shape: int) -> torch.Tensor:

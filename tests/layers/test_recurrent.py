@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from dyn_lightning.layers import GRU, LSTM, RNN, Linear
-from dyn_lightning.layout import Layout
-from dyn_lightning.models.stacked_rnn import StackedRNN
-from dyn_lightning.width import Width
+from dyn_lightning.modules.stacked_rnn import StackedRNN
+from dyn_lightning.widths.layout import Layout
+from dyn_lightning.widths.width import Width
 
 KINDS = [nn.GRU, nn.LSTM]
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from dyn_lightning.layers import DYNAMIC_LAYERS, Embedding, GRUCell, LSTMCell, RNNCell
-from dyn_lightning.layout import Layout
-from dyn_lightning.width import Width
+from dyn_lightning.widths.layout import Layout
+from dyn_lightning.widths.width import Width
 
 CELLS = [nn.RNNCell, nn.GRUCell, nn.LSTMCell]
 

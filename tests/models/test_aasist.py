@@ -8,7 +8,7 @@ from torch import nn
 
 from dyn_lightning import consolidate, dynamize
 from dyn_lightning.models.aasist import AASIST, WaveformBlock
-from dyn_lightning.plain import plain_complexity
+from dyn_lightning.network.plain import plain_complexity
 
 CONFIG = Path(__file__).parents[2] / "configs" / "task" / "antispoofing_aasist_l.yaml"
 

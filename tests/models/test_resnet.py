@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dyn_lightning.models.resnet import BasicBlock, ResNet34
-from dyn_lightning.plain import plain_complexity
+from dyn_lightning.network.plain import plain_complexity
 
 
 def test_published_parameters() -> None:

@@ -11,7 +11,7 @@ from dyn_lightning import consolidate, dynamize
 from dyn_lightning.exports.export import save_program
 from dyn_lightning.models.resnet import ResNet34
 from dyn_lightning.models.spoof_resnet import SpoofResNet
-from dyn_lightning.plain import plain_complexity
+from dyn_lightning.network.plain import plain_complexity
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "task"
 SMALL: dict[str, Any] = {"channels": (8, 16, 32, 64), "blocks": (1, 1, 2, 1), "embedding_size": 24}

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from dyn_lightning.complexity import Complexity
 from dyn_lightning.consolidate import consolidate
+from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.exports.export import export_onnx, onnx_call
 from dyn_lightning.features.spectral import MelFilterBank
+from dyn_lightning.inference.streaming import streams_exactly
 from dyn_lightning.models.tr_vad import BandAttention, BandBlock, ConvolutionalFeedForward, TrVAD
 from dyn_lightning.profiling.receptive_field import receptive_fields
-from dyn_lightning.streaming import streams_exactly
 from dyn_lightning.tasks import FrameDetection
 
 # Bands → parameters and MFLOPs of one second (arXiv 2601.13704). DTrVAD at 0.0625 repeats the 12 bands of 0.125 with

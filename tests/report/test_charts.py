@@ -5,11 +5,11 @@ import pytest
 import torch
 from scipy import stats
 
+from dyn_lightning.data.score_files import ScoreTable
 from dyn_lightning.report.charts import MOST_CURVES, Point, det_charts, front_chart, front_of, kept_charts, points_of
 from dyn_lightning.report.sources import Published
-from dyn_lightning.report.statistics import Summary
 from dyn_lightning.report.studies import studies_of
-from dyn_lightning.score_files import ScoreTable
+from dyn_lightning.runs.statistics import Summary
 
 EERS = {"full": (0.050, 0.060, 0.055), "learned 25 %": (0.070, 0.065, 0.060), "uniform 25 %": (0.08, 0.09, 0.10)}
 FLOPS = {"full": 8e6, "learned 25 %": 2e6, "uniform 25 %": 2.1e6}

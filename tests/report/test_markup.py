@@ -3,8 +3,8 @@
 import pytest
 
 from dyn_lightning.report.markup import Markup, decimals, shown, tag
-from dyn_lightning.report.statistics import Summary
 from dyn_lightning.report.table import Column
+from dyn_lightning.runs.statistics import Summary
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import pytest
 
 from dyn_lightning.report.studies import (
     System,
-    flops_scale,
     studies_of,
 )
+from dyn_lightning.runs.figures import flops_scale
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import io
 
 import pytest
 
-from dyn_lightning.report.statistics import summarise
 from dyn_lightning.report.table import Column, Table, of_columns_used
+from dyn_lightning.runs.statistics import summarise
 
 
 def test_csv_has_full_precision_and_the_parts_of_summaries():

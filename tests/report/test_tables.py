@@ -8,9 +8,9 @@ import pytest
 import torch
 from scipy import stats
 
+from dyn_lightning.data.score_files import ScoreTable
 from dyn_lightning.report import tables
 from dyn_lightning.report.studies import studies_of
-from dyn_lightning.score_files import ScoreTable
 
 EERS = {"full": (0.0512, 0.0633, 0.0571), "learned 25 %": (0.0701, 0.0652, 0.0618)}
 

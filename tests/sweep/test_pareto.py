@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from dyn_lightning.metrics.info import MetricInfo
-from dyn_lightning.report.labels import flat
+from dyn_lightning.runs.labels import flat
 from dyn_lightning.sweep.pareto import front_of, pareto_set, print_front, write_front
 from dyn_lightning.sweep.points import Point
 from dyn_lightning.sweep.space import SweepError

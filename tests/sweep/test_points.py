@@ -9,7 +9,7 @@ from wandb.sdk.wandb_run import Run
 
 from dyn_lightning.cli import main
 from dyn_lightning.cli.pareto import pareto
-from dyn_lightning.report import append_result, read_results
+from dyn_lightning.runs import append_result, read_results
 from dyn_lightning.sweep.points import differing, file_points, mean_over_seeds, read_points, wandb_points
 from dyn_lightning.sweep.runner import run_all
 from dyn_lightning.sweep.space import SweepError

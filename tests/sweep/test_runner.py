@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from dyn_lightning.report import append_result, read_results
+from dyn_lightning.runs import append_result, read_results
 from dyn_lightning.sweep import runner
 from dyn_lightning.sweep.journal import Journal
 from dyn_lightning.sweep.runner import run_all, run_environment

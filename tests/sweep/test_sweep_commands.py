@@ -10,7 +10,7 @@ import pytest
 from dyn_lightning.cli import main
 from dyn_lightning.cli.pareto import pareto
 from dyn_lightning.cli.sweep import sweep
-from dyn_lightning.report import append_result
+from dyn_lightning.runs import append_result
 
 ROOT = Path(__file__).parents[2]
 

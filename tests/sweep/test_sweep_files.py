@@ -19,7 +19,7 @@ from dyn_lightning.callbacks import Consolidate
 from dyn_lightning.cli import main
 from dyn_lightning.cli.sweep import sweep
 from dyn_lightning.cli.training import WidthsCLI
-from dyn_lightning.report import read_results
+from dyn_lightning.runs import read_results
 from dyn_lightning.sweep.file import Sweep, as_json, command_line, read_sweep, runs_of
 from dyn_lightning.sweep.space import draw, grid_values
 from tests.data.asvspoof_tree import make_2019

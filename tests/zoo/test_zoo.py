@@ -16,9 +16,9 @@ from torch import nn
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.graph import call_arguments, tensors_in
-from dyn_lightning.models.attention import SlimMultiheadAttention
-from dyn_lightning.models.stacked_rnn import StackedRNN
-from dyn_lightning.plain import plain_complexity
+from dyn_lightning.modules.attention import SlimMultiheadAttention
+from dyn_lightning.modules.stacked_rnn import StackedRNN
+from dyn_lightning.network.plain import plain_complexity
 from tests.zoo import LARGE, LIBRARY_OF, NETWORKS, OWN
 from tests.zoo.masking import NOT_COMPARABLE, all_different, difference_from_masked, outputs, relative_difference
 

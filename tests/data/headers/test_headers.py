@@ -8,7 +8,7 @@ import soundfile
 
 from dyn_lightning.data.audio import AudioError, AudioWarning, read_audio
 from dyn_lightning.data.headers import mended
-from dyn_lightning.streaming import read_blocks
+from dyn_lightning.inference.streaming import read_blocks
 
 RATE, COUNT = 16000, 9001
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dyn_lightning.functional import BOUNDARIES
-from dyn_lightning.gates import GATES
 from dyn_lightning.models.crnn_vad import CRNNVAD
-from dyn_lightning.report import append_result
+from dyn_lightning.runs import append_result
 from dyn_lightning.sweep.file import read_sweep, runs_of
 from dyn_lightning.tasks import FrameDetection
+from dyn_lightning.widths import BOUNDARIES
+from dyn_lightning.widths.gates import GATES
 from experiments.peers import benches, table
 from experiments.peers import run as peers
 from experiments.peers.benches import BENCHES, Bench, complexity_of, vad_bench

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from dyn_lightning.plain import plain_complexity
+from dyn_lightning.network.plain import plain_complexity
 from experiments.peers.torch_pruning import pruned_to
 
 pytest.importorskip("torch_pruning")

@@ -1,0 +1,115 @@
+"""What ``dyn-lightning consolidate`` does: a checkpoint's artifact, at any budget, and its accuracy-cost curve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import nn
+
+from dyn_lightning.checks import whole
+from dyn_lightning.consolidate import Report
+from dyn_lightning.errors import SettingError
+from dyn_lightning.exports.quantize import compare_int8, quantize
+from dyn_lightning.module import DynamicModule
+from dyn_lightning.module.artifact import Ending, as_call, example_of, measure, settle, summary, write_artifact
+from dyn_lightning.module.batches import data_batches
+from dyn_lightning.module.evaluation import evaluate
+from dyn_lightning.module.operating_points import accuracy_cost_curve, curve_table, save_curve, sizes_for
+from dyn_lightning.network.batch_norm import has_statistics, reestimate
+
+COMPARED_BATCHES, STATISTICS_BATCHES = 4, 16
+
+
+def consolidate_checkpoint(
+    module: DynamicModule,
+    dirpath: Path,
+    datamodule: LightningDataModule | None = None,
+    *,
+    flops_per_second: float | None = None,
+    share: float | None = None,
+    share_of_all: float | None = None,
+    curve_points: int = 0,
+    exports: Sequence[str] = (),
+) -> tuple[nn.Module, Report]:
+    """Write the artifact of a module with a checkpoint's weights, and print what was done.
+
+    Args:
+        module: its sizes are frozen.
+        dirpath: folder of the artifact; the curve lies beside it, ``<dirpath>.curve.png`` and ``.json``.
+        datamodule: without one both networks are compared on noise, batch normalisation keeps the statistics of the
+            checkpoint's own sizes, and there are no metrics.
+        flops_per_second: a budget below the checkpoint's own, all that runs included.
+        share: such a budget as a share of the FLOPs that the sizes govern.
+        share_of_all: such a budget as a share of all FLOPs at full size.
+        curve_points: budgets of the curve; 0 for no curve.
+        exports: "onnx", "pt2" and "int8".
+
+    Raises:
+        ValueError: if a budget is out of reach, the curve is asked for without data, or either of a run that learned
+            no sizes.
+        RuntimeError: if the consolidated network does not compute the same.
+    """
+    network = module.eval().network
+    whole(0, curve=curve_points)
+    given = {"flops_per_second": flops_per_second, "share": share, "share_of_all": share_of_all}
+    asked = {name: value for name, value in given.items() if value is not None}
+    budget_given = bool(asked)
+    if not module.is_dynamic and (budget_given or curve_points):
+        raise SettingError("consolidate: the run learned no sizes and so has one cost: leave out budget and curve")
+    batches, statistics = _data(module, datamodule, budget_given or curve_points > 0 or module.phase == "search")
+    if curve_points:
+        if not batches:
+            raise SettingError("consolidate: a curve wants data, give the run's configuration as well: -c config.yaml")
+        rows = accuracy_cost_curve(network, module.task, batches, points=curve_points, statistics=statistics)
+        metric = save_curve(rows, dirpath.with_name(f"{dirpath.name}.curve"))
+        print(curve_table(rows, metric))
+    before = network.complexity.sizes_now if module.is_dynamic else {}
+    sizes = sizes_for(network, **asked) if budget_given else None
+    ending = settle(module, sizes)
+    remarks = list(ending.remarks)
+    if sizes and sizes == before and module.phase == "settle":
+        remarks.append(
+            "No size was given up: the checkpoint's own sizes cost no more than was asked for, and nothing grows back."
+        )
+    elif module.is_dynamic and network.complexity.sizes_now != before and has_statistics(network):
+        if statistics:
+            reestimate(network, statistics)
+        else:
+            remarks.append(
+                "Batch normalisation has the statistics of other sizes: give the run's configuration, -c config.yaml."
+            )
+    inputs = [module.task.input_of(batch) for batch in islice(batches, COMPARED_BATCHES)]
+    if not inputs and module.example_shape is not None:
+        inputs = [0.1 * torch.randn(*module.example_shape)]
+    metrics = measure(module, batches) if batches else None
+    small, report = write_artifact(
+        module,
+        dirpath,
+        inputs,
+        sizes=sizes,
+        asked=asked or None,
+        ending=Ending(ending.final, tuple(remarks)),
+        metrics=metrics,
+        exports=exports,
+    )
+    print(summary(report, dirpath))
+    if "int8" in exports and inputs:
+        judge = (lambda n: evaluate(n, module.task, batches)) if batches else None
+        print(compare_int8(small, quantize(small), example_of([as_call(inputs[0])]), evaluate=judge).summary())
+    return small, report
+
+
+def _data(module: DynamicModule, datamodule: LightningDataModule | None, resized: bool) -> tuple[Any, list[Any]]:
+    """Validation batches, and training inputs for batch normalisation's statistics where sizes change."""
+    if datamodule is None:
+        return (), []
+    batches = data_batches(datamodule, "validate")
+    if not (resized and has_statistics(module.network)):
+        return batches, []
+    loader = data_batches(datamodule, "fit")
+    return batches, [module.task.input_of(batch) for batch in islice(loader, STATISTICS_BATCHES)]

@@ -1,0 +1,275 @@
+"""A graph and the sizes chosen from it → a dynamic network."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from dyn_lightning.costs.complexity import Complexity
+from dyn_lightning.errors import SettingError
+from dyn_lightning.features.spectral import FixedScaling, LogCompression, MelFilterBank
+from dyn_lightning.graph import Axis, Graph, Op, Pass, Size, Sum, axis_sizes, normal, substitute
+from dyn_lightning.graph.attention import ATTENTIONS
+from dyn_lightning.graph.layers import is_leaf
+from dyn_lightning.layers import DYNAMIC_LAYERS, DynamicLayer
+from dyn_lightning.network.dynamic import replace_modules, shallow_copy
+from dyn_lightning.network.dynamic_class import dynamic_class
+from dyn_lightning.network.overlay import Bare, Entering, Number
+from dyn_lightning.widths import BOUNDARIES
+from dyn_lightning.widths.gates import GATES
+from dyn_lightning.widths.layout import Concat, Layout
+from dyn_lightning.widths.width import Width
+
+NOT_REACHED = "no run has used it"
+AFTER_FILTER_BANK = (LogCompression, FixedScaling)
+_REFS = {
+    "in_axis": "in_width", "out": "out_width", "heads": "heads", "head_size": "head_size", "value_size": "value_size",
+    "key_axis": "key_width", "value_axis": "value_width", "project": "proj_width",
+}  # fmt: skip
+
+
+def build(
+    backbone: nn.Module,
+    graph: Graph,
+    chosen: list[Size],
+    duration_s: float | None,
+    mel_spacing: str,
+    boundary: str,
+    names: dict[Size, str],
+) -> Any:
+    """A copy of the backbone whose layers follow a Width for each chosen Size. It shares the backbone's tensors."""
+    network: Any = shallow_copy(backbone)
+    makers = noise_makers(network, graph)
+    behind = norms_behind(graph)
+    gates = GATES.get(boundary)
+    if gates is None and boundary not in BOUNDARIES:
+        raise SettingError(f"boundary={boundary!r} is unknown: use one of {', '.join((*BOUNDARIES, *GATES))}")
+    resampled = resamplable(network, graph) if mel_spacing == "respaced" and gates is None else set()
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    widths: dict[Size, Width] = {
+        size: Width(size.full_size, boundary=boundary, resampled=size in resampled, multiple_of=size.unit)
+        if gates is None
+        else gates(size.full_size, multiple_of=size.unit)
+        for size in chosen
+    }
+    for size, width in widths.items():
+        width.granularity = size.unit
+        width.to(device)
+    parameters = sum(p.numel() for p in network.parameters())
+    plain_modules = dict(network.named_modules())
+
+    def layout(axis: Axis) -> Layout | None:
+        made = _layout(normal(axis), widths)
+        return made if made.widths else None
+
+    made: dict[nn.Module, nn.Module] = {}
+    for name, bound in graph.bindings.items():
+        plain = plain_modules[name]
+        refs: dict[str, Any] = {_REFS[key]: layout(axis) for key, axis in bound.items() if key in _REFS}
+        if "hidden" in bound:
+            hidden = tuple(widths.get(next(axis_sizes(axis), None)) for axis in bound["hidden"])  # type: ignore[arg-type]
+            refs["hidden_widths"] = hidden if any(w is not None for w in hidden) else None
+        outer = tuple(layout(axis) for key, axis in bound.items() if key.startswith("in_axis_"))
+        if any(outer):
+            refs["outer"] = outer
+        if isinstance(plain, MelFilterBank):
+            refs["quiet"] = name not in makers
+        elif isinstance(plain, AFTER_FILTER_BANK) and name not in makers:
+            continue
+        elif name in behind:
+            refs["quiet"] = True
+        elif name in behind.values():
+            refs["noisy"] = True
+        elif isinstance(plain, ATTENTIONS):
+            made |= _attention(plain, refs)
+            continue
+        elif getattr(plain, "groups", 1) == getattr(plain, "in_channels", 0) > 1:
+            refs.pop("out_width")  # a depthwise convolution follows
+        if any(isinstance(ref, (Layout, Width, tuple)) for ref in refs.values()):
+            made[plain] = DYNAMIC_LAYERS[type(plain)].from_plain(plain, **refs)
+
+    replace_modules(network, made)
+    no_nested_tensors(network)
+    modules = dict(network.named_modules())
+    network.widths = nn.ModuleDict({names[size]: width for size, width in widths.items()})
+    network.duration_s = duration_s
+    network.fixed_reasons = {
+        names.get(s, s.names[0].replace(".", "-")): s.reason
+        for s in (*graph.whole(plain_modules), *graph.roots())
+        if s.reason
+    } | graph.fixed
+    network.fixed_reasons |= dict.fromkeys(graph.unreached, NOT_REACHED)
+    network.plain_class = type(network)
+    network.bare = _bare(graph, modules, layout)
+    network.numbers = [
+        Number(modules[a.module], a.name, a.index, found)
+        for a, axis in graph.attributes.items()
+        if (found := layout(axis)) is not None
+    ]
+    ops = [_op(op, plain_modules, widths) for op in (*graph.ops, *graph.uncounted(), *_bare_ops(graph, plain_modules))]
+    network.complexity = Complexity(ops, dict(network.widths.items()), duration_s, parameters=parameters)
+    network.followed = tuple(dict.fromkeys(p.method for p in graph.passes))
+    network.unreached = tuple(graph.unreached)
+    backbone_class: Any = network.plain_class
+    network.__class__ = dynamic_class(backbone_class)
+    if network.bare or network.numbers:
+        _enter_parts(network)
+    return network
+
+
+def _enter_parts(network: Any) -> None:
+    """Let parts that are called by themselves (as ``network.encoder(x)``) find what their code reads in place."""
+    widths = set(network.widths.modules())
+    for module in network.modules():
+        if module is not network and module not in widths and not (isinstance(module, DynamicLayer) or is_leaf(module)):
+            module.register_forward_pre_hook(Entering(network, leaves=False), prepend=True)
+            module.register_forward_hook(Entering(network, leaves=True), always_call=True)
+
+
+def no_nested_tensors(network: nn.Module) -> nn.Module:
+    """Let every torch.nn.TransformerEncoder pad in evaluation as it does in training; answers the network.
+
+    Its layers take nested tensors on their fused path alone, which reads whole weights. Positions that are masked then
+    hold what they hold in training, where nested tensors have zeros.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.TransformerEncoder):
+            module.enable_nested_tensor = module.use_nested_tensor = False
+    return network
+
+
+def _layout(axis: Axis, widths: dict[Size, Width]) -> Layout:
+    factors: list[Any] = []
+    for factor in axis:
+        if isinstance(factor, Sum):
+            factors.append(Concat(*(_layout(part, widths) for part in factor.parts)))
+        else:
+            factors.append(factor if isinstance(factor, int) else widths.get(factor, factor.full_size))
+    merged = Layout(*factors)
+    return merged if merged.widths else Layout(merged.full_size)
+
+
+def _attention(plain: Any, refs: dict[str, Any]) -> dict[nn.Module, nn.Module]:
+    """The dynamic forms of attention and of the layer inside it that projects what it answers."""
+    made: dict[nn.Module, nn.Module] = {}
+    out = refs.pop("out_width")
+    value_size = plain.head_dim if isinstance(plain, nn.MultiheadAttention) else plain.value_size
+    values = Layout(refs["heads"] or plain.num_heads, refs["value_size"] or value_size)
+    inner = values if values.widths else None
+    if out is not None or inner is not None:
+        made[plain.out_proj] = DYNAMIC_LAYERS[nn.Linear].from_plain(plain.out_proj, out_width=out, in_width=inner)
+    if any(ref is not None for ref in (out, *refs.values())):
+        made[plain] = DYNAMIC_LAYERS[type(plain)].from_plain(plain, **refs)
+    return made
+
+
+def _bare(graph: Graph, modules: dict[str, nn.Module], layout: Any) -> list[Bare]:
+    """Bare parameters that follow widths; those that make a size which no layer makes get its noise."""
+    makers: dict[Width, str] = {}
+    for name, module in modules.items():
+        if isinstance(module, DynamicLayer):
+            makers |= dict.fromkeys(module.makes(), name)
+    found = []
+    for (name, key), axes in graph.bare.items():
+        dims = tuple(layout(axis) for axis in axes)
+        if not any(d is not None for d in dims):
+            continue
+        makes = []
+        if key in modules[name]._parameters and not isinstance(modules[name], DynamicLayer):
+            for dim, made in enumerate(dims):
+                # The first parameter that has a size makes it, along with its module's others (a bias).
+                if made is not None and all(makers.setdefault(width, name) == name for width in made.widths):
+                    makes.append(dim)
+        found.append(Bare(modules[name], key, dims, tuple(makes)))
+    return found
+
+
+def _bare_ops(graph: Graph, modules: dict[str, nn.Module]) -> Iterable[Op]:
+    """Bare parameters as operations that cost nothing but parameters."""
+    held = {id(p) for name in graph.bindings for p in modules[name].parameters()}
+    for (module, name), axes in graph.bare.items():
+        tensor = modules[module]._parameters.get(name)
+        if module not in graph.bindings and id(tensor) not in held:
+            kind = "Buffer" if tensor is None else "Parameter"
+            yield Op(f"{module}.{name}".strip("."), kind, None, (), (axes,))
+
+
+def _op(op: Op, modules: dict[str, nn.Module], widths: dict[Size, Width]) -> Op:
+    def resolve(axis: Axis) -> Axis:
+        return substitute(axis, lambda size: widths.get(size, size.full_size))
+
+    return replace(
+        op,
+        module=None if op.module is None else modules[op.name],
+        inputs=tuple(tuple(resolve(axis) for axis in x) for x in op.inputs),
+        outputs=tuple(tuple(resolve(axis) for axis in x) for x in op.outputs),
+        hidden=tuple(resolve(axis) for axis in op.hidden),
+        shared=tuple(tuple(resolve(axis) for axis in x) for x in op.shared),
+    )
+
+
+def _only(axis: Axis) -> Size | None:
+    """The one Size that an Axis is all of, if so."""
+    axis = normal(axis)
+    return axis[0] if len(axis) == 1 and isinstance(axis[0], Size) else None
+
+
+def noise_makers(network: nn.Module, graph: Graph) -> dict[str, Size]:
+    """For each filter bank's size, the layer that makes its noise: the last elementwise one behind it, or itself."""
+    last: dict[Size, str] = {}
+    for name, bound in graph.bindings.items():
+        module = network.get_submodule(name)
+        size = _only(bound["out"]) if "out" in bound else None
+        if isinstance(module, MelFilterBank) and size is not None:
+            last[size] = name
+        elif isinstance(module, AFTER_FILTER_BANK):
+            size = _only(bound["in_axis"])
+            if size in last:
+                last[size] = name
+    return {name: size for size, name in last.items()}
+
+
+def norms_behind(graph: Graph) -> dict[str, str]:
+    """Layer → the norm behind it that makes its noise: one that treats each element by itself undoes any fading.
+
+    The last such norm, where all on the way there treat each element by itself too, and nothing else reads it.
+    """
+    first, *others = (_norms_behind(p) for p in graph.passes)
+    called = [{op.name for op in p.ops} for p in graph.passes[1:]]
+    return {
+        maker: norm
+        for maker, norm in first.items()
+        if all(maker not in names or other.get(maker) == norm for names, other in zip(called, others, strict=True))
+    }
+
+
+def _norms_behind(p: Pass) -> dict[str, str]:
+    calls = Counter(op.name for op in p.ops)
+    return {
+        trail.maker: trail.norm
+        for trail in p.trails
+        if calls[trail.maker] == calls[trail.norm] == 1 and all(len(reads) == 1 for reads in trail.reads[:-1])
+    }
+
+
+def resamplable(network: nn.Module, graph: Graph) -> set[Size]:
+    """Sizes of filter banks behind which stand only layers that can take interpolated bands."""
+    found = set(noise_makers(network, graph).values())
+    for axes in graph.bare.values():
+        found -= {size for axis in axes for size in axis_sizes(axis)}
+    for name, bound in graph.bindings.items():
+        axis = normal(bound["in_axis"]) if "in_axis" in bound else ()
+        module = network.get_submodule(name)
+        takes = "out" in bound or "hidden" in bound or isinstance(module, AFTER_FILTER_BANK)
+        if len(axis) != 1 or not takes or getattr(module, "groups", 1) > 1:
+            found -= set(axis_sizes(axis))
+        if not isinstance(module, MelFilterBank):
+            # What another layer makes as well, tied to the bank, samples nothing.
+            made = [bound["out"]] if "out" in bound else bound.get("hidden", ())
+            found -= {size for axis in made for size in axis_sizes(axis)}
+    return found
