@@ -7,6 +7,7 @@ from dyn_lightning.callbacks.lambda_clamp import LambdaClamp
 from dyn_lightning.callbacks.phase_switch import PhaseSwitch
 from dyn_lightning.callbacks.progress_bar import WidthsProgressBar
 from dyn_lightning.callbacks.reorder import Reorder
+from dyn_lightning.callbacks.score_at_budget import ScoreAtBudget
 from dyn_lightning.callbacks.teacher_snapshot import TeacherSnapshot
 from dyn_lightning.callbacks.widths_checkpoint import WidthsCheckpoint
 from dyn_lightning.callbacks.widths_early_stopping import WidthsEarlyStopping
@@ -18,6 +19,7 @@ __all__ = [
     "LambdaClamp",
     "PhaseSwitch",
     "Reorder",
+    "ScoreAtBudget",
     "TeacherSnapshot",
     "WidthsCheckpoint",
     "WidthsEarlyStopping",

@@ -9,9 +9,16 @@ from typing import Any
 import yaml
 
 from dyn_lightning.costs.budgets import WAYS
+from dyn_lightning.errors import SettingError
 
 CONFIG = ("-c", "--config")
 OPTIONS = "the command line"
+MOVED = {
+    "dyn_lightning.report.wandb_report.": "dyn_lightning.callbacks.wandb_report.",
+    "dyn_lightning.sweep.ScoreAtBudget": "dyn_lightning.callbacks.ScoreAtBudget",
+    "dyn_lightning.sweep.score_at_budget.": "dyn_lightning.callbacks.score_at_budget.",
+}
+"""How class paths that configurations may name began in version 0.1.0 → how they do now."""
 
 
 def options(args: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -55,6 +62,19 @@ def configurations(args: Sequence[str]) -> list[tuple[str, Any]]:
             if content is not None:
                 found.append((value, content))
     return found
+
+
+def check_moved(args: Sequence[str]) -> None:
+    """Raises SettingError where a configuration or an option names a class by where it was in an earlier version."""
+    named = [*((path, _strings(content)) for path, content in configurations(args))]
+    named.append((OPTIONS, (value for _, value in options(args))))
+    for source, texts in named:
+        for text in texts:
+            for old, new in MOVED.items():
+                if text.startswith(old):
+                    raise SettingError(
+                        f"{source}: {text} is {new}{text.removeprefix(old)} now: write that in its place"
+                    )
 
 
 def given_strings(args: Sequence[str]) -> set[str]:

@@ -35,7 +35,7 @@ from dyn_lightning.cli.help import ShortHelpParser
 from dyn_lightning.cli.network_access import default_wandb_offline
 from dyn_lightning.cli.run_end import end_of_fit, lacking_for_predict, metric_lines
 from dyn_lightning.cli.run_start import RunConfig, claim_folder, without_adverts, without_numbered_logs
-from dyn_lightning.cli.sources import displaced_budgets, files_first, flag
+from dyn_lightning.cli.sources import check_moved, displaced_budgets, files_first, flag
 from dyn_lightning.cli.trainer import WidthsTrainer
 from dyn_lightning.cli.uniform import add_uniform_options, make_uniform
 from dyn_lightning.errors import SettingError, UserError
@@ -105,6 +105,7 @@ class WidthsCLI(LightningCLI):
         given = list(sys.argv[1:] if args is None else args) if not isinstance(args, dict) else []
         self._command = typed(["dyn-lightning", *given]) if given else None
         given = files_first(given)
+        check_moved(given)
         self._model_before = self._settings_of_checkpoint(given)
         if self._model_before:
             defaults = {f"model.{k}": v for k, v in self._model_before.items()}

@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 from dyn_lightning.runs.environment import typed
 from dyn_lightning.runs.folder import CONFIG, run_folder
 
-WANDB_REPORT = "dyn_lightning.callbacks.wandb_report.WandbReport"
+WANDB_REPORT = "WandbReport"
 
 
 def config_file(trainer: Trainer) -> str | None:
@@ -27,7 +27,7 @@ def run_config(config: Mapping[str, Any]) -> dict[str, Any]:
     kept = copy.deepcopy({k: config[k] for k in ("model", "data", "phases", "clamp", "trainer") if k in config})
     kept["trainer"].pop("logger", None)
     if callbacks := kept["trainer"].get("callbacks"):
-        kept["trainer"]["callbacks"] = [c for c in callbacks if c.get("class_path") != WANDB_REPORT]
+        kept["trainer"]["callbacks"] = [c for c in callbacks if _class(c) != WANDB_REPORT]
         for callback in kept["trainer"]["callbacks"]:
             (callback.get("init_args") or {}).pop("overwrite", None)
     ((kept.get("data") or {}).get("init_args") or {}).pop("data_root", None)
@@ -38,3 +38,8 @@ def data_name(data: lightning.LightningDataModule) -> str:
     """What tells the data of runs apart: the data module's class, and the folder that it reads."""
     root = getattr(data, "data_root", None)
     return type(data).__name__ + ("" if root is None else f": {Path(root).resolve().name}")
+
+
+def _class(entry: Mapping[str, Any]) -> str:
+    """The name of a configuration's class, wherever it lives."""
+    return str(entry.get("class_path")).rpartition(".")[2]

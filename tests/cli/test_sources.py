@@ -1,11 +1,14 @@
 """What each source of a command line says, and which of several budgets is left."""
 
+import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
 
-from dyn_lightning.cli.sources import displaced_budgets, files_first, flag, given_strings, options
+from dyn_lightning.cli.sources import check_moved, displaced_budgets, files_first, flag, given_strings, options
+from dyn_lightning.errors import SettingError
 
 
 def config(
@@ -95,3 +98,23 @@ def test_a_switch_that_is_on(args):
 @pytest.mark.parametrize("args", [[], ["--trusted=false"], ["--trusted", "false"], ["--trusted", "my.Net"]])
 def test_a_switch_that_is_off(args):
     assert not flag(["fit", *args], "--trusted")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("dyn_lightning.report.wandb_report.WandbReport", "dyn_lightning.callbacks.wandb_report.WandbReport"),
+        ("dyn_lightning.sweep.ScoreAtBudget", "dyn_lightning.callbacks.ScoreAtBudget"),
+        ("dyn_lightning.sweep.score_at_budget.ScoreAtBudget", "dyn_lightning.callbacks.score_at_budget.ScoreAtBudget"),
+    ],
+)
+def test_class_that_has_moved_is_said_to_be_elsewhere(tmp_path, old, new):
+    config = tmp_path / "old.yaml"
+    config.write_text(f"trainer:\n  callbacks:\n    - class_path: {old}\n")
+    with pytest.raises(SettingError, match=re.escape(f"{config}: write {new} in place of {old}")):
+        check_moved(["fit", "-c", str(config)])
+    with pytest.raises(SettingError, match=re.escape(f"the command line: write {new} in place of {old}")):
+        check_moved(["fit", "--trainer.callbacks+", old])
+    module, _, name = new.rpartition(".")
+    assert hasattr(import_module(module), name)
+    check_moved(["fit", "--trainer.callbacks+", new])

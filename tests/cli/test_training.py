@@ -83,7 +83,7 @@ def test_wandb_is_chosen_by_one_more_file(capsys):
     trainer = printed(capsys, config(*names))["trainer"]
     assert trainer["logger"]["class_path"] == "lightning.pytorch.loggers.WandbLogger"
     assert trainer["callbacks"][-1]["class_path"] == WANDB_REPORT
-    assert f"{WandbReport.__module__}.{WandbReport.__qualname__}" == WANDB_REPORT
+    assert WandbReport.__qualname__ == WANDB_REPORT
 
 
 def test_data_root_comes_from_the_environment(capsys, monkeypatch):
