@@ -66,15 +66,11 @@ def configurations(args: Sequence[str]) -> list[tuple[str, Any]]:
 
 def check_moved(args: Sequence[str]) -> None:
     """Raises SettingError where a configuration or an option names a class by where it was in an earlier version."""
-    named = [*((path, _strings(content)) for path, content in configurations(args))]
-    named.append((OPTIONS, (value for _, value in options(args))))
-    for source, texts in named:
-        for text in texts:
-            for old, new in MOVED.items():
-                if text.startswith(old):
-                    raise SettingError(
-                        f"{source}: {text} is {new}{text.removeprefix(old)} now: write that in its place"
-                    )
+    named = [(path, text) for path, content in configurations(args) for text in _strings(content)]
+    for source, text in [*named, *((OPTIONS, value) for _, value in options(args))]:
+        for old, new in MOVED.items():
+            if text.startswith(old):
+                raise SettingError(f"{source}: write {new}{text.removeprefix(old)} in place of {text}")
 
 
 def given_strings(args: Sequence[str]) -> set[str]:
