@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from dyn_lightning import optim
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.errors import SettingError
 from dyn_lightning.features.spectral import LogCompression, MelFilterBank
@@ -18,6 +17,7 @@ from dyn_lightning.optim import (
     make_schedule,
     narrowing,
     parameter_groups,
+    unused,
     unused_blocks,
     width_parameters,
 )
@@ -147,7 +147,7 @@ def test_unused_blocks_cover_the_complement_exactly(used, shape):
 
 @pytest.mark.parametrize("most_blocks", [0, 10**6])
 def test_elements_kept_here_and_there_learn_and_the_others_stay(monkeypatch, most_blocks):
-    monkeypatch.setattr(optim, "MOST_BLOCKS", most_blocks)
+    monkeypatch.setattr(unused, "MOST_BLOCKS", most_blocks)
     torch.manual_seed(0)
     net = dynamize(
         nn.Sequential(nn.Linear(5, 12), nn.ReLU(), nn.Linear(12, 2)), torch.randn(1, 5), boundary="hard_concrete"

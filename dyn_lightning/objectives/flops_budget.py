@@ -1,9 +1,4 @@
-"""What pulls the widths down while they are learned.
-
-An objective is added to the task loss in the search phase: ``penalty = objective(dynamic, task_loss, progress)``.
-It may change λ after a step (``after_step``) and say that the search is over (``finished``), and it says at which sizes
-the widths freeze (``final_sizes``). Its state is in buffers, and so in checkpoints.
-"""
+"""The objective that ends at a budget of FLOPs."""
 
 from __future__ import annotations
 
@@ -12,90 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dyn_lightning.checks import ascending, at_least, positive, proper_share
+from dyn_lightning.checks import at_least, proper_share
 from dyn_lightning.costs.allocation import learnable_share, least_size, move_to, sizes_within
 from dyn_lightning.costs.budgets import WAYS, budget_in_flops, check_budget
 from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.costs.uncounted import refuse_uncounted
 from dyn_lightning.errors import SettingError
-
-ROUNDING = 0.01
-"""Share of a unit by which K may stand above an integer and still count as that integer."""
-
-
-class Objective(nn.Module):
-    """Base of the objectives: no penalty, never finished, freezes at the kept sizes ⌊K⌋."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether the search may end now."""
-        return False
-
-    def check(self, dynamic: Any) -> None:
-        """Raise ValueError where the goal cannot be met by this network."""
-
-    def budget(self, complexity: Complexity) -> float | None:
-        """The FLOPs that the final sizes may cost, all included, in the complexity's unit; None: there is no limit."""
-        return None
-
-    @property
-    def asked(self) -> dict[str, float]:
-        """The budget as it was stated, one of ``budgets.WAYS`` → value; empty without one."""
-        return {}
-
-    def observe(self, task_loss: Tensor) -> None:
-        """See the task loss (0-d, detached) of every step before the sizes are final, warm-up included.
-
-        A loss that is no finite number is to change nothing, here as in ``forward``.
-        """
-
-    def final_sizes(self, dynamic: Any) -> dict[str, int]:
-        """Elements that each Width is frozen at when the search ends."""
-        return {name: width.size for name, width in dynamic.widths.items()}
-
-    def forward(self, dynamic: Any, task_loss: Tensor, progress: float) -> Tensor:
-        """The penalty, 0-d, with λ's gradient.
-
-        Args:
-            dynamic: the dynamic network.
-            task_loss: value of the task loss, 0-d, detached.
-            progress: share of the search that is done, in [0, 1].
-        """
-        raise NotImplementedError
-
-    def after_step(self, dynamic: Any, progress: float) -> None:
-        """Change λ after the optimiser's step in the search; ``progress`` is that after the step."""
-
-
-class LambdaSquared(Objective):
-    """The paper's objective: ``(β / N_d) Σ λ_n²`` over the N_d widths (arXiv 2601.13704).
-
-    Args:
-        beta: β, 0 or more; 0.5 for voice activity detection and 1.0 for anti-spoofing in the paper, found by hand.
-    """
-
-    def __init__(self, beta: float = 0.5) -> None:
-        super().__init__()
-        at_least(0.0, beta=beta)
-        self.beta = beta
-
-    def forward(self, dynamic: Any, task_loss: Tensor, progress: float) -> Tensor:
-        lam = torch.stack([width.lam for width in dynamic.widths.values()])
-        return self.beta * lam.square().mean()
-
-
-class FlopsTerm(Objective):
-    """``β · (learnable FLOPs now / learnable FLOPs at full size)``: what a width costs is what its λ is charged."""
-
-    def __init__(self, beta: float = 0.5) -> None:
-        super().__init__()
-        at_least(0.0, beta=beta)
-        self.beta = beta
-
-    def forward(self, dynamic: Any, task_loss: Tensor, progress: float) -> Tensor:
-        return self.beta * learnable_share(dynamic.complexity)
+from dyn_lightning.objectives.base import Objective
 
 
 class FlopsBudget(Objective):
@@ -234,74 +154,3 @@ def _spread(dynamic: Any) -> Tensor:
     weights = dynamic.complexity.elasticities()
     weights = weights / weights.mean()
     return (weights * (log_lam - (weights * log_lam).mean()).square()).sum()
-
-
-class LossTolerance(Objective):
-    """Shrinks as far as the task loss allows: no weight to tune, and no size or cost to name.
-
-    ``penalty = μ · L₀ · log(learnable FLOPs)``, L₀ being the loss of the first step. μ grows while the running task
-    loss stays under its best value so far plus a tolerance, and falls as soon as it does not, so that the size comes
-    to rest where the next element would cost more than the tolerance. Sizes freeze at ⌈K⌉: the loss was tolerable
-    with the boundary unit at work, so it is kept.
-
-    Args:
-        tolerance: loss that may be given up for size, as a share of what training has gained (L₀ − best).
-        rate: largest relative change of μ in a step, 0 or more.
-        memory: of the running loss, per step, in [0, 1).
-        weight_min, weight_max: limits of μ, positive.
-    """
-
-    first_loss: Tensor
-    running_loss: Tensor
-    best_loss: Tensor
-    log_weight: Tensor
-
-    def __init__(
-        self,
-        tolerance: float = 0.01,
-        *,
-        rate: float = 0.1,
-        memory: float = 0.95,
-        weight_min: float = 1e-3,
-        weight_max: float = 10.0,
-    ) -> None:
-        super().__init__()
-        proper_share(tolerance=tolerance)
-        at_least(0.0, rate=rate)
-        if not 0.0 <= memory < 1.0:
-            raise SettingError(f"memory must lie in [0, 1), got {memory}")
-        positive(weight_min=weight_min, weight_max=weight_max)
-        ascending(weight_min=weight_min, weight_max=weight_max)
-        self.tolerance = tolerance
-        self.rate = rate
-        self.memory = memory
-        self.limits = (math.log(weight_min), math.log(weight_max))
-        self.register_buffer("first_loss", torch.tensor(math.nan))
-        self.register_buffer("running_loss", torch.tensor(math.nan))
-        self.register_buffer("best_loss", torch.tensor(math.inf))
-        self.register_buffer("log_weight", torch.tensor(self.limits[0]))
-
-    @torch.no_grad()
-    def observe(self, task_loss: Tensor) -> None:
-        sound = task_loss.isfinite()
-        self.first_loss.copy_(torch.where(self.first_loss.isnan() & sound, task_loss, self.first_loss))
-        before = torch.where(self.running_loss.isnan(), task_loss, self.running_loss)
-        running = self.memory * before + (1 - self.memory) * task_loss
-        self.running_loss.copy_(torch.where(sound, running, self.running_loss))
-
-    def forward(self, dynamic: Any, task_loss: Tensor, progress: float) -> Tensor:
-        with torch.no_grad():
-            known = self.running_loss.isfinite()  # not before the first finite loss
-            self.best_loss.copy_(torch.where(known, torch.minimum(self.best_loss, self.running_loss), self.best_loss))
-            slack = self.tolerance * (self.first_loss - self.best_loss).clamp(min=1e-12)
-            room = ((self.best_loss + slack - self.running_loss) / slack).clamp(-1.0, 1.0)
-            self.log_weight.add_(torch.where(known & task_loss.isfinite(), self.rate * room, 0.0)).clamp_(*self.limits)
-            weight = torch.where(known, self.log_weight.exp() * self.first_loss.abs(), 0.0)
-        return weight * learnable_share(dynamic.complexity).log()
-
-    def final_sizes(self, dynamic: Any) -> dict[str, int]:
-        sizes = {}
-        for name, width in dynamic.widths.items():
-            units = math.ceil(float(width.k.detach()) / width.multiple_of - ROUNDING)
-            sizes[name] = min(max(1, units) * width.multiple_of, width.full_size)
-        return sizes

@@ -1,0 +1,41 @@
+"""Objectives that are a weight times a measure of size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dyn_lightning.checks import at_least
+from dyn_lightning.costs.allocation import learnable_share
+from dyn_lightning.objectives.base import Objective
+
+
+class LambdaSquared(Objective):
+    """The paper's objective: ``(β / N_d) Σ λ_n²`` over the N_d widths (arXiv 2601.13704).
+
+    Args:
+        beta: β, 0 or more; 0.5 for voice activity detection and 1.0 for anti-spoofing in the paper, found by hand.
+    """
+
+    def __init__(self, beta: float = 0.5) -> None:
+        super().__init__()
+        at_least(0.0, beta=beta)
+        self.beta = beta
+
+    def forward(self, dynamic: Any, task_loss: Tensor, progress: float) -> Tensor:
+        lam = torch.stack([width.lam for width in dynamic.widths.values()])
+        return self.beta * lam.square().mean()
+
+
+class FlopsTerm(Objective):
+    """``β · (learnable FLOPs now / learnable FLOPs at full size)``: what a width costs is what its λ is charged."""
+
+    def __init__(self, beta: float = 0.5) -> None:
+        super().__init__()
+        at_least(0.0, beta=beta)
+        self.beta = beta
+
+    def forward(self, dynamic: Any, task_loss: Tensor, progress: float) -> Tensor:
+        return self.beta * learnable_share(dynamic.complexity)
