@@ -30,14 +30,19 @@ class MissingExtraError(UserError, ImportError):
     """A package of an extra is not installed."""
 
 
+def silence() -> None:
+    """Keep libraries from calling home; before they are imported."""
+    for key, value in SILENT.items():
+        os.environ.setdefault(key, value)
+
+
 def require(name: str) -> ModuleType:
     """Import a package of an extra.
 
     Raises:
         MissingExtraError: names the extra to install.
     """
-    for key, value in SILENT.items():
-        os.environ.setdefault(key, value)
+    silence()
     try:
         module = import_module(name)
     except ModuleNotFoundError as error:

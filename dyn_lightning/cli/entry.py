@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from dyn_lightning.errors import SettingError, in_one_line
-from dyn_lightning.optional import SILENT, missing
+from dyn_lightning.optional import missing, silence
 
 TRAINING = {
     "fit": "Train, learn the sizes, and write the small network.",
@@ -49,8 +49,7 @@ def _run(args: Sequence[str] | None) -> int:
     if name in ("-v", "--version"):
         print(import_module("dyn_lightning").__version__)
         return 0
-    for key, value in SILENT.items():
-        os.environ.setdefault(key, value)
+    silence()
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.insert(0, os.getcwd())  # as with python -m: networks and data of one's own are found
     if name in COMMANDS:

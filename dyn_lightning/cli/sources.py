@@ -19,6 +19,10 @@ MOVED = {
     "dyn_lightning.sweep.score_at_budget.": "dyn_lightning.callbacks.score_at_budget.",
 }
 """How class paths that configurations may name began in version 0.1.0 → how they do now."""
+GONE = {
+    "--audit": "what public counters count has its own command: python -m experiments.audit -c FILE [--ckpt_path FILE]"
+}
+"""Options of version 0.1.0 → what stands in their place."""
 
 
 def options(args: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -65,7 +69,10 @@ def configurations(args: Sequence[str]) -> list[tuple[str, Any]]:
 
 
 def check_moved(args: Sequence[str]) -> None:
-    """Raises SettingError where a configuration or an option names a class by where it was in an earlier version."""
+    """Raises SettingError where a configuration or an option names what an earlier version had elsewhere."""
+    for name, _ in options(args):
+        if name in GONE:
+            raise SettingError(f"{name}: {GONE[name]}")
     named = [(path, text) for path, content in configurations(args) for text in _strings(content)]
     for source, text in [*named, *((OPTIONS, value) for _, value in options(args))]:
         for old, new in MOVED.items():

@@ -86,7 +86,6 @@ class WidthsTrainer(Trainer):
         datamodule: LightningDataModule | None = None,
         ckpt_path: str | None = None,
         receptive_field: bool = True,
-        audit: bool = False,
         latency: bool = False,
         time_dim: int = -1,
         weights_only: bool | None = None,
@@ -98,8 +97,6 @@ class WidthsTrainer(Trainer):
             datamodule: not needed; it may stand in the configuration.
             ckpt_path: a checkpoint whose sizes are shown; without it all sizes are full.
             receptive_field: measure receptive fields and the latency of a streaming call.
-            audit: count the consolidated network by public counters as well, those of the extra ``audit`` that
-                are installed, and show what they miss.
             latency: time the consolidated network by the size of each width, and suggest a ``multiple_of``.
             time_dim: dimension of time of the network's input.
             weights_only: as elsewhere; only False loads anything but tensors and primitives.
@@ -109,7 +106,7 @@ class WidthsTrainer(Trainer):
             load_checkpoint(module, ckpt_path, weights_only=weights_only is not False)
         module.eval()
         console = Console(width=None if sys.stdout.isatty() else 200)
-        print_profile(module, console, receptive_field=receptive_field, audit=audit, latency=latency, time_dim=time_dim)
+        print_profile(module, console, receptive_field=receptive_field, latency=latency, time_dim=time_dim)
 
 
 def _dynamic(model: lightning.LightningModule) -> DynamicModule:

@@ -111,8 +111,8 @@ class WidthsCLI(LightningCLI):
             defaults = {f"model.{k}": v for k, v in self._model_before.items()}
             self._subcommand_parsers[given[0]].set_defaults(defaults)
         for action in (a for p in self._subcommand_parsers.values() for a in p._actions):
-            if action.dest in ("audit", "latency", "trusted", "overwrite"):
-                action.nargs, action.const = "?", True  # --audit alone says yes
+            if action.dest in ("latency", "trusted", "overwrite"):
+                action.nargs, action.const = "?", True  # --latency alone says yes
         if given:
             self.config = parser.parse_args([*given, *displaced_budgets(given, self._model_before)])
         else:
@@ -279,18 +279,19 @@ def _of_one_command(name: str) -> type[WidthsCLI]:
     return type(WidthsCLI.__name__, (WidthsCLI,), {"subcommands": staticmethod(lambda: {name: wanted})})
 
 
-def run(args: list[str] | None) -> None:
+def run(args: list[str] | None, trainer_class: type[WidthsTrainer] = WidthsTrainer) -> None:
     """Run the command, of :meth:`WidthsCLI.subcommands`, that stands first.
 
     Args:
         args: the command line without the program's name; None: that of this process.
+        trainer_class: whose methods are the commands.
     """
     default_wandb_offline(os.environ)
     without_adverts()
     name = (sys.argv[1:2] if args is None else args[:1]) or [""]
     _of_one_command(name[0])(
         DynamicModule,
-        trainer_class=WidthsTrainer,
+        trainer_class=trainer_class,
         subclass_mode_data=True,
         parser_class=ShortHelpParser,
         auto_configure_optimizers=False,

@@ -1,1 +1,1 @@
-"""What a network costs, layer by layer: counted, audited, and measured on this machine."""
+"""What a network costs, layer by layer: counted, and measured on this machine."""

@@ -18,8 +18,6 @@ from dyn_lightning.consolidate import consolidate
 from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.network import DynamicNetwork
-from dyn_lightning.profiling.audit import audit as run_audit
-from dyn_lightning.profiling.audit import audit_summary, audit_table
 from dyn_lightning.profiling.latency import (
     inference_call,
     median_latencies_s,
@@ -130,24 +128,22 @@ def print_profile(
     console: Console,
     *,
     receptive_field: bool = True,
-    audit: bool = False,
     latency: bool = False,
     time_dim: int = -1,
 ) -> None:
-    """Print the table of a module's layers and, on request, audit and latencies of its consolidated network.
+    """Print the table of a module's layers and, on request, latencies of its consolidated network.
 
     Args:
         module: in evaluation mode.
         console: where to print.
         receptive_field: measure receptive fields, and time a streaming call.
-        audit: count by public counters too.
         latency: time the network by the size of each width.
         time_dim: dimension of time of the network's input.
     """
     complexity, network, title = module.complexity, module.network, type(module.network).__name__
     if module.example_shape is None:
         _print_table(console, complexity, title)
-        console.print("No receptive fields, audit or latencies: the shape of an example input is unknown.")
+        console.print("No receptive fields or latencies: the shape of an example input is unknown.")
         return
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     example = torch.zeros(*module.example_shape, device=device)
@@ -166,10 +162,6 @@ def print_profile(
     if fields is not None and "" in fields:
         call = time_streaming_call(small, example, fields[""], time_dim=time_dim)
         console.print(streaming_summary(call, step_s), soft_wrap=True)
-    if audit:
-        result = run_audit(small, example)
-        console.print(audit_table(result))
-        console.print(audit_summary(result), soft_wrap=True)
     if latency and module.is_dynamic:
         console.print(latency_table(width_latencies_s(network, example)))
 

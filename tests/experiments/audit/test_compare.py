@@ -9,8 +9,8 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from dyn_lightning.profiling.audit import Audit, AuditRow, audit, audit_summary, audit_table, own_counts
-from dyn_lightning.profiling.counters import COUNTERS, Count, Counter
+from experiments.audit.compare import Audit, AuditRow, audit, audit_summary, audit_table, own_counts
+from experiments.audit.counters import COUNTERS, Count, Counter
 
 TORCH = next(counter for counter in COUNTERS if counter.distribution == "torch")
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from torch import nn
 
 from dyn_lightning.network.plain import plain_complexity
-from dyn_lightning.profiling.counters import COUNTERS, Count, Counter, run_counter
+from experiments.audit.counters import COUNTERS, Count, Counter, run_counter
 
 FLOPS_PER_MAC = 2
 AGREEMENT = 0.1

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dyn_lightning.profiling.counters import COUNTERS, Counter, run_counter
+from experiments.audit.counters import COUNTERS, Counter, run_counter
 
 BY_NAME = {counter.distribution: counter for counter in COUNTERS}
 
