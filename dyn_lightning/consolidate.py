@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dyn_lightning.costs.budgets import share_of_all, share_of_learnable
 from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.errors import UserError
-from dyn_lightning.graph import call_arguments, tensors_in
+from dyn_lightning.inputs import call_arguments, tensors_in
 from dyn_lightning.network.dynamic import DynamicNetwork, plain_copy, run_in_eval
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dyn_lightning.exports.check import quiet_evaluation
 from dyn_lightning.exports.onnx_file import input_names, output_names
-from dyn_lightning.graph import call_arguments, tensors_in
+from dyn_lightning.inputs import call_arguments, tensors_in
 
 NAMES = ("input_name", "output_name")
 """Of the first input and output, in the metadata."""

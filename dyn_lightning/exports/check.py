@@ -15,7 +15,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from dyn_lightning.errors import UserError
-from dyn_lightning.graph import call_arguments, tensors_in
+from dyn_lightning.inputs import call_arguments, evaluating, tensors_in
 
 
 class ExportError(UserError, RuntimeError):
@@ -151,18 +151,14 @@ def first_line(error: BaseException) -> str:
 @contextmanager
 def quiet_evaluation(network: nn.Module) -> Iterator[None]:
     """Evaluation mode, no gradients, and no warnings of the exporters; modes are put back."""
-    modes = {module: module.training for module in network.modules()}
     loggers = [logging.getLogger(name) for name in ("torch.export", "torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
-    network.eval()
     try:
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
-        with torch.no_grad(), warnings.catch_warnings():
+        with evaluating(network), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-        for module, mode in modes.items():
-            module.training = mode

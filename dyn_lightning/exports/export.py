@@ -25,7 +25,7 @@ from dyn_lightning.exports.check import (
     quiet_evaluation,
 )
 from dyn_lightning.exports.onnx_file import need_onnx, onnx_call, open_onnx, set_metadata
-from dyn_lightning.graph import call_arguments
+from dyn_lightning.inputs import call_arguments
 
 __all__ = ["ExportCheck", "ExportError", "export_onnx", "export_program", "onnx_call", "save_program"]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dyn_lightning.exports.check import ExportError, first_line
-from dyn_lightning.graph import tensors_in
+from dyn_lightning.inputs import tensors_in
 from dyn_lightning.optional import MissingExtraError, require
 
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")

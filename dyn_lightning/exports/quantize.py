@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from dyn_lightning.errors import UserError
-from dyn_lightning.graph import call_arguments, tensors_in
+from dyn_lightning.inputs import call_arguments, evaluating, tensors_in
 
 _CELLS = (nn.RNNCell, nn.GRUCell, nn.LSTMCell)
 _QUANTISED = (nn.Linear, nn.GRU, nn.LSTM, *_CELLS)
@@ -158,15 +158,17 @@ def compare_int8(
         repeats: calls of each.
     """
     args, kwargs = call_arguments(example_input)
-    network.eval()
     times: tuple[list[float], list[float]] = ([], [])
-    with torch.inference_mode():
+    with evaluating(network), torch.inference_mode():
         expected, found = tensors_in(network(*args, **kwargs)), tensors_in(quantised(*args, **kwargs))
         for _ in range(repeats):
             for form, taken in zip((network, quantised), times, strict=True):
                 start = time.perf_counter()
                 form(*args, **kwargs)
                 taken.append(time.perf_counter() - start)
+    metrics = dict(evaluate(quantised)) if evaluate else {}
+    with evaluating(network):
+        metrics_float = dict(evaluate(network)) if evaluate else {}
     scale = max(float(x.abs().max()) for x in expected)
     largest = max(float((a - b).abs().max()) for a, b in zip(expected, found, strict=True))
     plain = {k: v.contiguous().clone() for k, v in network.state_dict().items()}
@@ -177,8 +179,8 @@ def compare_int8(
         latency_ms=1e3 * statistics.median(times[1]),
         latency_ms_float=1e3 * statistics.median(times[0]),
         largest_relative_difference=largest / max(scale, torch.finfo(torch.float32).tiny),
-        metrics=dict(evaluate(quantised)) if evaluate else {},
-        metrics_float=dict(evaluate(network)) if evaluate else {},
+        metrics=metrics,
+        metrics_float=metrics_float,
     )
 
 

@@ -15,13 +15,12 @@ from torch import nn
 
 from dyn_lightning.graph.axes import Axis, Size, Sum, axis_size, axis_sizes, fix_sizes, make_axis, normal, substitute
 from dyn_lightning.graph.notes import Event, Graph, Op, Pass
-from dyn_lightning.graph.runner import call_arguments, tensors_in
 from dyn_lightning.graph.tracer import Tracer
 from dyn_lightning.graph.unification import unify
 
 __all__ = [
-    "Axis", "Event", "Graph", "Op", "Pass", "Size", "Sum", "axis_size", "axis_sizes", "call_arguments", "fix_sizes",
-    "make_axis", "normal", "read_graph", "substitute", "tensors_in", "unify",
+    "Axis", "Event", "Graph", "Op", "Pass", "Size", "Sum", "axis_size", "axis_sizes", "fix_sizes",
+    "make_axis", "normal", "read_graph", "substitute", "unify",
 ]  # fmt: skip
 
 

@@ -12,10 +12,10 @@ from dyn_lightning.graph.axes import Axis, axis_size, concatenated, fix_sizes, m
 from dyn_lightning.graph.binding import bind
 from dyn_lightning.graph.call import Call
 from dyn_lightning.graph.notes import Axes
-from dyn_lightning.graph.runner import tensors_in
 from dyn_lightning.graph.shapes import axis_from
 from dyn_lightning.graph.tracer import Tracer
 from dyn_lightning.graph.unification import split_sum, unify
+from dyn_lightning.inputs import tensors_in
 from dyn_lightning.modules.attention import SlimMultiheadAttention
 
 ATTENTIONS = (nn.MultiheadAttention, SlimMultiheadAttention)

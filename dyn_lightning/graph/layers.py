@@ -14,8 +14,8 @@ from dyn_lightning.graph.binding import bind, name_sizes, own_weight
 from dyn_lightning.graph.notes import Axes, Op, Trail
 from dyn_lightning.graph.products import conv_axes, group_axes, linear_axes
 from dyn_lightning.graph.recurrent import CELLS, cell, recurrent
-from dyn_lightning.graph.runner import tensors_in
 from dyn_lightning.graph.tracer import Tracer
+from dyn_lightning.inputs import tensors_in
 from dyn_lightning.modules.stacked_rnn import StackedRNN
 
 CONVS = (

@@ -11,9 +11,9 @@ from dyn_lightning.graph.axes import Axis, axis_size, fix_sizes, make_axis, norm
 from dyn_lightning.graph.binding import bind
 from dyn_lightning.graph.ints import Attribute
 from dyn_lightning.graph.notes import Axes
-from dyn_lightning.graph.runner import tensors_in
 from dyn_lightning.graph.tracer import Tracer
 from dyn_lightning.graph.unification import unify
+from dyn_lightning.inputs import tensors_in
 from dyn_lightning.modules.stacked_rnn import StackedRNN
 
 CELLS = (nn.RNNCell, nn.GRUCell, nn.LSTMCell)

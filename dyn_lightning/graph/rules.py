@@ -16,10 +16,10 @@ from dyn_lightning.graph.notes import Axes, Op
 from dyn_lightning.graph.numbers import follow
 from dyn_lightning.graph.pieces import set_item
 from dyn_lightning.graph.products import PRODUCT_RULES
-from dyn_lightning.graph.runner import tensors_in
 from dyn_lightning.graph.shapes import FACTORIES, SHAPE_RULES, arange, factory
 from dyn_lightning.graph.tracer import Tracer
 from dyn_lightning.graph.unification import unify_all
+from dyn_lightning.inputs import tensors_in
 
 __all__ = ["function_name", "is_leaf", "on_end", "on_equal", "on_function", "on_layer", "on_modules"]
 

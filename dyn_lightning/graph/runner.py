@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
 
 from dyn_lightning.graph.places import line_now
 from dyn_lightning.graph.untouched import fresh, seed_all, seed_torch, unchanged
+from dyn_lightning.inputs import call_arguments, modes_kept
 from dyn_lightning.modules.stacked_rnn import StackedRNN
 
 
@@ -91,7 +90,6 @@ class Runner(TorchFunctionMode):
         """
         args, kwargs = fresh(call_arguments(example))
         modules = dict(self.network.named_modules())
-        modes = {m: m.training for m in modules.values()}
         handles = []
         for name, module in modules.items():
             leaf = self.is_leaf(module)
@@ -104,7 +102,7 @@ class Runner(TorchFunctionMode):
             layer.__dict__["flatten_parameters"] = lambda: None
         run = self.network if method == "forward" else getattr(self.network, method)
         try:
-            with unchanged(self.network) if forget else nullcontext(), torch.no_grad():
+            with modes_kept(self.network), unchanged(self.network) if forget else nullcontext(), torch.no_grad():
                 self._set_mode(training)
                 with self:
                     return run(*args, **kwargs)
@@ -114,8 +112,6 @@ class Runner(TorchFunctionMode):
                 layer.__dict__.pop("flatten_parameters", None)
             for handle in handles:
                 handle.remove()
-            for module, mode in modes.items():
-                module.training = mode
 
     def _set_mode(self, training: bool) -> None:
         self.calls = []
@@ -127,25 +123,3 @@ class Runner(TorchFunctionMode):
             for module in self.network.modules():
                 if isinstance(module, nn.modules.batchnorm._NormBase):
                     module.training = False
-
-
-def tensors_in(tree: Any) -> list[Tensor]:
-    """Every tensor in nested containers, packed sequences and dataclasses included."""
-    found: list[Tensor] = []
-    for leaf in pytree.tree_leaves(tree):
-        if isinstance(leaf, Tensor):
-            found.append(leaf)
-        elif isinstance(leaf, tuple):
-            found += tensors_in(tuple(leaf[:]))
-        elif isinstance(leaf, dict):
-            found += tensors_in(dict(leaf))
-        elif is_dataclass(leaf) and not isinstance(leaf, type):
-            found += tensors_in([getattr(leaf, f.name) for f in fields(leaf)])
-    return found
-
-
-def call_arguments(example_input: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """An example input as positional and keyword arguments: a dict is keywords, a tuple positions."""
-    if isinstance(example_input, dict):
-        return (), example_input
-    return (tuple(example_input) if isinstance(example_input, (tuple, list)) else (example_input,)), {}

@@ -14,8 +14,9 @@ from dyn_lightning.graph.axes import Axis, Size, axis_size, fix_sizes, is_free, 
 from dyn_lightning.graph.ints import Attribute, NotedInt, note_attributes, watch_equal
 from dyn_lightning.graph.notes import Axes, Event, Graph, Op, Pass, Trail
 from dyn_lightning.graph.numbers import agree, solve
-from dyn_lightning.graph.runner import Runner, tensors_in
+from dyn_lightning.graph.runner import Runner
 from dyn_lightning.graph.unification import unify
+from dyn_lightning.inputs import tensors_in
 
 
 class Tracer(Runner):

@@ -13,7 +13,8 @@ from dyn_lightning.graph import rules
 from dyn_lightning.graph.axes import Axis, Size, Sum, axis_size, axis_sizes, normal
 from dyn_lightning.graph.notes import Event, Pass
 from dyn_lightning.graph.places import line_of_error
-from dyn_lightning.graph.runner import Runner, tensors_in
+from dyn_lightning.graph.runner import Runner
+from dyn_lightning.inputs import tensors_in
 from dyn_lightning.modules.stacked_rnn import StackedRNN
 
 

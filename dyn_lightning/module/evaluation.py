@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dyn_lightning.errors import SettingError
+from dyn_lightning.inputs import evaluating
 from dyn_lightning.metrics.info import LOSS, MetricInfo
 from dyn_lightning.network.copies import copied
 from dyn_lightning.tasks import Task, TaskMetrics
@@ -109,17 +110,12 @@ def evaluate(network: nn.Module, task: Task, batches: Iterable[Mapping[str, Any]
     Raises:
         ValueError: if there are no batches.
     """
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
     metrics, losses, items = task.new_metrics(), 0.0, 0
-    try:
+    with evaluating(network):
         for batch in batches:
             output, count = network(task.input_of(batch)), len(batch["target"])
             losses, items = losses + count * float(task.loss(output, batch)), items + count
             metrics.update(output, batch)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
     if not items:
         raise SettingError("there are no batches to evaluate on")
     return {"loss": losses / items, **{name: float(value) for name, value in metrics.compute().items()}}

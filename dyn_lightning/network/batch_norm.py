@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from dyn_lightning.inputs import evaluating
+
 
 def batch_norms(network: nn.Module) -> list[Any]:
     """Its BatchNorm layers with running statistics."""
@@ -32,31 +34,29 @@ def reestimate(network: nn.Module, inputs: list[Any]) -> None:
     layers = batch_norms(network)
     if not layers:
         return
-    modes = {module: module.training for module in network.modules()}
     momenta = {layer: layer.momentum for layer in layers}
-    network.eval()
     statistics = [x for layer in layers for x in (layer.running_mean, layer.running_var, layer.num_batches_tracked)]
     first = [x.clone() for x in statistics]
     counted = 0
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # cumulative average
-        layer.training = True  # not train(): the widths must stay as in evaluation
     try:
-        for x in inputs:
-            before = [x.clone() for x in statistics]
-            network(x)
-            sound = all(bool(x.isfinite().all()) for x in statistics)
-            counted += sound
-            if not sound:
-                _put_back(statistics, before)
+        with evaluating(network):
+            for layer in layers:
+                layer.training = True  # not train(): the widths must stay as in evaluation
+            for x in inputs:
+                before = [x.clone() for x in statistics]
+                network(x)
+                sound = all(bool(x.isfinite().all()) for x in statistics)
+                counted += sound
+                if not sound:
+                    _put_back(statistics, before)
     finally:
         if not counted:
             _put_back(statistics, first)
         for layer, momentum in momenta.items():
             layer.momentum = momentum
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _put_back(statistics: list[Tensor], before: list[Tensor]) -> None:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.costs.uncounted import in_words
 from dyn_lightning.errors import FAILURES, SettingError, UserError
-from dyn_lightning.graph import call_arguments, tensors_in
 from dyn_lightning.graph.untouched import fresh, untouched
+from dyn_lightning.inputs import call_arguments, evaluating, tensors_in
 from dyn_lightning.layers import DynamicLayer
 from dyn_lightning.network.copies import computed, copied, empty_stores
 from dyn_lightning.network.overlay import Bare, Entering, Number, in_place, not_followed
@@ -213,14 +213,8 @@ def run_in_eval(network: nn.Module, example_input: Any, method: str = "forward")
     Its mode, its buffers, the random generators and the example input are left as they were.
     """
     args, kwargs = fresh(call_arguments(example_input))
-    modes = {m: m.training for m in network.modules()}
-    network.eval()
-    try:
-        with untouched(network), torch.no_grad():
-            return tensors_in((network if method == "forward" else getattr(network, method))(*args, **kwargs))
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with evaluating(network), untouched(network), torch.no_grad():
+        return tensors_in((network if method == "forward" else getattr(network, method))(*args, **kwargs))
 
 
 def check_norms(network: DynamicNetwork, child: str) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.errors import SettingError
-from dyn_lightning.graph import call_arguments
+from dyn_lightning.inputs import call_arguments
 
 CANDIDATES = (32, 16, 8, 4, 2)
 """Granularities that hardware may like, in elements: vector registers and blocks of matrix products."""

@@ -24,7 +24,7 @@ from torch.autograd import forward_ad
 from torch.utils._pytree import tree_map
 
 from dyn_lightning.errors import SettingError
-from dyn_lightning.graph import call_arguments, tensors_in
+from dyn_lightning.inputs import call_arguments, tensors_in
 from dyn_lightning.profiling.forward_mode import OpenDerivatives, default_dtype, plain_kernels
 
 

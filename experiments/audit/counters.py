@@ -20,7 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from dyn_lightning.graph import call_arguments
+from dyn_lightning.inputs import call_arguments
 
 Unit = Literal["FLOPs", "MACs"]
 ByModule = dict[str, float]

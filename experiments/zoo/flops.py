@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from dyn_lightning.graph import call_arguments
+from dyn_lightning.inputs import call_arguments
 
 
 def counted_flops(network: nn.Module, example: Any) -> int:

@@ -20,7 +20,7 @@ import torch
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.files import write_atomically
-from dyn_lightning.graph import call_arguments, tensors_in
+from dyn_lightning.inputs import call_arguments, tensors_in
 from tests.zoo import LARGE
 from tests.zoo.masking import outputs, relative_difference
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dyn_lightning.graph import call_arguments, tensors_in
+from dyn_lightning.inputs import call_arguments, tensors_in
 
 HEADS = ("num_heads", "num_attention_heads", "n_heads", "nhead", "heads")
 KEY_HEADS = ("num_key_value_heads", "key_heads")

@@ -12,7 +12,8 @@ from torch import nn
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.dynamize import dynamize
-from dyn_lightning.graph import axis_size, read_graph, tensors_in
+from dyn_lightning.graph import axis_size, read_graph
+from dyn_lightning.inputs import tensors_in
 from dyn_lightning.network.dynamic import DynamicNetwork, run_in_eval
 
 

@@ -1,12 +1,8 @@
-from dataclasses import dataclass
-from typing import Any
-
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch import nn
 
-from dyn_lightning.graph import call_arguments, read_graph, tensors_in
+from dyn_lightning.graph import read_graph
 
 
 def test_the_network_is_left_as_it_was() -> None:
@@ -27,23 +23,3 @@ def test_the_network_is_left_as_it_was() -> None:
     assert not network[0]._forward_pre_hooks
     assert network.training
     assert type(network[0].out_channels) is int
-
-
-def test_tensors_in_any_container() -> None:
-    @dataclass
-    class Box:
-        one: Tensor
-        other: Any
-
-    x = [torch.full((1,), float(i)) for i in range(5)]
-    packed = pack_padded_sequence(torch.randn(3, 1, 2), torch.tensor([3]))
-    found = tensors_in({"a": [x[0], (x[1], None)], "b": Box(x[2], {"c": x[3]}), "d": "text"})
-    assert [t.item() for t in found] == [0.0, 1.0, 2.0, 3.0]
-    assert len(tensors_in(packed)) == 2
-
-
-def test_call_arguments() -> None:
-    x = torch.randn(1)
-    assert call_arguments(x) == ((x,), {})
-    assert call_arguments([x, x]) == ((x, x), {})
-    assert call_arguments({"audio": x}) == ((), {"audio": x})

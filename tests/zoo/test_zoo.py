@@ -15,7 +15,7 @@ from torch import nn
 
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.dynamize import dynamize
-from dyn_lightning.graph import call_arguments, tensors_in
+from dyn_lightning.inputs import call_arguments, tensors_in
 from dyn_lightning.modules.attention import SlimMultiheadAttention
 from dyn_lightning.modules.stacked_rnn import StackedRNN
 from dyn_lightning.network.plain import plain_complexity
