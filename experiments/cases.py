@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dyn_lightning.costs.allocation import least_size
 from dyn_lightning.data.asvspoof2019 import ASVspoof2019DataModule
-from dyn_lightning.data.filter_bank import FilterBankDataModule
+from dyn_lightning.data.synthetic_spectra import FilterBankDataModule
 from dyn_lightning.data.vad import VADDataModule
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.models.crnn_vad import CRNNVAD

@@ -7,7 +7,7 @@ import lightning
 import pytest
 from lightning.pytorch.loggers import CSVLogger
 
-from dyn_lightning.data.filter_bank import FilterBankDataModule
+from dyn_lightning.data.synthetic_spectra import FilterBankDataModule
 from dyn_lightning.models.filter_bank import FilterBankNet
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsTerm

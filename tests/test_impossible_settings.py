@@ -11,7 +11,7 @@ import pytest
 from dyn_lightning.callbacks import BatchNormReestimation, Consolidate, LambdaClamp, Reorder, WidthsCheckpoint
 from dyn_lightning.callbacks.score_at_budget import ScoreAtBudget
 from dyn_lightning.data.asvspoof2019 import ASVspoof2019DataModule
-from dyn_lightning.data.filter_bank import FilterBankDataModule
+from dyn_lightning.data.synthetic_spectra import FilterBankDataModule
 from dyn_lightning.data.vad import VADDataModule
 from dyn_lightning.errors import SettingError
 from dyn_lightning.models.crnn_vad import CRNNVAD

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback
 
 from dyn_lightning.module import DynamicModule
 
-History = dict[str, list[float]]
+_Rows = dict[str, list[float]]
 
 
 class ComplexityLogger(Callback):
@@ -27,7 +27,7 @@ class ComplexityLogger(Callback):
     """
 
     def __init__(self) -> None:
-        self.history: History = {}
+        self.history: _Rows = {}
         self._costs: tuple[tuple[int, ...], dict[str, float]] | None = None
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:

@@ -14,6 +14,7 @@ from dyn_lightning.errors import SettingError
 CONFIG = ("-c", "--config")
 OPTIONS = "the command line"
 MOVED = {
+    "dyn_lightning.data.filter_bank.": "dyn_lightning.data.synthetic_spectra.",
     "dyn_lightning.report.wandb_report.": "dyn_lightning.callbacks.wandb_report.",
     "dyn_lightning.sweep.ScoreAtBudget": "dyn_lightning.callbacks.ScoreAtBudget",
     "dyn_lightning.sweep.score_at_budget.": "dyn_lightning.callbacks.score_at_budget.",

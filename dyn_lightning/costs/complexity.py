@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dyn_lightning.graph import Axis, Op
     from dyn_lightning.widths.width import Width
 
-Convention = Literal["full", "paper"]
+FlopsConvention = Literal["full", "paper"]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Complexity:
                 uncounted.append(f"{op.name} ({op.kind})")
         self.rows = tuple(rows)
         self.uncounted = tuple(uncounted)
-        self._flops = {c: Polynomial.sum(row.flops[c] for row in rows) for c in get_args(Convention)}
+        self._flops = {c: Polynomial.sum(row.flops[c] for row in rows) for c in get_args(FlopsConvention)}
         self._params = Polynomial.sum(row.params for row in rows)
         if parameters is not None:
             self._params = self._params + (parameters - self._params.at(self.full_sizes))
@@ -98,7 +98,7 @@ class Complexity:
         """``flops_per_second`` (of audio), or ``flops_per_call`` without a duration."""
         return "flops_per_call" if self.duration_s is None else "flops_per_second"
 
-    def flops_per_second(self, convention: Convention = "full") -> Tensor:
+    def flops_per_second(self, convention: FlopsConvention = "full") -> Tensor:
         """FLOPs, in `unit`, at the real-valued sizes K = λN: 0-d, with the gradient of every λ."""
         if not self.widths:
             return torch.tensor(self.fixed_flops(convention))
@@ -108,7 +108,7 @@ class Complexity:
         return ((lam.log() * exponents).sum(1).exp() * coefficients).sum()
 
     @torch.no_grad()
-    def elasticities(self, convention: Convention = "full") -> Tensor:
+    def elasticities(self, convention: FlopsConvention = "full") -> Tensor:
         """∂ log(learnable FLOPs) / ∂ log K of each Width, (widths,), at the real-valued sizes K.
 
         What a size is answerable for: of a weight matrix each of its two sizes for all of it, so that they sum up to
@@ -119,23 +119,23 @@ class Complexity:
         flops = (lam.log() * exponents).sum(1).exp() * coefficients
         return (flops[:, None] * exponents).sum(0) / flops[exponents.any(1)].sum()
 
-    def flops_at(self, sizes: Mapping[str, int], convention: Convention = "full") -> float:
+    def flops_at(self, sizes: Mapping[str, int], convention: FlopsConvention = "full") -> float:
         """Exact FLOPs, in `unit`, at the given size of each Width. ValueError unless all are given."""
         return self._per_second(self._polynomial(convention).at(self._checked(sizes)))
 
-    def flops_now(self, convention: Convention = "full") -> float:
+    def flops_now(self, convention: FlopsConvention = "full") -> float:
         """FLOPs, in `unit`, at the sizes that evaluation uses and consolidation keeps."""
         return self.flops_at(self.sizes_now, convention)
 
-    def flops_full_size(self, convention: Convention = "full") -> float:
+    def flops_full_size(self, convention: FlopsConvention = "full") -> float:
         """FLOPs, in `unit`, of the backbone as it was given."""
         return self.flops_at(self.full_sizes, convention)
 
-    def fixed_flops(self, convention: Convention = "full") -> float:
+    def fixed_flops(self, convention: FlopsConvention = "full") -> float:
         """The part of the FLOPs, in `unit`, that no Width governs."""
         return self._per_second(self._polynomial(convention).constant_term)
 
-    def learnable_flops(self, convention: Convention = "full") -> float:
+    def learnable_flops(self, convention: FlopsConvention = "full") -> float:
         """The part of the FLOPs at full size, in `unit`, that the Widths govern."""
         return self.flops_full_size(convention) - self.fixed_flops(convention)
 

@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dyn_lightning.runs.figures import PALETTE, save_figure
+from dyn_lightning.runs.figure_style import PALETTE, save_figure
 
 DET_LIMITS = (5e-4, 0.6)
 _DET_TICKS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)

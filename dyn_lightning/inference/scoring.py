@@ -20,10 +20,10 @@ from dyn_lightning.files import write_atomically
 from dyn_lightning.inference.error_figures import plot_by_system, plot_det
 from dyn_lightning.metrics.bootstrap import bootstrap_interval
 from dyn_lightning.metrics.det import det_curve
-from dyn_lightning.metrics.eer import Convention, eer
+from dyn_lightning.metrics.eer import EERConvention, eer
 from dyn_lightning.metrics.tdcf import min_tdcf
 
-CONVENTION: Convention = "asvspoof2019"
+EER_CONVENTION: EERConvention = "asvspoof2019"
 CONFIDENCE = 0.95
 
 
@@ -98,14 +98,14 @@ def evaluate_scores(
         return list(found)
 
     def eer_of(scores: Tensor, targets: Tensor) -> float:
-        return eer(scores, targets, convention=CONVENTION)[0]
+        return eer(scores, targets, convention=EER_CONVENTION)[0]
 
     targets, everything = table.targets, torch.ones(len(table.keys), dtype=torch.bool)
-    rate, threshold = eer(table.scores, targets, convention=CONVENTION)
+    rate, threshold = eer(table.scores, targets, convention=EER_CONVENTION)
     found: dict[str, Any] = {
         "n_bonafide": int((targets == 1).sum()),
         "n_spoof": int((targets == 0).sum()),
-        "convention": CONVENTION,
+        "convention": EER_CONVENTION,
         "bootstrap": {
             "confidence": CONFIDENCE,
             "resampled": "speakers" if by_speaker else "utterances",

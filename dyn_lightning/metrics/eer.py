@@ -13,11 +13,11 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-Convention = Literal["roc", "asvspoof2019"]
+EERConvention = Literal["roc", "asvspoof2019"]
 SNR_EDGES_DB = (5.0, 15.0, 25.0)
 
 
-def eer(scores: Tensor, targets: Tensor, *, convention: Convention = "roc") -> tuple[float, float]:
+def eer(scores: Tensor, targets: Tensor, *, convention: EERConvention = "roc") -> tuple[float, float]:
     """Equal error rate and its threshold: decide positive where score >= threshold.
 
     The EER is the rate at which the misses (positives below the threshold) equal the false alarms (negatives
@@ -46,8 +46,8 @@ def eer(scores: Tensor, targets: Tensor, *, convention: Convention = "roc") -> t
     (0.5, 0.4000000059604645)
     """
     scores, targets = scored_entries(scores, targets)
-    if convention not in get_args(Convention):
-        raise ValueError(f"convention must be one of {get_args(Convention)}, got {convention!r}")
+    if convention not in get_args(EERConvention):
+        raise ValueError(f"convention must be one of {get_args(EERConvention)}, got {convention!r}")
     n_positive = int(targets.sum())
     if n_positive in (0, targets.numel()):
         return math.nan, math.nan
@@ -165,7 +165,7 @@ class EER(Metric):
     scores: list[Tensor]
     targets: list[Tensor]
 
-    def __init__(self, convention: Convention = "roc", **kwargs: Any) -> None:
+    def __init__(self, convention: EERConvention = "roc", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.convention = convention
         self.threshold = math.nan

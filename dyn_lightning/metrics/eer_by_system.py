@@ -11,14 +11,14 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from dyn_lightning.metrics.eer import Convention, eer, scored_entries
+from dyn_lightning.metrics.eer import EERConvention, eer, scored_entries
 
 UNKNOWN_SYSTEM = "-"
 SYSTEM_BYTES = 32
 
 
 def eer_by_system(
-    scores: Tensor, targets: Tensor, systems: Sequence[str], *, convention: Convention = "asvspoof2019"
+    scores: Tensor, targets: Tensor, systems: Sequence[str], *, convention: EERConvention = "asvspoof2019"
 ) -> dict[str, float]:
     """EER of each attack, each with a threshold of its own: its spoofs against the bona fide of all speakers.
 
@@ -84,7 +84,7 @@ class EERBySystem(Metric):
     targets: list[Tensor]
     systems: list[Tensor]
 
-    def __init__(self, convention: Convention = "asvspoof2019", **kwargs: Any) -> None:
+    def __init__(self, convention: EERConvention = "asvspoof2019", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.convention = convention
         for name in ("scores", "targets", "systems"):

@@ -54,6 +54,6 @@ class MetricInfo:
         return cls(**known)
 
 
-EER = MetricInfo("EER", "%", lower_is_better=True)
-LOSS = MetricInfo("loss", lower_is_better=True)
-THRESHOLD = MetricInfo("threshold")
+EER_INFO = MetricInfo("EER", "%", lower_is_better=True)
+LOSS_INFO = MetricInfo("loss", lower_is_better=True)
+THRESHOLD_INFO = MetricInfo("threshold")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dyn_lightning.errors import SettingError
 from dyn_lightning.inputs import evaluating
-from dyn_lightning.metrics.info import LOSS, MetricInfo
+from dyn_lightning.metrics.info import LOSS_INFO, MetricInfo
 from dyn_lightning.network.copies import copied
 from dyn_lightning.tasks import Task, TaskMetrics
 
@@ -95,7 +95,7 @@ class EvaluatedModule(lightning.LightningModule):
     def _log_metrics(self, stage: str) -> None:
         for index, (prefix, metrics) in enumerate(self.evaluations(stage).items()):
             found = metrics.compute()
-            about = {"loss": LOSS, **metrics.describe(found)}
+            about = {"loss": LOSS_INFO, **metrics.describe(found)}
             self.metric_info |= {f"{prefix}/{name}": info for name, info in about.items()}
             for name, value in found.items():
                 self.log(f"{prefix}/{name}", value, prog_bar=name == "eer")

@@ -17,9 +17,9 @@ from dyn_lightning.inference.scoring import systems_of
 from dyn_lightning.metrics.det import det_curve
 from dyn_lightning.report.sources import Published
 from dyn_lightning.report.studies import Study, per_of
-from dyn_lightning.runs.figures import PALETTE, flops_scale, short_label
+from dyn_lightning.runs.figure_style import PALETTE, flops_scale, short_label
 from dyn_lightning.runs.measures import title_of
-from dyn_lightning.runs.statistics import Summary
+from dyn_lightning.runs.statistics import Summary, pareto_set
 
 WIDTH = 4.8
 MOST_ROWS = 26
@@ -46,7 +46,7 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Point:
+class SystemPoint:
     """A system's place in the figure of error over cost."""
 
     name: str
@@ -55,23 +55,21 @@ class Point:
     error: Summary
 
 
-def points_of(study: Study, metric: str, unit: str | None = None) -> list[Point]:
+def points_of(study: Study, metric: str, unit: str | None = None) -> list[SystemPoint]:
     """Means over seeds of the systems in which a metric was measured; FLOPs of another count where its key is given."""
     found = []
     for system in study.systems:
         error, flops = system.over(lambda r: r.metric(metric)), system.over(lambda r: r.record.get(unit or study.unit))
         if error is not None and flops is not None:
-            found.append(Point(system.name, system.family, flops, error))
+            found.append(SystemPoint(system.name, system.family, flops, error))
     return found
 
 
-def front_of(points: Sequence[Point]) -> list[Point]:
+def front_points(points: Sequence[SystemPoint]) -> list[SystemPoint]:
     """Those points than which none is both as cheap and as good, from the cheapest on."""
-    front: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.flops.mean, p.error.mean)):
-        if not front or point.error.mean < front[-1].error.mean:
-            front.append(point)
-    return front
+    places = [(point.error.mean, point.flops.mean) for point in points]
+    first = {places[index]: index for index in reversed(pareto_set(places))}  # of equal ones the first
+    return [points[index] for index in sorted(first.values(), key=lambda i: places[i][1])]
 
 
 def front_chart(
@@ -96,7 +94,7 @@ def front_chart(
     figure = Figure(figsize=(WIDTH, 3.1 + 0.11 * (len(families) + bool(shown))), layout="constrained")
     axes = figure.subplots()
     tips: dict[str, str] = {}
-    front = front_of(points) if about.lower_is_better else []
+    front = front_points(points) if about.lower_is_better else []
     if len(front) > 1:
         axes.step(
             *_places(front, scale),
@@ -142,11 +140,11 @@ def front_chart(
     )
 
 
-def _places(points: Sequence[Point], scale: float) -> tuple[list[float], list[float]]:
+def _places(points: Sequence[SystemPoint], scale: float) -> tuple[list[float], list[float]]:
     return [point.flops.mean / scale for point in points], [point.error.mean for point in points]
 
 
-def _draw_point(axes: Axes, point: Point, scale: float, colour: str, marker: str, gid: str) -> None:
+def _draw_point(axes: Axes, point: SystemPoint, scale: float, colour: str, marker: str, gid: str) -> None:
     """A system's marker, which says its numbers, with the interval of its mean."""
     x = point.flops.mean / scale
     if point.error.low is not None and point.error.high is not None:
@@ -156,7 +154,7 @@ def _draw_point(axes: Axes, point: Point, scale: float, colour: str, marker: str
     axes.plot([x], [point.error.mean], marker, color=colour, markersize=6, zorder=3)[0].set_gid(gid)
 
 
-def _tip(point: Point, title: str, scale: float, name: str) -> str:
+def _tip(point: SystemPoint, title: str, scale: float, name: str) -> str:
     error = point.error
     interval = "" if error.low is None else f" [{error.low:.3g}, {error.high:.3g}]"
     seeds = f"{error.n} seed{'s' if error.n > 1 else ''}"
@@ -165,7 +163,7 @@ def _tip(point: Point, title: str, scale: float, name: str) -> str:
 
 
 def _front_caption(
-    points: Sequence[Point], front: Sequence[Point], published: Sequence[Published], counted_alike: bool
+    points: Sequence[SystemPoint], front: Sequence[SystemPoint], published: Sequence[Published], counted_alike: bool
 ) -> str:
     words = ["Means over seeds, a line for each family of systems."]
     if any(point.error.low is not None for point in points):

@@ -18,8 +18,8 @@ from dyn_lightning.report.sources import Published, Sources, histories_of, read_
 from dyn_lightning.report.studies import Run, Study, System, per_of, studies_of
 from dyn_lightning.report.style import STYLE
 from dyn_lightning.report.table import Table
-from dyn_lightning.runs.figures import flops_scale
-from dyn_lightning.runs.history import WIDTHS_CAPTION, History, history_figure
+from dyn_lightning.runs.figure_style import flops_scale
+from dyn_lightning.runs.history import WIDTHS_CAPTION, FitHistory, history_figure
 from dyn_lightning.runs.latest import left_out
 from dyn_lightning.runs.measures import is_test_eer
 from dyn_lightning.runs.statistics import Summary
@@ -245,7 +245,7 @@ def _first_seed(system: System) -> str:
     return system.name if seed is None else f"{system.name}, seed {seed}"
 
 
-def _history_chart(history: History) -> Chart:
+def _history_chart(history: FitHistory) -> Chart:
     caption = f"{history.label}: {WIDTHS_CAPTION}"
     return Chart(history_figure(history), f"Sizes and cost over training, {history.label}", caption)
 

@@ -18,7 +18,7 @@ from dyn_lightning.inference.scoring import check_scores
 from dyn_lightning.inference.spoofing import SCORE_FILE
 from dyn_lightning.report.studies import Run, latest_runs
 from dyn_lightning.runs.checks import is_size, problem_of, unit_of
-from dyn_lightning.runs.history import History, columns_of, history_of, read_history
+from dyn_lightning.runs.history import FitHistory, columns_of, history_of, read_history
 from dyn_lightning.runs.records import read_lines
 
 RESULTS, METRICS, CONFIG = "results.jsonl", "metrics.csv", "config.yaml"
@@ -41,7 +41,7 @@ class Sources:
     """
 
     runs: list[Run] = field(default_factory=list)
-    histories: list[History] = field(default_factory=list)
+    histories: list[FitHistory] = field(default_factory=list)
     reports: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     scores: dict[str, ScoreTable] = field(default_factory=dict)
     configs: dict[str, str] = field(default_factory=dict)
@@ -208,7 +208,7 @@ def _report(path: Path) -> Mapping[str, Any]:
     return report
 
 
-def histories_of(runs: Sequence[Run], label: str) -> list[History]:
+def histories_of(runs: Sequence[Run], label: str) -> list[FitHistory]:
     """Histories that records themselves hold, that of the first seed."""
     for run in runs:
         if found := history_of(columns_of(run.record.get("history", {})), label):

@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from dyn_lightning.runs.figures import PALETTE
+from dyn_lightning.runs.figure_style import PALETTE
 
 _SVG, _LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 _STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "dyn_lightning", "text.parse_math": False}

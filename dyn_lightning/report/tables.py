@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 from dyn_lightning.data.score_files import ScoreTable
-from dyn_lightning.inference.scoring import CONVENTION
+from dyn_lightning.inference.scoring import EER_CONVENTION
 from dyn_lightning.metrics.eer import eer
 from dyn_lightning.metrics.eer_by_system import eer_by_system
-from dyn_lightning.metrics.info import EER
+from dyn_lightning.metrics.info import EER_INFO
 from dyn_lightning.report.studies import Run, Study, System
 from dyn_lightning.report.table import Cell, Column, Table, of_columns_used
-from dyn_lightning.runs.figures import flops_scale
+from dyn_lightning.runs.figure_style import flops_scale
 from dyn_lightning.runs.measures import title_of
 from dyn_lightning.runs.statistics import Summary, summarise
 
@@ -114,7 +114,7 @@ def _group_table(study: Study, group: str, title: str, stage: str, members: Mapp
     ]
     several = any(len(system.runs) > 1 for system in study.systems)
     caption = f"{title} by {by}, {stage}" + (": mean ± standard deviation over seeds." if several else ".")
-    own = [name] if title == EER.title else [name, title]
+    own = [name] if title == EER_INFO.title else [name, title]
     file_name = "-".join(re.sub(r"[^\w.]+", "-", part).strip("-") for part in (*own, *stage.split("/")[1:]))
     return Table(file_name, caption, columns, rows)
 
@@ -177,9 +177,9 @@ def scores_table(scores: Mapping[str, ScoreTable]) -> Table:
             "scores": label,
             "n_bonafide": int((targets == 1).sum()),
             "n_spoof": int((targets == 0).sum()),
-            "eer_percent": 100 * eer(table.scores, targets, convention=CONVENTION)[0],
+            "eer_percent": 100 * eer(table.scores, targets, convention=EER_CONVENTION)[0],
         }
-        by_attack = eer_by_system(table.scores, targets, table.systems, convention=CONVENTION)
+        by_attack = eer_by_system(table.scores, targets, table.systems, convention=EER_CONVENTION)
         attacks |= by_attack.keys()
         rows.append({**row, **{attack: 100 * rate for attack, rate in by_attack.items()}})
     columns += [Column(attack, attack, ".1f") for attack in sorted(attacks)]

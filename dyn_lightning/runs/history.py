@@ -18,11 +18,11 @@ from matplotlib.figure import Figure
 from dyn_lightning.data.audio import DatasetError
 from dyn_lightning.errors import UserError
 from dyn_lightning.module.checkpoint_io import read_checkpoint
-from dyn_lightning.runs.figures import PALETTE, flops_scale, save_figure, short_label
+from dyn_lightning.runs.checks import UNITS
+from dyn_lightning.runs.figure_style import PALETTE, flops_scale, save_figure, short_label
 
 Curve = tuple[Sequence[float], Sequence[float]]
 """Steps and values."""
-UNITS = ("flops_per_second", "flops_per_call")
 WIDTHS_CAPTION = "what each learned size kept and what the network cost, over the steps of training."
 ONLY = "K"  # the name of a size that a history does not name
 MOST_LINES = 8
@@ -34,7 +34,7 @@ _WIDTH = re.compile(r"(?:width/(?P<name>.+)/)?(?P<what>size|k|lam)")
 
 
 @dataclass(frozen=True)
-class History:
+class FitHistory:
     """What one fit logged.
 
     Attributes:
@@ -57,9 +57,9 @@ class History:
         return bool(self.errors) or any(len(set(values)) > 1 for _, values in curves)
 
 
-def history_of(columns: Mapping[str, Curve], label: str = "") -> History:
+def history_of(columns: Mapping[str, Curve], label: str = "") -> FitHistory:
     """Sort logged columns by what they are: ``width/<name>/size`` (or ``…/k``), ``complexity/<unit>``, ``val/….``."""
-    found = History(label)
+    found = FitHistory(label)
     kinds: dict[str, dict[str, Curve]] = {}
     for key, curve in columns.items():
         if match := _WIDTH.fullmatch(key):
@@ -75,7 +75,7 @@ def history_of(columns: Mapping[str, Curve], label: str = "") -> History:
     return found
 
 
-def read_history(path: str | os.PathLike[str], label: str) -> History:
+def read_history(path: str | os.PathLike[str], label: str) -> FitHistory:
     """What a fit logged: from a ``metrics.csv`` of CSVLogger, or a checkpoint of a fit with ``ComplexityLogger``.
 
     Raises:
@@ -118,7 +118,7 @@ def brief_history(history: Mapping[str, Sequence[float]], most_steps: int = MOST
     return {key: [_short(history[key][place]) for place in places] for key in ("step", *keys)}
 
 
-def history_figure(history: History, size: tuple[float, float] = (4.8, 4.4)) -> Figure:
+def history_figure(history: FitHistory, size: tuple[float, float] = (4.8, 4.4)) -> Figure:
     """Sizes over the steps (lines; where there are many, kept shares as colours), FLOPs, and the validation's EER.
 
     Args:
@@ -233,7 +233,7 @@ def _step(axes: Axes, curve: Curve, **style: Any) -> None:
     axes.step(*_thinned(curve), where="post", **style)
 
 
-def _draw_shares(history: History, axes: Axes, figure: Figure) -> None:
+def _draw_shares(history: FitHistory, axes: Axes, figure: Figure) -> None:
     """A row of colours a width: the share of its elements that is kept, over the steps."""
     names = list(history.widths)
     steps = sorted({step for curve in history.widths.values() for step in _thinned(curve)[0]})

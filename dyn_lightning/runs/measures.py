@@ -46,7 +46,7 @@ def info_by_name(metric: str, *, with_groups: bool = False) -> MetricInfo:
             if last.startswith(prefix) and last != prefix:
                 return MetricInfo("EER", "%", True, group, last.removeprefix(prefix))
     if last == "eer":
-        return info.EER
+        return info.EER_INFO
     lower = None
     if last not in _NEITHER:
         lower = False if last == "accuracy" else True if _LOWER_IS_BETTER.search(last) else None

@@ -1,9 +1,9 @@
-"""Means over seeds, with Student's t interval."""
+"""Means over seeds, with Student's t interval, and the best of several trade-offs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 CONFIDENCE = 0.95
@@ -71,3 +71,16 @@ def _central_probability(angle: float, degrees: int) -> float:
         total += term
         term *= cosine**2 * (k + 1) / (k + 2)
     return 2 / math.pi * (angle + sine * total) if odd else sine * total
+
+
+def pareto_set(values: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the pairs that no other pair dominates, in order of the second value, then of the first.
+
+    A pair dominates another if neither of its values is larger, and one is smaller. Equal pairs do not dominate each
+    other: all of them are kept.
+    """
+    front: list[int] = []
+    for index in sorted(range(len(values)), key=lambda i: (values[i][1], values[i][0])):
+        if not front or values[index][0] < values[front[-1]][0] or values[index] == values[front[-1]]:
+            front.append(index)
+    return front

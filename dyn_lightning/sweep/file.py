@@ -57,7 +57,7 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Run:
+class SweepRun:
     """A run of a sweep.
 
     Attributes:
@@ -95,15 +95,41 @@ def _parse(path: Path, content: Any) -> Sweep:
         raise SweepError("must be a mapping with method and parameters")
     if strange := [str(key) for key in content if key not in _KEYS]:
         raise SweepError(f"unknown keys {', '.join(strange)}; there are {', '.join(_KEYS)}")
-    method = content.get("method")
+    method, parameters = _method(content), _parameters(content)
+    metric, goal = _metric(content, method)
+    command, program = _command(content)
+    return Sweep(
+        path=path,
+        method=method,
+        parameters=parameters,
+        command=command,
+        program=program,
+        metric=metric,
+        goal=goal,
+        run_cap=_run_cap(content),
+        early_terminate="early_terminate" in content,
+    )
+
+
+def _method(content: Mapping[str, Any]) -> str:
+    method: Any = content.get("method")
     if method not in _METHODS:
         raise SweepError(f"method={method!r} must be one of {', '.join(_METHODS)}")
+    return str(method)
+
+
+def _parameters(content: Mapping[str, Any]) -> tuple[Parameter, ...]:
     parameters = content.get("parameters")
     if not isinstance(parameters, Mapping) or not parameters:
         raise SweepError("must name parameters")
     if strange := [str(name) for name in parameters if not isinstance(name, str) or not _NAME.fullmatch(name)]:
         raise SweepError(f"names of parameters are letters, digits, dots, - and _, not {', '.join(strange)}")
-    metric, run_cap = content.get("metric") or {}, content.get("run_cap")
+    return tuple(read_parameter(name, parameters[name]) for name in sorted(parameters))
+
+
+def _metric(content: Mapping[str, Any], method: str) -> tuple[str | None, str]:
+    """What is optimised, if anything, and whether it is to be small or large."""
+    metric = content.get("metric") or {}
     if not isinstance(metric, Mapping) or (metric and "name" not in metric):
         raise SweepError(f"metric must be a mapping with a name, got {metric!r}")
     goal = metric.get("goal", "minimize")
@@ -111,28 +137,28 @@ def _parse(path: Path, content: Any) -> Sweep:
         raise SweepError(f"metric's goal={goal!r} must be minimize or maximize")
     if method == "bayes" and not metric:
         raise SweepError("method: bayes needs a metric")
+    return metric.get("name"), goal
+
+
+def _run_cap(content: Mapping[str, Any]) -> int | None:
+    run_cap = content.get("run_cap")
     if run_cap is not None and (not isinstance(run_cap, int) or run_cap < 1):
         raise SweepError(f"run_cap={run_cap!r} must be a number of runs, 1 or more")
+    return run_cap
+
+
+def _command(content: Mapping[str, Any]) -> tuple[tuple[str, ...], str | None]:
+    """The command with its macros, and what ``${program}`` stands for."""
     command = content.get("command") or DEFAULT_COMMAND
     if isinstance(command, str) or not isinstance(command, Sequence):
         raise SweepError(f"command must be a list of words, got {command!r}")
     program = content.get("program")
     if "${program}" in command and program is None:
         raise SweepError("needs a program, or a command without ${program}")
-    return Sweep(
-        path=path,
-        method=method,
-        parameters=tuple(read_parameter(name, parameters[name]) for name in sorted(parameters)),
-        command=tuple(str(word) for word in command),
-        program=program,
-        metric=metric.get("name"),
-        goal=goal,
-        run_cap=run_cap,
-        early_terminate="early_terminate" in content,
-    )
+    return tuple(str(word) for word in command), program
 
 
-def runs_of(sweep: Sweep, *, max_runs: int | None = None, seed: int = 0) -> list[Run]:
+def runs_of(sweep: Sweep, *, max_runs: int | None = None, seed: int = 0) -> list[SweepRun]:
     """The runs of a grid or of a random search, without those that would be equal.
 
     Args:
@@ -164,7 +190,7 @@ def runs_of(sweep: Sweep, *, max_runs: int | None = None, seed: int = 0) -> list
             f"{sweep.path}: method: {sweep.method} needs W&B's server, which chooses each run by those before: "
             "run it with wandb sweep and wandb agent, or use method: grid or random here"
         )
-    runs: dict[str, Run] = {}
+    runs: dict[str, SweepRun] = {}
     for point in points:
         if limit is not None and len(runs) >= limit:
             break
@@ -173,9 +199,9 @@ def runs_of(sweep: Sweep, *, max_runs: int | None = None, seed: int = 0) -> list
     return list(runs.values())
 
 
-def _run(sweep: Sweep, parameters: Mapping[str, Any]) -> Run:
+def _run(sweep: Sweep, parameters: Mapping[str, Any]) -> SweepRun:
     command = command_line(sweep.command, parameters, program=sweep.program)
-    return Run(config_hash({"command": command}), parameters, tuple(command))
+    return SweepRun(config_hash({"command": command}), parameters, tuple(command))
 
 
 def as_json(value: Any) -> Any:

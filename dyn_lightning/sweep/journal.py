@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dyn_lightning.runs import append_result, read_results
-from dyn_lightning.sweep.file import Run
+from dyn_lightning.sweep.file import SweepRun
 from dyn_lightning.sweep.space import SweepError
 
 JOURNAL = "journal.jsonl"
@@ -33,7 +33,7 @@ class Journal:
 
     path: Path
 
-    def started(self, run: Run, command: list[str], checkpoint: Path | None, pid: int, records: int) -> None:
+    def started(self, run: SweepRun, command: list[str], checkpoint: Path | None, pid: int, records: int) -> None:
         """Note that a run has begun, or goes on from a checkpoint, and how many records its folder has."""
         self._append(
             run,
@@ -45,12 +45,12 @@ class Journal:
         )
 
     def ended(
-        self, run: Run, status: Status, exit_code: int, wall_time_s: float, record: Mapping[str, Any] | None
+        self, run: SweepRun, status: Status, exit_code: int, wall_time_s: float, record: Mapping[str, Any] | None
     ) -> None:
         """Note how a run has ended, with its own record where it wrote one."""
         self._append(run, status, exit_code=exit_code, wall_time_s=round(wall_time_s, 3), record=record)
 
-    def _append(self, run: Run, event: str, **values: Any) -> None:
+    def _append(self, run: SweepRun, event: str, **values: Any) -> None:
         time_utc = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         append_result(
             self.path,

@@ -16,26 +16,14 @@ from rich.table import Table
 
 from dyn_lightning.files import write_atomically
 from dyn_lightning.metrics.info import MetricInfo
-from dyn_lightning.runs.figures import save_figure
+from dyn_lightning.runs.figure_style import save_figure
 from dyn_lightning.runs.measures import info_by_name
+from dyn_lightning.runs.statistics import pareto_set
 from dyn_lightning.sweep.points import Point, differing, labels
 from dyn_lightning.sweep.space import SweepError
 
 
-def pareto_set(values: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the pairs that no other pair dominates, in order of the second value, then of the first.
-
-    A pair dominates another if neither of its values is larger, and one is smaller. Equal pairs do not dominate each
-    other: all of them are kept.
-    """
-    front: list[int] = []
-    for index in sorted(range(len(values)), key=lambda i: (values[i][1], values[i][0])):
-        if not front or values[index][0] < values[front[-1]][0] or values[index] == values[front[-1]]:
-            front.append(index)
-    return front
-
-
-def front_of(points: Sequence[Point]) -> list[int]:
+def front_indices(points: Sequence[Point]) -> list[int]:
     """Indices of the Pareto set, cheapest first.
 
     Raises:
@@ -65,7 +53,7 @@ def _more_is_better(points: Sequence[Point]) -> bool:
 
 def print_front(points: Sequence[Point], metric: str, console: Console) -> None:
     """Print the Pareto set as a table, cheapest first."""
-    front, called = front_of(points), labels(points)
+    front, called = front_indices(points), labels(points)
     about = _about(points, metric)
     scale, unit = about.scale, f" {about.unit}".rstrip()
     table = Table("", f"{metric}{unit}", _axis(points[0].unit), "runs", "what")
@@ -82,12 +70,12 @@ def write_front(points: Sequence[Point], metric: str, path: str | os.PathLike[st
     """Write the points as JSON, and a figure beside it; gives both paths.
 
     Raises:
-        SweepError: as :func:`front_of`; if the path does not end in ``.json``.
+        SweepError: as :func:`front_indices`; if the path does not end in ``.json``.
     """
     path = Path(path)
     if path.suffix != ".json":
         raise SweepError(f"{path}: must end in .json; the figure goes beside it")
-    front, told, called = front_of(points), differing(points), labels(points)
+    front, told, called = front_indices(points), differing(points), labels(points)
 
     def entry(index: int) -> dict[str, Any]:
         point = points[index]
@@ -117,9 +105,9 @@ def plot_front(points: Sequence[Point], metric: str, path: str | os.PathLike[str
     """Draw error over FLOPs, with the area that the front dominates; numbers are those of the table.
 
     Raises:
-        SweepError: as :func:`front_of`.
+        SweepError: as :func:`front_indices`.
     """
-    front = front_of(points)
+    front = front_indices(points)
     about = _about(points, metric)
     scale = about.scale
     x = [point.flops / 1e6 for point in points]

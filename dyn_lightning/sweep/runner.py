@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from rich.console import Console
 
-from dyn_lightning.sweep.file import Run
+from dyn_lightning.sweep.file import SweepRun
 from dyn_lightning.sweep.journal import JOURNAL, Journal, Status, count_records, new_record
 from dyn_lightning.sweep.progress import Progress
 
@@ -36,7 +36,7 @@ GRACE_S = 20.0
 class _Process:
     """A run at work. Its lock stands for as long as the process, or a worker of it, lives: whatever becomes of us."""
 
-    run: Run
+    run: SweepRun
     folder: Path
     lock: IO[str]
     popen: subprocess.Popen[bytes]
@@ -91,7 +91,7 @@ class Outcome:
 
 
 def run_all(
-    runs: Sequence[Run], folder: str | os.PathLike[str], *, jobs: int, console: Console, metric: str | None = None
+    runs: Sequence[SweepRun], folder: str | os.PathLike[str], *, jobs: int, console: Console, metric: str | None = None
 ) -> Outcome:
     """Run what is not finished, ``jobs`` processes at a time.
 
@@ -114,7 +114,7 @@ def run_all(
     console.print(f"{len(pending)} runs to do, {len(runs) - len(pending)} finished in {folder}", highlight=False)
     progress = Progress(len(runs), len(runs) - len(pending), jobs, metric)
     active: list[_Process] = []
-    elsewhere: dict[str, Run] = {}
+    elsewhere: dict[str, SweepRun] = {}
     with _StopRequest().installed() as stop:
         try:
             while (pending or active) and not stop.count:
@@ -142,7 +142,7 @@ def run_all(
     return Outcome(latest, at_work, bool(stop.count))
 
 
-def _is_done(run: Run, folder: Path, journal: Journal, before: Mapping[str, Any] | None, console: Console) -> bool:
+def _is_done(run: SweepRun, folder: Path, journal: Journal, before: Mapping[str, Any] | None, console: Console) -> bool:
     """Whether a run whose lock is ours needs no running: the journal is read anew, as others may write to it.
 
     Another process may have finished it, or failed, since we looked; or it wrote its record and was killed before that
@@ -164,7 +164,7 @@ def _is_done(run: Run, folder: Path, journal: Journal, before: Mapping[str, Any]
     return True
 
 
-def _left_by_others(elsewhere: dict[str, Run], folder: Path, journal: Journal) -> list[Run]:
+def _left_by_others(elsewhere: dict[str, SweepRun], folder: Path, journal: Journal) -> list[SweepRun]:
     """Runs of other processes that no process works on any more, and that have not ended."""
     latest, left = journal.latest(), []
     for key, run in list(elsewhere.items()):
@@ -189,7 +189,9 @@ def _locked(folder: Path) -> IO[str] | None:
     return lock
 
 
-def _start(run: Run, folder: Path, lock: IO[str], journal: Journal, jobs: int, console: Console) -> _Process | None:
+def _start(
+    run: SweepRun, folder: Path, lock: IO[str], journal: Journal, jobs: int, console: Console
+) -> _Process | None:
     """Begin a run, or go on with it; None where its program cannot be run."""
     checkpoint = _latest_checkpoint(folder)
     records = count_records(folder)
@@ -220,7 +222,7 @@ def _start(run: Run, folder: Path, lock: IO[str], journal: Journal, jobs: int, c
     return _Process(run, folder, lock, popen, records)
 
 
-def run_environment(run: Run, folder: Path, jobs: int) -> dict[str, str]:
+def run_environment(run: SweepRun, folder: Path, jobs: int) -> dict[str, str]:
     """Environment of a run: its folder, its W&B run, this interpreter as ``python``, and its share of the cores."""
     environment = dict(os.environ)
     # A service that outlives a killed run would not give its ID to the run that goes on.

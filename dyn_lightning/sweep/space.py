@@ -165,32 +165,47 @@ def _implied(name: str, options: Options) -> str:
 
 def _check(parameter: Parameter) -> None:
     """Raises SweepError for options that W&B's schema refuses."""
-    name, options = parameter.name, parameter.options
+    options = parameter.options
+    problem = _problem_of_numbers(options) or _problem_of_bounds(parameter) or _problem_of_values(options)
+    if problem is not None:
+        raise SweepError(f"parameter {parameter.name}: {problem}")
 
-    def refuse(problem: str) -> None:
-        raise SweepError(f"parameter {name}: {problem}")
 
+def _problem_of_numbers(options: Options) -> str | None:
+    """What is wrong with the options that are numbers, each by itself."""
     for key in ("min", "max", "mu", "sigma", "a", "b", "q"):
         if key in options and (isinstance(options[key], bool) or not isinstance(options[key], (int, float))):
-            refuse(f"{key}={options[key]!r} must be a number (YAML reads 1e-3 as text: write 1.0e-3)")
+            return f"{key}={options[key]!r} must be a number (YAML reads 1e-3 as text: write 1.0e-3)"
         if key in options and not math.isfinite(options[key]):
-            refuse(f"{key}={options[key]} must be finite")
-    if "min" in options and options["min"] >= options["max"]:
-        refuse(f"min={options['min']} must be less than max={options['max']}")
-    if "log_uniform" in parameter.distribution and options["min"] <= 0:
-        refuse(f"min={options['min']} must be above 0")
-    if parameter.distribution == "int_uniform" and not all(isinstance(options[k], int) for k in ("min", "max")):
-        refuse("min and max of int_uniform must be whole")
+            return f"{key}={options[key]} must be finite"
     for key in ("sigma", "a", "b"):
-        if key in options and options[key] < 0:
-            refuse(f"{key}={options[key]} must not be negative")
-    if "q" in options and options["q"] <= 0:
-        refuse(f"q={options['q']} must be above 0")
+        if options.get(key, 0) < 0:
+            return f"{key}={options[key]} must not be negative"
+    if options.get("q", 1) <= 0:
+        return f"q={options['q']} must be above 0"
+    return None
+
+
+def _problem_of_bounds(parameter: Parameter) -> str | None:
+    options = parameter.options
+    if "min" in options and options["min"] >= options["max"]:
+        return f"min={options['min']} must be less than max={options['max']}"
+    if "log_uniform" in parameter.distribution and options["min"] <= 0:
+        return f"min={options['min']} must be above 0"
+    if parameter.distribution == "int_uniform" and not all(isinstance(options[k], int) for k in ("min", "max")):
+        return "min and max of int_uniform must be whole"
+    return None
+
+
+def _problem_of_values(options: Options) -> str | None:
+    """What is wrong with a list of values and their probabilities."""
     if "values" in options and (not isinstance(options["values"], list) or not options["values"]):
-        refuse("values must be a list with a value at least")
+        return "values must be a list with a value at least"
     probabilities = options.get("probabilities")
-    if probabilities is not None:
-        if len(probabilities) != len(options["values"]):
-            refuse(f"{len(options['values'])} values have {len(probabilities)} probabilities")
-        if min(probabilities) < 0 or not math.isclose(sum(probabilities), 1.0, rel_tol=1e-5):
-            refuse(f"probabilities must not be negative and sum to 1, got {probabilities}")
+    if probabilities is None:
+        return None
+    if len(probabilities) != len(options["values"]):
+        return f"{len(options['values'])} values have {len(probabilities)} probabilities"
+    if min(probabilities) < 0 or not math.isclose(sum(probabilities), 1.0, rel_tol=1e-5):
+        return f"probabilities must not be negative and sum to 1, got {probabilities}"
+    return None

@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from dyn_lightning.runs.checks import UNITS
-from dyn_lightning.sweep.file import Run, Sweep
+from dyn_lightning.sweep.file import Sweep, SweepRun
 from dyn_lightning.sweep.runner import Outcome
 
 STATES = ("finished", "failed", "stopped", "running elsewhere", "waiting")
 
 
-def print_summary(sweep: Sweep, runs: Sequence[Run], outcome: Outcome, console: Console) -> None:
+def print_summary(sweep: Sweep, runs: Sequence[SweepRun], outcome: Outcome, console: Console) -> None:
     """Print one row a run: the best first by the file's metric, then those without it."""
     names = [p.name for p in sweep.parameters if len({repr(run.parameters[p.name]) for run in runs}) > 1]
     found = {run.key: (state_of(run, outcome), *_result(sweep, run, outcome)) for run in runs}
@@ -33,7 +33,7 @@ def print_summary(sweep: Sweep, runs: Sequence[Run], outcome: Outcome, console: 
     console.print(", ".join(f"{states.count(s)} {s}" for s in STATES if s in states), highlight=False)
 
 
-def state_of(run: Run, outcome: Outcome) -> str:
+def state_of(run: SweepRun, outcome: Outcome) -> str:
     """One of :data:`STATES`."""
     if run.key in outcome.elsewhere:
         return "running elsewhere"
@@ -44,7 +44,7 @@ def state_of(run: Run, outcome: Outcome) -> str:
     return "stopped" if event == "started" else event
 
 
-def _result(sweep: Sweep, run: Run, outcome: Outcome) -> tuple[float | None, float | None]:
+def _result(sweep: Sweep, run: SweepRun, outcome: Outcome) -> tuple[float | None, float | None]:
     """(value of the metric, FLOPs) of a finished run, where it has them."""
     record: dict[str, Any] = (outcome.latest.get(run.key) or {}).get("record") or {}
     score = record.get("metrics", {}).get(sweep.metric)

@@ -144,5 +144,5 @@ class DetectionMetrics(TaskMetrics):
 
     def describe(self, names: Iterable[str]) -> dict[str, MetricInfo]:
         bins = [name for name in names if name.startswith(_BY_SNR)]
-        by_snr = {name: replace(info.EER, group="snr_db", member=name[len(_BY_SNR) :]) for name in bins}
-        return {"eer": info.EER, "threshold": info.THRESHOLD, **by_snr}
+        by_snr = {name: replace(info.EER_INFO, group="snr_db", member=name[len(_BY_SNR) :]) for name in bins}
+        return {"eer": info.EER_INFO, "threshold": info.THRESHOLD_INFO, **by_snr}

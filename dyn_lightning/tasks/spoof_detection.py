@@ -149,9 +149,9 @@ class SpoofMetrics(TaskMetrics):
         return found
 
     def describe(self, names: Iterable[str]) -> dict[str, MetricInfo]:
-        whole = {"eer": info.EER, "threshold": info.THRESHOLD, "min_tdcf": _MIN_TDCF}
+        whole = {"eer": info.EER_INFO, "threshold": info.THRESHOLD_INFO, "min_tdcf": _MIN_TDCF}
         attacks = [name for name in names if name.startswith("eer_")]
-        return whole | {name: replace(info.EER, group="attack", member=name[len("eer_") :]) for name in attacks}
+        return whole | {name: replace(info.EER_INFO, group="attack", member=name[len("eer_") :]) for name in attacks}
 
 
 def bonafide_scores(output: Tensor, kind: Loss) -> Tensor:

@@ -16,7 +16,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from dyn_lightning.files import write_atomically
 from dyn_lightning.runs import read_runs
-from dyn_lightning.runs.figures import save_figure
+from dyn_lightning.runs.figure_style import save_figure
 from experiments.study import Record, markdown, mean_spread, optimiser
 
 HERE = Path(__file__).parent

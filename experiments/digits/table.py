@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from dyn_lightning.files import write_atomically
 from dyn_lightning.runs import read_runs
-from dyn_lightning.runs.figures import PALETTE, save_figure
+from dyn_lightning.runs.figure_style import PALETTE, save_figure
 from experiments.digits.systems import BUDGETS
 from experiments.study import Record, markdown, mean_spread, optimiser
 

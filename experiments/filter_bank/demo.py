@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dyn_lightning.data.filter_bank import mel_weights
+from dyn_lightning.data.synthetic_spectra import mel_weights
 from dyn_lightning.sweep.progress import duration
 from experiments.filter_bank.run import Job, run_one, summary, worker_pool
 from experiments.filter_bank.study import FIXED, OURS, READINGS, Outcome, Schedule, paper

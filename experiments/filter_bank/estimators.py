@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from dyn_lightning.data.filter_bank import Reading, synthetic_batch
+from dyn_lightning.data.synthetic_spectra import Reading, synthetic_batch
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.models.filter_bank import FilterBankNet
 from dyn_lightning.optim import make_optimizer

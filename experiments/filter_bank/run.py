@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from dyn_lightning.data.filter_bank import Reading
+from dyn_lightning.data.synthetic_spectra import Reading
 from dyn_lightning.runs import append_result, config_hash, read_results
 from experiments.command import as_command, results_file
 from experiments.filter_bank.study import (

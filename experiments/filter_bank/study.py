@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from dyn_lightning.callbacks import LambdaClamp, PhaseSwitch
 from dyn_lightning.consolidate import consolidate
-from dyn_lightning.data.filter_bank import FilterBankDataModule, Reading
+from dyn_lightning.data.synthetic_spectra import FilterBankDataModule, Reading
 from dyn_lightning.models.filter_bank import FilterBankNet
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import LambdaSquared, LossTolerance

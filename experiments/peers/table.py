@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from dyn_lightning.files import write_atomically
 from dyn_lightning.runs import read_runs
-from dyn_lightning.runs.figures import PALETTE, save_figure
+from dyn_lightning.runs.figure_style import PALETTE, save_figure
 from dyn_lightning.runs.statistics import Summary, summarise
 from experiments.peers.analysis import (
     Comparison,

@@ -12,7 +12,7 @@ from matplotlib.ticker import NullFormatter
 
 from dyn_lightning.files import write_atomically
 from dyn_lightning.runs import read_runs
-from dyn_lightning.runs.figures import PALETTE, save_figure
+from dyn_lightning.runs.figure_style import PALETTE, save_figure
 from experiments.cases import Case, least_share
 from experiments.grid import case_of, error_of, first_of_tasks, flops_percent, runs_of, sizes_text, studies
 from experiments.placement.systems import BUDGETS, PLACEMENTS

@@ -16,7 +16,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from dyn_lightning.files import write_atomically
 from dyn_lightning.runs import read_runs
-from dyn_lightning.runs.figures import PALETTE, save_figure
+from dyn_lightning.runs.figure_style import PALETTE, save_figure
 from experiments.grid import case_of, error_of, first_of_tasks, flops_percent, runs_of, sizes_text, studies
 from experiments.sensitivity.surface import TERMS, Surface, fit_surface
 from experiments.study import Record, markdown, mean_spread

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dyn_lightning.data.filter_bank import mel_weights, synthetic_batch
+from dyn_lightning.data.synthetic_spectra import mel_weights, synthetic_batch
 from dyn_lightning.models.filter_bank import FilterBankNet
 from dyn_lightning.runs import append_result
 from experiments.filter_bank import demo, estimators, run, table

@@ -23,7 +23,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from dyn_lightning.artifact import load_artifact
 from dyn_lightning.callbacks import Consolidate, LambdaClamp, PhaseSwitch, WidthsCheckpoint
-from dyn_lightning.data.filter_bank import FilterBankDataModule
+from dyn_lightning.data.synthetic_spectra import FilterBankDataModule
 from dyn_lightning.models.filter_bank import FilterBankNet
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.module.checkpoint_io import read_checkpoint

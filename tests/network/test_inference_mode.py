@@ -6,7 +6,7 @@ from torch import nn
 
 from dyn_lightning import dynamize
 from dyn_lightning.callbacks import LambdaClamp, PhaseSwitch
-from dyn_lightning.data import filter_bank
+from dyn_lightning.data import synthetic_spectra
 from dyn_lightning.network.compiled import CompiledNetwork
 from dyn_lightning.network.dynamic import plain_copy
 
@@ -65,8 +65,8 @@ def test_a_network_first_compiled_in_validation_trains():
 
 
 def test_validate_and_then_fit(make_module, make_trainer, data):
-    filter_bank.mel_weights.cache_clear()
-    filter_bank._spectrum_shape.cache_clear()
+    synthetic_spectra.mel_weights.cache_clear()
+    synthetic_spectra._spectrum_shape.cache_clear()
     module = make_module()
     trainer = make_trainer(PhaseSwitch(0, 1), LambdaClamp(), max_epochs=2)
     trainer.validate(module, data, verbose=False)

@@ -6,7 +6,15 @@ import torch
 from scipy import stats
 
 from dyn_lightning.data.score_files import ScoreTable
-from dyn_lightning.report.charts import MOST_CURVES, Point, det_charts, front_chart, front_of, kept_charts, points_of
+from dyn_lightning.report.charts import (
+    MOST_CURVES,
+    SystemPoint,
+    det_charts,
+    front_chart,
+    front_points,
+    kept_charts,
+    points_of,
+)
 from dyn_lightning.report.sources import Published
 from dyn_lightning.report.studies import studies_of
 from dyn_lightning.runs.statistics import Summary
@@ -34,11 +42,11 @@ def test_points_have_the_intervals_of_scipy(study):
 def test_front_against_every_pair():
     generator = np.random.default_rng(0)
     points = [
-        Point(str(i), "", Summary(1, float(x)), Summary(1, float(y)))
+        SystemPoint(str(i), "", Summary(1, float(x)), Summary(1, float(y)))
         for i, (x, y) in enumerate(generator.integers(0, 12, (40, 2)))
     ]
 
-    def beaten(p: Point) -> bool:
+    def beaten(p: SystemPoint) -> bool:
         return any(
             q.flops.mean <= p.flops.mean
             and q.error.mean <= p.error.mean
@@ -47,7 +55,7 @@ def test_front_against_every_pair():
         )
 
     best = {(p.flops.mean, p.error.mean) for p in points if not beaten(p)}
-    front = [(p.flops.mean, p.error.mean) for p in front_of(points)]
+    front = [(p.flops.mean, p.error.mean) for p in front_points(points)]
     assert front == sorted(best)
 
 

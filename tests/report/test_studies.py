@@ -6,7 +6,7 @@ from dyn_lightning.report.studies import (
     System,
     studies_of,
 )
-from dyn_lightning.runs.figures import flops_scale
+from dyn_lightning.runs.figure_style import flops_scale
 
 
 @pytest.mark.parametrize(

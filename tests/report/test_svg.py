@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dyn_lightning.report.svg import svg_of
-from dyn_lightning.runs.figures import PALETTE
+from dyn_lightning.runs.figure_style import PALETTE
 
 NAME = "a<b> & $x_y \"q\" <script>alert('1')</script>"
 

@@ -7,7 +7,7 @@ import torch
 from dyn_lightning.callbacks import ComplexityLogger
 from dyn_lightning.runs.history import (
     MOST_STEPS,
-    History,
+    FitHistory,
     brief_history,
     columns_of,
     history_figure,
@@ -134,7 +134,7 @@ def test_values_that_are_not_there_are_left_out():
 def test_legends_stand_above_the_lines():
     widths = {name: ([0, 100], [80, 20]) for name in "abcd"}
     errors = {"val/eer": ([0, 100], [0.4, 0.1])}
-    figure = history_figure(History("run", widths, dict.fromkeys(widths, 80), {}, errors))
+    figure = history_figure(FitHistory("run", widths, dict.fromkeys(widths, 80), {}, errors))
     figure.draw_without_rendering()
     legends = [(axes.get_legend().get_window_extent(), axes.get_window_extent()) for axes in figure.axes]
     assert len(legends) == 2

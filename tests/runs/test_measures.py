@@ -2,7 +2,7 @@
 
 import pytest
 
-from dyn_lightning.metrics.info import EER, MetricInfo
+from dyn_lightning.metrics.info import EER_INFO, MetricInfo
 from dyn_lightning.report.studies import studies_of
 from dyn_lightning.report.tables import group_tables
 from dyn_lightning.runs.measures import info_by_name, info_of, problem_of, title_of
@@ -46,7 +46,7 @@ def test_a_group_of_a_users_own_task_has_a_table(record, runs):
 
 def test_our_tasks_declare_what_they_measure():
     vad = declared(FrameDetection(), ["eer", "threshold", "eer_snr_db_<5"])
-    assert vad["test/eer_snr_db_<5"] == {**EER.as_dict(), "group": "snr_db", "member": "<5"}
+    assert vad["test/eer_snr_db_<5"] == {**EER_INFO.as_dict(), "group": "snr_db", "member": "<5"}
     assert "lower_is_better" not in vad["test/threshold"]
     spoof = declared(SpoofDetection(), ["eer", "eer_A07", "eer_at_budget"])  # an attack may have any name
     assert spoof["test/eer_at_budget"]["member"] == "at_budget"
@@ -54,7 +54,7 @@ def test_our_tasks_declare_what_they_measure():
 
 
 def test_titles():
-    assert title_of("test/mixed/eer", EER) == "EER (%), test/mixed"
+    assert title_of("test/mixed/eer", EER_INFO) == "EER (%), test/mixed"
     assert title_of("relative_l1", info_by_name("relative_l1")) == "relative_l1"
     assert title_of("test/error_rate", info_by_name("test/error_rate")) == "error rate (%), test"
     assert info_by_name("test/min_tdcf").lower_is_better

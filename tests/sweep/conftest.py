@@ -12,7 +12,7 @@ import yaml
 from rich.console import Console
 from wandb import wandb_agent
 
-from dyn_lightning.sweep.file import Run, read_sweep, runs_of
+from dyn_lightning.sweep.file import SweepRun, read_sweep, runs_of
 
 PROGRAM = textwrap.dedent(
     """
@@ -98,7 +98,7 @@ def make_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def make_runs(make_sweep):
-    def make(**options) -> list[Run]:
+    def make(**options) -> list[SweepRun]:
         return runs_of(read_sweep(make_sweep(**options)))
 
     return make

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from dyn_lightning.metrics.info import MetricInfo
 from dyn_lightning.runs.labels import flat
-from dyn_lightning.sweep.pareto import front_of, pareto_set, print_front, write_front
+from dyn_lightning.runs.statistics import pareto_set
+from dyn_lightning.sweep.pareto import front_indices, print_front, write_front
 from dyn_lightning.sweep.points import Point
 from dyn_lightning.sweep.space import SweepError
 
@@ -83,7 +84,7 @@ def test_what_is_printed(capsys):
 def test_of_accuracies_the_more_is_the_better(capsys):
     about = MetricInfo("accuracy", "%", lower_is_better=False)
     points = [point(0.7, 10e6, "worse", about=about), point(0.9, 10e6, "better", about=about)]
-    assert front_of(points) == [1]
+    assert front_indices(points) == [1]
     print_front(points, "val/accuracy", Console(width=80))
     assert "the more the better" in capsys.readouterr().out
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import BinaryIO, Literal
 
 # Sizes that programs write before they know better, give or take a header: sox 0x7FFFF000 (AIFF 0x7F000000), arecord
 # 0x80000000, GStreamer 0x7FFFFFFF, ffmpeg 0xFFFFFFFF.
 _PLACEHOLDERS_32_BIT = ((0x7EFFF000, 0x7F001000), (0x7FFFE000, 0x80001000), (0xFFFFE000, 0xFFFFFFFF))
 _PLACEHOLDER_64_BIT = 1 << 62
+_LONGEST_CHAIN = 1000
 
 
 @dataclass(frozen=True)
@@ -48,3 +50,39 @@ def missing(announced: int, start: int, size: int) -> str | None:
     if lacking <= min(start, 256):
         return None
     return f"{lacking} of {announced} bytes of audio are missing"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Where a chunk's header begins, and the size that it states."""
+
+    position: int
+    length: int
+
+
+def data_chunk(
+    file: BinaryIO, size: int, first: int, *, name_bytes: int, order: Literal["big", "little"], counts_header: bool
+) -> Chunk | None:
+    """The chunk ``data`` of a container whose sizes have 64 bits; None where the chain of chunks does not lead there.
+
+    Args:
+        file: of ``size`` bytes.
+        first: where the first chunk begins.
+        name_bytes: length of a chunk's name, which begins with four letters.
+        order: of a size's bytes.
+        counts_header: whether a size counts the chunk's own header; chunks then begin at multiples of 8.
+    """
+    position, header_bytes = first, name_bytes + 8
+    own = header_bytes if counts_header else 0
+    for _ in range(_LONGEST_CHAIN):
+        file.seek(position)
+        header = file.read(header_bytes)
+        if len(header) < header_bytes:
+            return None
+        length = int.from_bytes(header[name_bytes:], order, signed=not counts_header)
+        if header[:4] == b"data":
+            return Chunk(position, length)
+        if not own <= length <= size - position:
+            return None
+        position += (length + 7) // 8 * 8 if counts_header else header_bytes + length
+    return None

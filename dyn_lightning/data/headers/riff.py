@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import BinaryIO, Literal
 
-from dyn_lightning.data.headers.patch import Findings, Patch, is_placeholder, is_placeholder_64, missing
+from dyn_lightning.data.headers.patch import Findings, Patch, data_chunk, is_placeholder, is_placeholder_64, missing
 
 _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")  # of players, behind the last chunk
 _LONGEST_CHAIN = 1000
@@ -78,20 +78,10 @@ def _is_end(file: BinaryIO, position: int, size: int, order: Literal["big", "lit
 
 def mend_w64(file: BinaryIO, size: int) -> Findings:
     """Findings of a Wave64 file: sizes have 64 bits and count their own header of 24 bytes."""
-    position = 40
-    for _ in range(_LONGEST_CHAIN):
-        file.seek(position)
-        header = file.read(24)
-        if len(header) < 24:
-            return Findings()
-        length = int.from_bytes(header[16:], "little")
-        if header[:4] == b"data":
-            break
-        if not 24 <= length <= size - position:
-            return Findings()
-        position += (length + 7) // 8 * 8
-    else:
+    found = data_chunk(file, size, 40, name_bytes=16, order="little", counts_header=True)
+    if found is None:
         return Findings()
+    position, length = found.position, found.length
     start = position + 24
     if length == 24 and size == start:
         return Findings()

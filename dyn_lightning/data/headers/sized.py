@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import BinaryIO, Literal
 
-from dyn_lightning.data.headers.patch import Findings, Patch, is_placeholder, is_placeholder_64, missing
+from dyn_lightning.data.headers.patch import Findings, Patch, data_chunk, is_placeholder, is_placeholder_64, missing
 
 _LONGEST_CHAIN = 1000
 _UNCOMPRESSED = (b"NONE", b"sowt", b"twos", b"fl32", b"FL32", b"fl64", b"FL64", b"in24", b"in32", b"23ni")
@@ -62,20 +62,10 @@ def mend_aiff(file: BinaryIO, size: int) -> Findings:
 
 def mend_caf(file: BinaryIO, size: int) -> Findings:
     """Findings of a CAF file: -1 stands for a last chunk of unknown size."""
-    position = 8
-    for _ in range(_LONGEST_CHAIN):
-        file.seek(position)
-        header = file.read(12)
-        if len(header) < 12:
-            return Findings()
-        length = int.from_bytes(header[4:], "big", signed=True)
-        if header[:4] == b"data":
-            break
-        if not 0 <= length <= size - position:
-            return Findings()
-        position += 12 + length
-    else:
+    found = data_chunk(file, size, 8, name_bytes=4, order="big", counts_header=False)
+    if found is None:
         return Findings()
+    position, length = found.position, found.length
     start = position + 12
     if is_placeholder_64(length):
         return Findings([Patch(position + 4, start, (size - start).to_bytes(8, "big"))])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dyn_lightning.data.filter_bank import FilterBankDataModule, mel_targets, mel_weights, synthetic_batch
+from dyn_lightning.data.synthetic_spectra import FilterBankDataModule, mel_targets, mel_weights, synthetic_batch
 
 
 def generator(seed: int = 0) -> torch.Generator:

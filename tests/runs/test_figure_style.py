@@ -8,7 +8,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from dyn_lightning.report.svg import _COLOURS
-from dyn_lightning.runs.figures import PALETTE
+from dyn_lightning.runs.figure_style import PALETTE
 
 # Machado, Oliveira and Fernandes, IEEE TVCG 15(6), 2009: severity 1, on linear RGB
 SEEN = {
