@@ -66,7 +66,7 @@ def test_results_are_whole(tmp_path: Path) -> None:
     """Lines until there is no room: each is there as a whole, or its writer says that it is not."""
     path = tmp_path / "results.jsonl"
     code = (
-        "import sys; sys.path.insert(0, '.'); from dyn_lightning.report import append_result\n"
+        "import sys; sys.path.insert(0, '.'); from dyn_lightning.runs import append_result\n"
         f"for i in range({size(20, 2000)}): append_result({str(path)!r}, {{'i': i, 'text': 'x' * (97 * i % 1009)}})"
     )
     found = subprocess.run(
