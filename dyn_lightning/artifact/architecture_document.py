@@ -76,7 +76,7 @@ _METADATA: dict[str, tuple[Callable[[Any], bool], str]] = {
     "context_frames": (lambda value: value == 0 or _is_count(value), _COUNT[1]),
     **dict.fromkeys(("min_speech_s", "min_silence_s"), _DURATION),
     **dict.fromkeys(("first_frame_centre_s", "threshold"), (_is_number, "a finite number")),
-    **dict.fromkeys(("task", "threshold_on", "loss", "program"), (_is_text, "text")),
+    **dict.fromkeys(("task", "predictor", "threshold_on", "loss", "program"), (_is_text, "text")),
     "labels": (_is_texts, "a list of texts"),
     "versions": (lambda value: isinstance(value, dict), "an object"),
 }

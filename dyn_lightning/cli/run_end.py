@@ -12,14 +12,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from dyn_lightning.callbacks import Consolidate
 from dyn_lightning.callbacks.final_checkpoint import final_checkpoint
+from dyn_lightning.inference.predictors import predictor_named
 from dyn_lightning.module.artifact import summary
 from dyn_lightning.runs.environment import typed
 from dyn_lightning.runs.folder import CONFIG
-
-PREDICTED = ("FrameDetection", "SpoofDetection")
-"""Tasks that ``predict`` does."""
-OF_FRAMES = ("sample_rate", "hop_length", "first_frame_centre_s")
-"""What a network of frames says of them by its attributes."""
 
 _SHARES = ("eer", "accuracy", "error_rate", "miss_rate", "false_alarm_rate", "recall", "precision", "f1")
 
@@ -81,26 +77,37 @@ def end_of_fit(trainer: Trainer, folder: Path, metrics: Mapping[str, Any], resul
 def _next(trainer: Trainer, folder: Path, artifact: Path | None, checkpoint: str) -> str:
     """The command that most will want: the small network on audio, else what there is to see of it."""
     module: Any = trainer.lightning_module
-    task = getattr(getattr(module, "task", None), "name", None)
-    if artifact is not None and task in PREDICTED and not lacking_for_predict(module):
-        return f"{typed(['dyn-lightning', 'predict', '--artifact', str(artifact)])} --audio FILE"
+    if artifact is not None and _predictor(module) and not lacking_for_predict(module):
+        trusted = ["--trusted"] if "." in _predictor(module) else []  # a class of the user's own
+        return f"{typed(['dyn-lightning', 'predict', *trusted, '--artifact', str(artifact)])} --audio FILE"
     if checkpoint and (folder / CONFIG).is_file():
         return typed(["dyn-lightning", "test", "-c", str(folder / CONFIG), "--ckpt_path", str(checkpoint)])
     return typed(["dyn-lightning", "fit", "-c", str(folder / CONFIG)])
 
 
 def lacking_for_predict(module: Any) -> str:
-    """What ``predict`` will want of a network of frames that its attributes do not say; "" where nothing is lacking."""
-    if getattr(getattr(module, "task", None), "name", None) != PREDICTED[0]:
+    """What ``predict`` will want of the network that its attributes do not say; "" where nothing is lacking.
+
+    Raises:
+        SettingError: where the task names a predictor that there is not.
+    """
+    name = _predictor(module)
+    if not name:
         return ""
     network = getattr(module, "network", None)
-    absent = [name for name in OF_FRAMES if getattr(network, name, None) is None]
+    wanted = predictor_named(name, type(module.task).__name__).wanted_attributes
+    absent = [attribute for attribute in wanted if getattr(network, attribute, None) is None]
     if not absent:
         return ""
     return (
-        f"the network has no {', '.join(absent)}: predict cannot place its frames in time. Set them as attributes "
+        f"the network has no {', '.join(absent)}: predict has to know. Set them as attributes "
         "(self.hop_length = 256) in its __init__, in samples, Hz and seconds"
     )
+
+
+def _predictor(module: Any) -> str:
+    """The predictor that the task names; "" for none."""
+    return str(getattr(getattr(module, "task", None), "predictor", ""))
 
 
 def _best(trainer: Trainer) -> tuple[str, str]:

@@ -94,17 +94,7 @@ def score_utterances(
     """
     if batch_size < 1:
         raise SettingError(f"batch_size must be at least 1, got {batch_size}")
-    files = _by_utterance(inputs)
-    known: Mapping[str, Utterance] | None = None
-    unnamed: list[Path] = []
-    if protocol is not None:
-        known = read_protocol(protocol).utterances
-        absent = [name for name in known if name not in files]
-        if absent:
-            mend = "Give all folders of this part's audio, or the protocol of these files."
-            raise DatasetError(problem(Path(protocol), "utterances without audio", absent, mend))
-        unnamed = [path for name, path in files.items() if name not in known]
-        files = {name: files[name] for name in known}
+    files, unnamed, known = _to_score(inputs, protocol)
     network, metadata = load_artifact(artifact, backbone=backbone, trusted=trusted, device=device)
     missing = [key for key in _NEEDED if key not in metadata]
     if missing:
@@ -116,15 +106,7 @@ def score_utterances(
     with progress or FileProgress(io.StringIO()) as shown, audio_doubts() as doubts:
         shown.start(len(files))
         while batch := list(islice(waiting, batch_size)):
-            read, crops = list[tuple[str, Path]](), list[Tensor]()
-            for name, path in batch:
-                shown.file(path)
-                try:
-                    crops.append(torch.from_numpy(_crop(path, name, metadata, shown)))
-                    read.append((name, path))
-                except AudioError as error:
-                    failed[path] = str(error)
-                shown.done()
+            read, crops = _read_crops(batch, metadata, shown, failed)
             if not crops:
                 continue
             with torch.inference_mode():
@@ -145,6 +127,36 @@ def score_utterances(
     path = Path(out_dir) / SCORE_FILE
     write_scores(path, table)
     return UtteranceScores(path, table, failed, unnamed, doubts)
+
+
+def _to_score(
+    inputs: Sequence[str | os.PathLike[str]], protocol: str | os.PathLike[str] | None
+) -> tuple[dict[str, Path], list[Path], Mapping[str, Utterance] | None]:
+    """Utterance → file, the files that the protocol leaves out, and what it says of its utterances."""
+    files = _by_utterance(inputs)
+    if protocol is None:
+        return files, [], None
+    known = read_protocol(protocol).utterances
+    if absent := [name for name in known if name not in files]:
+        mend = "Give all folders of this part's audio, or the protocol of these files."
+        raise DatasetError(problem(Path(protocol), "utterances without audio", absent, mend))
+    return {name: files[name] for name in known}, [p for name, p in files.items() if name not in known], known
+
+
+def _read_crops(
+    batch: Sequence[tuple[str, Path]], metadata: Mapping[str, Any], shown: FileProgress, failed: dict[Path, str]
+) -> tuple[list[tuple[str, Path]], list[Tensor]]:
+    """The utterances that could be read, and a crop of each; ``failed`` is told of the others."""
+    read, crops = list[tuple[str, Path]](), list[Tensor]()
+    for name, path in batch:
+        shown.file(path)
+        try:
+            crops.append(torch.from_numpy(_crop(path, name, metadata, shown)))
+            read.append((name, path))
+        except AudioError as error:
+            failed[path] = str(error)
+        shown.done()
+    return read, crops
 
 
 def _crop(path: Path, name: str, metadata: Mapping[str, Any], shown: FileProgress) -> Samples:

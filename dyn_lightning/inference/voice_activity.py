@@ -32,7 +32,7 @@ from dyn_lightning.inference.streaming import FrameStream, context_frames, read_
 # and the segments from 56 to 20 and from 94 to 17, where people marked 8 and 7.
 MIN_SPEECH_S, MIN_SILENCE_S = 0.25, 0.3
 _UNUSABLE_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
-_NEEDED = ("sample_rate", "hop_length", "first_frame_centre_s")
+NEEDED = ("sample_rate", "hop_length", "first_frame_centre_s")
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Predictor:
             **metadata,
             **{k: v for k, v in given.items() if v is not None},
         }
-        missing = [k for k in (*_NEEDED, "threshold") if k not in values]
+        missing = [k for k in (*NEEDED, "threshold") if k not in values]
         if missing:
             raise ArtifactError(
                 f"the artifact's metadata lacks {', '.join(missing)}: set them on the network (self.hop_length = 256; "

@@ -156,7 +156,10 @@ def write_artifact(
             f"the consolidated network differs by {report.largest_difference:.3g} from the one that was "
             f"trained, relative {report.largest_relative_difference:.3g}, tolerance {tolerance:g}"
         )
-    metadata: dict[str, Any] = {"task": module.task.name, **module.task.names(), **module.task.metadata()}
+    task = module.task
+    metadata: dict[str, Any] = {"task": task.name, **task.names(), **task.metadata()}
+    if task.predictor:
+        metadata["predictor"] = task.predictor
     threshold = float(module.threshold)
     if math.isfinite(threshold):
         metadata["threshold"] = threshold

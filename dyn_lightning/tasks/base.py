@@ -19,10 +19,13 @@ class Task(nn.Module):
     Attributes:
         input_key: the network's input in a batch.
         output_name: what the network's output is called in what ships.
+        predictor: what ``predict`` makes of audio by the task's artifacts: "segments", "utterance_scores", or the path
+            of a class of your own, see :class:`~dyn_lightning.inference.FilePredictor`; "" for nothing.
     """
 
     input_key = "audio"
     output_name = "output"
+    predictor = ""
 
     @abstractmethod
     def loss(self, output: Any, batch: Batch) -> Tensor:

@@ -36,6 +36,7 @@ class Distillation(Task):
         within(0.0, 1.0, weight=weight)
         positive(temperature=temperature)
         self.task = task
+        self.predictor = task.predictor
         self.weight, self.temperature = weight, temperature
         self._teacher: list[nn.Module] = []  # in a list: it is no part of what is trained and saved
         if teacher is not None:

@@ -85,6 +85,7 @@ class FrameDetection(Task):
     """
 
     output_name = "logits"
+    predictor = "segments"
 
     def __init__(self, positive_weight: float = 1.0) -> None:
         super().__init__()

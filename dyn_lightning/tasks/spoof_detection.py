@@ -48,6 +48,7 @@ class SpoofDetection(Task):
         ValueError: for another loss, a weight or scale that is not positive, or a margin that cosines cannot have.
     """
 
+    predictor = "utterance_scores"
     n_samples: Tensor
     class_weight: Tensor
 

@@ -189,6 +189,7 @@ def test_anti_spoofing_from_fit_to_scores(tmp_path, capsys):
     artifact = tmp_path / "runs" / "csv" / "version_0" / "artifact"
     _, metadata = load_artifact(artifact)
     assert (metadata["task"], metadata["loss"], metadata["n_samples"]) == ("SpoofDetection", "cross_entropy", 4000)
+    assert metadata["predictor"] == "utterance_scores"
 
     # The scores of the artifact are those of the validation.
     given = ["--artifact", str(artifact), "--audio", str(tmp_path / "corpus" / "LA" / "ASVspoof2019_LA_dev")]
