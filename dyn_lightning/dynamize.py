@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -20,6 +21,7 @@ from dyn_lightning.network.build import build, no_nested_tensors
 from dyn_lightning.network.dynamic import DynamicNetwork, shallow_copy
 from dyn_lightning.network.garbage import rare_collections
 from dyn_lightning.network.trials import answers_of, compared, try_least_sizes, try_sizes
+from dyn_lightning.widths.width import Width
 
 _PART = re.compile(r"\.(l\d+|part\d+|heads|head_size|value_size|out_proj|blocks|each)$")
 NOT_ASKED_FOR, ASKED_TO_BE_FIXED = "it was not asked for", "it was asked to be fixed"
@@ -37,6 +39,7 @@ def dynamize(
     ties: Sequence[Sequence[str]] = (),
     mel_spacing: str = "respaced",
     boundary: str = "taper",
+    width_class: type[Width] = Width,
     free_outputs: bool = False,
 ) -> Any:
     """Make a network's sizes learnable.
@@ -64,8 +67,10 @@ def dynamize(
         mel_spacing: which bands a mel filter bank gives up: none in particular, those left dividing up the whole range
             anew (``respaced``), or the last in rank (``ranked``), which is also what is done where a layer behind the
             bank has parameters for each band.
-        boundary: how a width's boundary unit fades out, a name in ``functional.BOUNDARIES``; or a kind of gate for
-            each unit instead, a name in ``gates.GATES``, for comparison. Gates leave the bands of mel banks ranked.
+        boundary: how a width's boundary unit fades out, a name in ``widths.BOUNDARIES``.
+        width_class: the kind of width that is learned: a subclass of :class:`Width`, made with a full size and the
+            keywords ``multiple_of``, ``boundary`` and ``resampled``. One that does not keep the first elements says by
+            a method ``positions`` which; one that cannot resample (see ``mel_spacing``) leaves that keyword False.
         free_outputs: let sizes in the network's output be learned too. Whoever reads the output must then
             take what is missing at its end for zeros, as ``tasks.Regression`` does.
 
@@ -84,6 +89,9 @@ def dynamize(
         raise SettingError(f"dynamize: {type(backbone).__name__} has its own {', '.join(taken)}: rename it there")
     if mel_spacing not in ("respaced", "ranked"):
         raise SettingError(f"mel_spacing={mel_spacing!r} is unknown: use respaced or ranked")
+    if not (isinstance(width_class, type) and issubclass(width_class, Width)):
+        raise SettingError(f"width_class={width_class!r}: give a subclass of dyn_lightning.Width")
+    make_width = partial(width_class, boundary=boundary)
     runs = _runs(backbone, example_input, more_examples, methods)
     with untouched(backbone), rare_collections():
         parameters = copies(backbone.parameters())
@@ -99,7 +107,7 @@ def dynamize(
         untraced: dict[Size, str] = {}
         while True:
             chosen = _choose(graph, dynamic, names)
-            result = build(backbone, graph, chosen, duration_s, mel_spacing, boundary, names)
+            result = build(backbone, graph, chosen, duration_s, mel_spacing, make_width, names)
             widths = dict(zip(chosen, result.widths.values(), strict=True))
             mismatch = try_sizes(expected, result, graph, widths) or try_least_sizes(result, graph, widths)
             put_back(written)

@@ -13,6 +13,7 @@ from dyn_lightning.costs.allocation import learnable_share
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.errors import SettingError
 from dyn_lightning.objectives import FlopsBudget, FlopsTerm, LambdaSquared, LossTolerance
+from experiments.peers.gates import GatedWidth, GaussianGates, HardConcreteGates
 
 
 def mlp(hidden: int = 64) -> Any:
@@ -141,10 +142,12 @@ def test_a_search_that_goes_as_planned_is_left_alone() -> None:
     assert found(1.6) == found(math.inf)
 
 
-@pytest.mark.parametrize("kind", ["gaussian_gates", "hard_concrete"])
-def test_gates_shrink_in_a_search_too_short_for_them(kind: str) -> None:
+@pytest.mark.parametrize("kind", [GaussianGates, HardConcreteGates])
+def test_gates_shrink_in_a_search_too_short_for_them(kind: type[GatedWidth]) -> None:
     torch.manual_seed(0)
-    network = dynamize(nn.Sequential(nn.Linear(6, 40), nn.ReLU(), nn.Linear(40, 2)), torch.randn(1, 6), boundary=kind)
+    network = dynamize(
+        nn.Sequential(nn.Linear(6, 40), nn.ReLU(), nn.Linear(40, 2)), torch.randn(1, 6), width_class=kind
+    )
     x = torch.randn(32, 6)
     shares = log_shares(network.train(), FlopsBudget(share=0.1), lambda: network(x).square().mean(), steps=30)
     assert shares[-1] <= math.log(0.16) + 1e-3

@@ -22,6 +22,7 @@ from dyn_lightning.optim import (
     width_parameters,
 )
 from dyn_lightning.widths.width import Width
+from experiments.peers.gates import HardConcreteGates
 
 
 def network(seed: int = 0) -> nn.Module:
@@ -150,7 +151,7 @@ def test_elements_kept_here_and_there_learn_and_the_others_stay(monkeypatch, mos
     monkeypatch.setattr(unused, "MOST_BLOCKS", most_blocks)
     torch.manual_seed(0)
     net = dynamize(
-        nn.Sequential(nn.Linear(5, 12), nn.ReLU(), nn.Linear(12, 2)), torch.randn(1, 5), boundary="hard_concrete"
+        nn.Sequential(nn.Linear(5, 12), nn.ReLU(), nn.Linear(12, 2)), torch.randn(1, 5), width_class=HardConcreteGates
     )
     optimizer = make_optimizer(net, torch.optim.Adam, lr=0.1, weight_decay=0.5, lr_lam=0.0)
     (width,) = net.widths.values()

@@ -15,7 +15,7 @@ from dyn_lightning.cli.sources import given_strings
 from dyn_lightning.errors import UserError
 
 PACKAGE = dyn_lightning.__name__
-CALLABLES = ("optimizer",)
+CALLABLES = ("optimizer", "width_class")
 """Settings whose value may be the name of a class by itself."""
 
 

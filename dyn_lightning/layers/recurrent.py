@@ -129,7 +129,7 @@ class _Recurrent(DynamicLayer):
     input_size: int
 
     def forward(self, input: Any, hx: Any = None) -> Any:
-        if all(w.current == w.full_size and not w.noisy and w.gates is None for w in self.widths()):
+        if all(w.current == w.full_size and not w.noisy and w.probes is None for w in self.widths()):
             return super().forward(input, hx)
         packed = isinstance(input, PackedSequence)
         x = input.data if packed else input

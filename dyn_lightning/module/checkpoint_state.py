@@ -36,9 +36,7 @@ def check_state(content: Mapping[str, Any], module: nn.Module, file: str) -> Non
         _check_units(units[name], widths[name], name, file)
     for name, width in module.named_modules():
         if isinstance(width, Width):
-            _check_width(
-                {k: state.get(f"{name}.{k}") for k in ("_frozen_size", "_samples", "_kept")}, width, name, file
-            )
+            _check_width({k: state.get(f"{name}.{k}") for k in ("_frozen_size", "_samples")}, width, name, file)
     for key, most in (("_phase", 2), ("_search_steps", 2**62)):
         if key in state and not _whole(state[key], 0, most):
             raise UserError(f"{file}: {key.strip('_')} is {_told(state[key])}, which cannot be. {MEND}")
@@ -65,13 +63,10 @@ def _check_units(units: Any, width: Width, name: str, file: str) -> None:
 
 
 def _check_width(state: Mapping[str, Any], width: Width, name: str, file: str) -> None:
-    frozen, samples, kept = state["_frozen_size"], state["_samples"], state["_kept"]
     full = width.full_size
-    for value, low in ((frozen, -1), (samples, 1)):
+    for value, low in ((state["_frozen_size"], -1), (state["_samples"], 1)):
         if value is not None and not (_whole(value, low, full) and not bool((torch.as_tensor(value) == 0).any())):
             raise UserError(f"{file}: the size of {name} is {_told(value)}: it must lie in 1…{full}. {MEND}")
-    if isinstance(kept, Tensor) and frozen is not None and int(frozen) > 0 and int(kept.sum()) != int(frozen):
-        raise UserError(f"{file}: {name} keeps {int(kept.sum())} elements, its size is {int(frozen)}. {MEND}")
 
 
 def _whole(value: Any, low: int, high: int) -> bool:

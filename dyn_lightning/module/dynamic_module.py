@@ -37,6 +37,7 @@ from dyn_lightning.optim import (
 )
 from dyn_lightning.randomness import gather_random_states, set_random_state
 from dyn_lightning.tasks import Task
+from dyn_lightning.widths.width import Width
 
 
 class DynamicModule(PhasedModule):
@@ -58,7 +59,7 @@ class DynamicModule(PhasedModule):
             plain training of the backbone as it is.
         fixed: patterns of sizes to leave alone.
         ties: groups of layer names whose sizes are to be one.
-        mel_spacing, boundary, free_outputs: see ``dynamize``.
+        mel_spacing, boundary, free_outputs, width_class: see ``dynamize``.
         example_duration_s: seconds of audio that the FLOPs are counted on; they are then per second of
             audio. None counts per call, which needs ``example_shape``.
         example_shape: shape of the example input, batch dimension first; when absent,
@@ -111,6 +112,7 @@ class DynamicModule(PhasedModule):
         lr_growth: float = 0.0,
         gradient_clip_lam: float | None = 1.0,
         compile: bool = False,
+        width_class: type[Width] = Width,
     ) -> None:
         super().__init__()
         check_schedule(lr_schedule, lr_hold, lr_growth)
@@ -136,6 +138,7 @@ class DynamicModule(PhasedModule):
                     ties=ties or (),
                     mel_spacing=mel_spacing,
                     boundary=boundary,
+                    width_class=width_class,
                     free_outputs=free_outputs,
                 )
         if self.is_dynamic and objective is None:
@@ -150,7 +153,7 @@ class DynamicModule(PhasedModule):
         self.gradient_clip_lam = gradient_clip_lam
         self.compile_network = compile
         self._compiled: list[Callable[[Any], Any]] = []
-        self.save_hyperparameters(ignore=["backbone", "task", "objective", "optimizer"])
+        self.save_hyperparameters(ignore=["backbone", "task", "objective", "optimizer", "width_class"])
         self.begin_phases()
         self._sound, self.averages = SoundSteps(), Averages()
         self.steps_per_epoch: float | None = None

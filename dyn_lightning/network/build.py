@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from dyn_lightning.costs.complexity import Complexity
-from dyn_lightning.errors import SettingError
 from dyn_lightning.features.spectral import FixedScaling, LogCompression, MelFilterBank
 from dyn_lightning.graph import Axis, Graph, Op, Pass, Size, Sum, axis_sizes, normal, substitute
 from dyn_lightning.graph.attention import ATTENTIONS
@@ -20,8 +19,6 @@ from dyn_lightning.layers import DYNAMIC_LAYERS, DynamicLayer
 from dyn_lightning.network.dynamic import replace_modules, shallow_copy
 from dyn_lightning.network.dynamic_class import dynamic_class
 from dyn_lightning.network.overlay import Bare, Entering, Number
-from dyn_lightning.widths import BOUNDARIES
-from dyn_lightning.widths.gates import GATES
 from dyn_lightning.widths.layout import Concat, Layout
 from dyn_lightning.widths.width import Width
 
@@ -39,23 +36,20 @@ def build(
     chosen: list[Size],
     duration_s: float | None,
     mel_spacing: str,
-    boundary: str,
+    make_width: Callable[..., Width],
     names: dict[Size, str],
 ) -> Any:
-    """A copy of the backbone whose layers follow a Width for each chosen Size. It shares the backbone's tensors."""
+    """A copy of the backbone whose layers follow a Width for each chosen Size. It shares the backbone's tensors.
+
+    ``make_width``: called with a full size, ``resampled`` and ``multiple_of``.
+    """
     network: Any = shallow_copy(backbone)
     makers = noise_makers(network, graph)
     behind = norms_behind(graph)
-    gates = GATES.get(boundary)
-    if gates is None and boundary not in BOUNDARIES:
-        raise SettingError(f"boundary={boundary!r} is unknown: use one of {', '.join((*BOUNDARIES, *GATES))}")
-    resampled = resamplable(network, graph) if mel_spacing == "respaced" and gates is None else set()
+    resampled = resamplable(network, graph) if mel_spacing == "respaced" else set()
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     widths: dict[Size, Width] = {
-        size: Width(size.full_size, boundary=boundary, resampled=size in resampled, multiple_of=size.unit)
-        if gates is None
-        else gates(size.full_size, multiple_of=size.unit)
-        for size in chosen
+        size: make_width(size.full_size, resampled=size in resampled, multiple_of=size.unit) for size in chosen
     }
     for size, width in widths.items():
         width.granularity = size.unit

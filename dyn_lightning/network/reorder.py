@@ -39,15 +39,15 @@ def importance(network: Any, losses: Iterable[Callable[[], Tensor]]) -> dict[str
     scores = {name: torch.zeros(width.full_size, device=width.theta.device) for name, width in widths.items()}
     for loss in losses:
         for width in widths.values():
-            width.gates = []
+            width.probes = []
         try:
             value = loss()
-            gates = [(name, gate) for name, width in widths.items() for gate in width.gates or []]
-            found = torch.autograd.grad(value, [gate for _, gate in gates], allow_unused=True)
+            probes = [(name, probe) for name, width in widths.items() for probe in width.probes or []]
+            found = torch.autograd.grad(value, [probe for _, probe in probes], allow_unused=True)
         finally:
             for width in widths.values():
-                width.gates = None
-        for (name, _), gradient in zip(gates, found, strict=True):
+                width.probes = None
+        for (name, _), gradient in zip(probes, found, strict=True):
             if gradient is not None:
                 # A mean over the batch has weakened each sample's derivative by the batch's size.
                 scores[name] += (gradient.float() * gradient.shape[0]).square().sum(0)

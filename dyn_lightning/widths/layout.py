@@ -112,14 +112,18 @@ class Layout:
     def indices(self, *, kept: bool = False, device: torch.device | None = None) -> Tensor:
         """Positions in the full dimension of the elements in use (``kept``: that consolidation keeps)."""
         sizes = {w: w.size if kept else w.current for w in self.widths}
-        if not all(w.prefix for w in sizes):
-            return self.positions(lambda w: w.positions(sizes[w])).to(device)
+
+        def chosen(width: Width) -> Tensor:
+            return torch.arange(sizes[width]) if width.positions is None else width.positions(sizes[width])
+
+        if any(w.positions is not None for w in sizes):
+            return self.positions(chosen).to(device)
         key = (*sizes.values(), device)
         if key not in self._cache:
             if len(self._cache) > 64:
                 self._cache.clear()
             with torch.inference_mode(False):  # a pass that learns may want them later
-                self._cache[key] = self.positions(lambda w: w.positions(sizes[w])).to(device)
+                self._cache[key] = self.positions(chosen).to(device)
         return self._cache[key]
 
     def take(self, x: Tensor, dim: int, *, kept: bool = False) -> Tensor:
@@ -129,7 +133,7 @@ class Layout:
         if all((w.size if kept else w.current) == w.full_size for w in self.widths):
             return x
         first, *others = self.factors
-        if isinstance(first, Width) and first.prefix and all(isinstance(f, int) for f in others):
+        if isinstance(first, Width) and first.positions is None and all(isinstance(f, int) for f in others):
             inner = math.prod(f for f in others if isinstance(f, int))
             return x.narrow(dim, 0, (first.size if kept else first.current) * inner)
         return x.index_select(dim, self.indices(kept=kept, device=x.device))
@@ -167,7 +171,7 @@ class Layout:
 
         ``batch_dim``: the dimension of samples; None where there is none, as in a parameter.
         """
-        if not any((w.noisy and not w.resampled) or w.gates is not None for w in self.widths):
+        if not any((w.noisy and not w.resampled) or w.probes is not None for w in self.widths):
             return x
         if (width := self.simple) is not None:
             return width.noise(x, dim, batch_dim=batch_dim)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from dyn_lightning.errors import SettingError, UserError
 from dyn_lightning.widths import BOUNDARIES, Amplitude, active_size, amplitudes, boundary_noise, kept_size
+
+_KINDS = {
+    "gaussian_gates": "experiments.peers.gates.GaussianGates",
+    "hard_concrete": "experiments.peers.gates.HardConcreteGates",
+}
+"""Boundaries of version 0.1.0 that are kinds of width → their classes."""
 
 
 class Width(nn.Module):
@@ -35,8 +41,9 @@ class Width(nn.Module):
             does not fit ``full_size``.
     """
 
-    prefix = True
-    """Whether the elements in use are always the first ones."""
+    positions: ClassVar[Callable[[Any, int], Tensor] | None] = None
+    """Which elements the ``size`` in use are, ascending, (size,); None: the first ones. A method of subclasses that
+    choose otherwise."""
     granularity = 1
     """What ``multiple_of`` must be a multiple of, for the calls that take this size."""
 
@@ -57,7 +64,9 @@ class Width(nn.Module):
         if full_size < 1:
             raise SettingError(f"a width needs an element at least, got {full_size}")
         if boundary not in BOUNDARIES:
-            raise SettingError(f"boundary={boundary!r} is unknown: use one of {', '.join(BOUNDARIES)}")
+            kind = _KINDS.get(boundary)
+            use = f"write width_class: {kind}" if kind else f"use one of {', '.join(BOUNDARIES)}"
+            raise SettingError(f"boundary={boundary!r} is unknown: {use}")
         if lam_min is not None and not 0.0 < lam_min <= 1.0:
             raise SettingError(f"lam_min must lie in (0, 1], got {lam_min}")
         self.boundary = boundary
@@ -67,7 +76,7 @@ class Width(nn.Module):
         self.register_buffer("_frozen_size", torch.tensor(-1))
         self.register_buffer("_learning", torch.tensor(True))
         self.register_buffer("_samples", torch.tensor(full_size))
-        self.gates: list[Tensor] | None = None  # ones on the features of each producer, while somebody asks for them
+        self.probes: list[Tensor] | None = None  # ones on the features of each producer, while somebody asks for them
         self._held: tuple[float, int, bool, int] | None = None  # what _read answers while `held`
         self._amplitudes: tuple[Any, tuple[Amplitude, Amplitude]] | None = None
         self.lam_min = 0.0 if lam_min is None else lam_min
@@ -104,9 +113,6 @@ class Width(nn.Module):
     def _state(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What :meth:`_parse` takes: log λ, the frozen size or −1, whether λ learns, samples; each 0-d."""
         return self.theta, self._frozen_size, self._learning, self._samples
-
-    def _let_go(self) -> None:
-        self._held = None
 
     def _parse(self, values: Sequence[float]) -> tuple[float, int, bool, int]:
         if not values[0] < math.inf:
@@ -241,24 +247,24 @@ class Width(nn.Module):
             apart: see :func:`functional.boundary_noise`.
             batch_dim: the dimension of samples; None where there is none, as in a parameter.
         """
-        if self.gates is not None:
-            return self._gated(x, dim, batch_dim)
+        if self.probes is not None:
+            return self._probed(x, dim, batch_dim)
         if not self.noisy or self.resampled:
             return x
         a, b = (amplitude.of(self.theta) for amplitude in self.amplitudes)
         return boundary_noise(x, a, b, dim=dim, unit=self.boundary_size, apart=apart)
 
-    def _gated(self, x: Tensor, dim: int, batch_dim: int | None) -> Tensor:
+    def _probed(self, x: Tensor, dim: int, batch_dim: int | None) -> Tensor:
         """x times ones whose gradient is somebody's measure of the elements' importance."""
-        assert self.gates is not None
-        gate = x.new_ones(1 if batch_dim is None else x.shape[batch_dim], x.shape[dim], requires_grad=True)
-        self.gates.append(gate)
+        assert self.probes is not None
+        probe = x.new_ones(1 if batch_dim is None else x.shape[batch_dim], x.shape[dim], requires_grad=True)
+        self.probes.append(probe)
         shape = [1] * x.dim()
-        shape[dim] = gate.shape[1]
+        shape[dim] = probe.shape[1]
         if batch_dim is None:
-            return x * gate.reshape(shape)
-        shape[batch_dim] = gate.shape[0]
-        return x * (gate if batch_dim < dim % x.dim() else gate.T).reshape(shape)
+            return x * probe.reshape(shape)
+        shape[batch_dim] = probe.shape[0]
+        return x * (probe if batch_dim < dim % x.dim() else probe.T).reshape(shape)
 
     def dampen(self, weights: Tensor, dim: int) -> Tensor:
         """Weights that read this width's own features of a step before, with the boundary unit's amplitude on it."""
@@ -267,14 +273,10 @@ class Width(nn.Module):
         clean, boundary = weights.split([weights.shape[dim] - unit, unit], dim=dim)
         return torch.cat([clean, boundary * keep], dim=dim)
 
-    def positions(self, size: int) -> Tensor:
-        """Which elements of the full size the ``size`` in use are, ascending: the first ones."""
-        return torch.arange(size)
-
     @property
     def folds(self) -> bool:
         """Whether noise can be put on by fading weights and adding to the product."""
-        return self.gates is None and not self.resampled
+        return self.probes is None and not self.resampled
 
     @property
     def boundary_size(self) -> int:
@@ -307,4 +309,4 @@ def held(widths: Iterable[Width]) -> Iterator[None]:
         yield
     finally:
         for width in widths:
-            width._let_go()
+            width._held = None

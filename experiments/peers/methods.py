@@ -14,8 +14,10 @@ from dyn_lightning.callbacks import Reorder, TeacherSnapshot
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsBudget, LambdaSquared, Objective
 from dyn_lightning.tasks import Distillation, Task
+from dyn_lightning.widths.width import Width
 from experiments.peers.benches import Bench, complexity_of
 from experiments.peers.fresh import fresh_network, random_sizes
+from experiments.peers.gates import GatedWidth, GaussianGates, HardConcreteGates
 from experiments.peers.linear import make_linear
 from experiments.peers.ranking import OneShot, RankByMagnitude
 from experiments.peers.torch_pruning import pruned_to
@@ -84,6 +86,7 @@ class Given:
         kind: type[DynamicModule] = DynamicModule,
         task: Task | None = None,
         boundary: str = "taper",
+        width_class: type[Width] = Width,
         lr_growth: float = 0.0,
         lam_pace: float = 1.0,
         **options: Any,
@@ -91,7 +94,7 @@ class Given:
         """A run of the bench's; of a network as it is where nothing pulls its sizes down.
 
         Args:
-            backbone, objective, kind, task, boundary, lr_growth: of the module.
+            backbone, objective, kind, task, boundary, width_class, lr_growth: of the module.
             lam_pace: λ's learning rate in the bench's.
             options: of the plan.
         """
@@ -102,6 +105,7 @@ class Given:
             objective,
             dynamic=[] if objective is None else None,
             boundary=boundary,
+            width_class=width_class,
             example_duration_s=bench.duration_s,
             lr=bench.lr,
             lr_lam=lam_pace * bench.lr_lam,
@@ -148,6 +152,10 @@ def _torch_pruning(given: Given) -> Plan:
     full = given.teacher()
     example = torch.randn(2, round(given.bench.duration_s * full.sample_rate))  # type: ignore[operator,arg-type]
     return given.plan(pruned_to(full, example, given.budget, given.bench.duration_s))
+
+
+def _gated(kind: type[GatedWidth]) -> Callable[[Given], Plan]:
+    return lambda given: given.ours(width_class=kind, **GATES)
 
 
 def _linear(given: Given) -> Plan:
@@ -208,8 +216,8 @@ METHODS: dict[str, Method] = {
     ),
     "paper": Method("paper: fixed β, its noise, linear λ, no settling", "core", _paper, budgeted=False),
     "random": Method(f"random sizes, best of {TRIALS}", "peer", _random, trials=TRIALS, lr_of="uniform"),
-    "hard concrete": Method("hard concrete gates (L0)", "peer", lambda g: g.ours(boundary="hard_concrete", **GATES)),
-    "gaussian gates": Method("stochastic Gaussian gates", "peer", lambda g: g.ours(boundary="gaussian_gates", **GATES)),
+    "hard concrete": Method("hard concrete gates (L0)", "peer", _gated(HardConcreteGates)),
+    "gaussian gates": Method("stochastic Gaussian gates", "peer", _gated(GaussianGates)),
     "magnitude": Method("pruned once by magnitude, then trained on", "peer", _magnitude),
     "from full": Method("learned sizes (ours), from trained full size", "trained", lambda g: g.ours(g.teacher())),
     "cut from full": Method(

@@ -280,7 +280,11 @@ def test_consolidate_names_a_checkpoint_that_is_absent(capsys):
         (["--model.dynamic=['nothing*']"], r"^dynamic: the pattern 'nothing\*' matches no size"),
         (
             ["--model.boundary=tapr"],
-            r"^boundary='tapr' is unknown: use one of .*paper, .*gaussian_gates, hard_concrete$",
+            r"^boundary='tapr' is unknown: use one of .*taper, .*paper",
+        ),
+        (
+            ["--model.boundary=hard_concrete"],
+            r"is unknown: write width_class: experiments\.peers\.gates\.HardConcreteGates$",
         ),
         (["--ckpt_path=absent.ckpt"], r"^absent\.ckpt: no such file\."),
         (config("dynamic/paper"), r"^trainer\.callbacks: there twice: ComplexityLogger"),

@@ -11,6 +11,8 @@ from dyn_lightning import dynamize
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.errors import SettingError
 from dyn_lightning.profiling.latency import width_latencies_s
+from dyn_lightning.widths.width import Width
+from experiments.peers.gates import HardConcreteGates
 
 
 class Experts(nn.Module):
@@ -50,10 +52,10 @@ def test_sizes_are_learned_in_steps_of_16_bytes(dtype: torch.dtype, unit: int) -
     assert tuple(small.up.shape) == (2, 2 * sizes["up-1"], sizes["a"])
 
 
-@pytest.mark.parametrize("boundary", ["taper", "hard_concrete"])
-def test_other_steps_are_refused(boundary: str) -> None:
+@pytest.mark.parametrize("kind", [Width, HardConcreteGates])
+def test_other_steps_are_refused(kind: type[Width]) -> None:
     x = torch.randn(6, 5)
-    width = dynamize(Experts(32, 48, torch.float32), x, boundary=boundary).widths["a"]
+    width = dynamize(Experts(32, 48, torch.float32), x, width_class=kind).widths["a"]
     width.set_multiple_of(8)
     with pytest.raises(SettingError, match="multiple_of=6 must be a multiple of 4"):
         width.set_multiple_of(6)

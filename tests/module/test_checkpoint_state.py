@@ -81,12 +81,3 @@ def test_what_is_as_it_was_loads(saved, make_module):
     load_checkpoint(module, saved(lambda content: None))
     assert module.phase == "settle"
     assert Path(saved(lambda content: None)).is_file()
-
-
-def test_gates_kept_are_as_many_as_the_size(make_module, tmp_path):
-    module = make_module(boundary="hard_concrete")
-    module.widths["bands"].freeze(5)
-    module.network.widths["bands"]._kept[:] = True
-    torch.save({"state_dict": module.state_dict()}, tmp_path / "gates.ckpt")
-    with pytest.raises(UserError, match="keeps 16 elements, its size is 5"):
-        load_checkpoint(make_module(boundary="hard_concrete"), str(tmp_path / "gates.ckpt"))

@@ -10,6 +10,8 @@ from dyn_lightning.callbacks import Consolidate, LambdaClamp, PhaseSwitch
 from dyn_lightning.module.sound_steps import LONGEST, NonFiniteError, SoundSteps
 from dyn_lightning.objectives import FlopsBudget, LossTolerance
 from dyn_lightning.tasks import Regression
+from dyn_lightning.widths.width import Width
+from experiments.peers.gates import HardConcreteGates
 
 
 class Spoiled(Regression):
@@ -30,9 +32,9 @@ class Spoiled(Regression):
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("objective", [lambda: FlopsBudget(share=0.5), lambda: LossTolerance(0.1)])
-@pytest.mark.parametrize("boundary", ["taper", "hard_concrete"])
-def test_single_losses_do_not_poison_the_search(make_module, make_trainer, data, bad, objective, boundary):
-    module = make_module(objective=objective(), boundary=boundary)
+@pytest.mark.parametrize("kind", [Width, HardConcreteGates])
+def test_single_losses_do_not_poison_the_search(make_module, make_trainer, data, bad, objective, kind):
+    module = make_module(objective=objective(), width_class=kind)
     module.task = Spoiled(bad, {0, 5, 6})
     with pytest.warns(UserWarning, match="is left out"):
         make_trainer(PhaseSwitch(1, 1), LambdaClamp(), max_epochs=3).fit(module, data)

@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,13 +10,14 @@ from dyn_lightning.graph import Graph, read_graph
 from dyn_lightning.layers import DynamicLayer
 from dyn_lightning.network.build import build, noise_makers, resamplable
 from dyn_lightning.network.dynamic import run_in_eval
+from dyn_lightning.widths.width import Width
 
 
 def made(net: nn.Module, x: Any, spacing: str = "respaced", learn: tuple[str, ...] = ()) -> tuple[Any, Graph]:
     graph = read_graph(net, x)
     chosen = [s for s in graph.roots() if s.reason is None and (not learn or s.names[0] in learn)]
     names = {size: size.names[0].replace(".", "-") for size in graph.roots()}
-    return build(net, graph, chosen, 2.0, spacing, "rotation", names), graph
+    return build(net, graph, chosen, 2.0, spacing, partial(Width, boundary="rotation"), names), graph
 
 
 def test_layers_hold_the_widths_of_what_was_chosen() -> None:

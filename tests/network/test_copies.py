@@ -15,6 +15,7 @@ from dyn_lightning import consolidate, dynamize
 from dyn_lightning.models.crnn_vad import CRNNVAD
 from dyn_lightning.network.copies import watches
 from dyn_lightning.optim import OptimizerCallable, portable
+from experiments.peers.gates import HardConcreteGates
 
 
 class Mixed(nn.Module):
@@ -86,7 +87,7 @@ def test_a_dynamic_network_travels_and_goes_on(name, way):
 
 
 def test_gated_networks_travel_too():
-    dynamic, x = halved("mixed", boundary="hard_concrete")
+    dynamic, x = halved("mixed", width_class=HardConcreteGates)
     assert torch.equal(WAYS["pickle"](dynamic)(x), dynamic(x))
 
 

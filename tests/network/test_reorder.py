@@ -180,7 +180,7 @@ def test_importance_leaves_nothing_behind() -> None:
 
     with pytest.raises(RuntimeError, match="no loss"):
         importance(net, [fails])
-    assert net.widths["0"].gates is None
+    assert net.widths["0"].probes is None
 
 
 def test_resampled_widths_are_left_alone() -> None:

@@ -113,15 +113,15 @@ def test_gradient_reaches_every_width() -> None:
     assert all(w.theta.grad is not None and w.theta.grad != 0 for w in (a, b, c))
 
 
-def test_gates_stand_on_each_element_of_each_width() -> None:
+def test_probes_stand_on_each_element_of_each_width() -> None:
     a, b = Width(3), Width(2)
     for width in (a, b):
-        width.gates = []
+        width.probes = []
     layout = Layout(Concat(a, b), 4)
     x = torch.randn(7, 20)
     y = layout.noise(x, 1)
     assert torch.equal(y, x)
-    (one,), (other,) = a.gates, b.gates
+    (one,), (other,) = a.probes, b.probes
     assert (one.shape, other.shape) == ((7, 3), (7, 2))
     gradients = torch.autograd.grad(y.sum(), [one, other])
     blocks = x.view(7, 5, 4).sum(2)

@@ -266,26 +266,26 @@ def test_a_resampled_width_learns_without_noise() -> None:
 
 
 @pytest.mark.parametrize(("dim", "batch_dim"), [(-1, 0), (2, 1), (1, 0), (0, 1), (0, 2)])
-def test_gates_stand_on_every_sample(dim: int, batch_dim: int) -> None:
+def test_probes_stand_on_every_sample(dim: int, batch_dim: int) -> None:
     x = torch.randn(5, 2, 3)
     width = Width(x.shape[dim])
-    width.gates = []
+    width.probes = []
     y = width.noise(x, dim, batch_dim=batch_dim)
-    (gate,) = width.gates
+    (probe,) = width.probes
     assert torch.equal(y, x)
-    assert gate.shape == (x.shape[batch_dim], x.shape[dim])
-    (gradient,) = torch.autograd.grad(y.square().sum(), gate)
+    assert probe.shape == (x.shape[batch_dim], x.shape[dim])
+    (gradient,) = torch.autograd.grad(y.square().sum(), probe)
     torch.testing.assert_close(gradient, 2 * x.square().movedim((batch_dim, dim), (0, 1)).sum(2))
 
 
-def test_a_gate_on_a_parameter_has_no_samples() -> None:
+def test_a_probe_on_a_parameter_has_no_samples() -> None:
     width, x = Width(3), torch.randn(3, 4)
-    width.gates = []
+    width.probes = []
     y = width.noise(x, 0, batch_dim=None)
-    (gate,) = width.gates
+    (probe,) = width.probes
     assert torch.equal(y, x)
-    assert gate.shape == (1, 3)
-    (gradient,) = torch.autograd.grad(y.square().sum(), gate)
+    assert probe.shape == (1, 3)
+    (gradient,) = torch.autograd.grad(y.square().sum(), probe)
     torch.testing.assert_close(gradient[0], 2 * x.square().sum(1))
 
 

@@ -16,10 +16,10 @@ from dyn_lightning.runs import append_result
 from dyn_lightning.sweep.file import read_sweep, runs_of
 from dyn_lightning.tasks import FrameDetection
 from dyn_lightning.widths import BOUNDARIES
-from dyn_lightning.widths.gates import GATES
 from experiments.peers import benches, table
 from experiments.peers import run as peers
 from experiments.peers.benches import BENCHES, Bench, complexity_of, vad_bench
+from experiments.peers.gates import GaussianGates, HardConcreteGates
 from experiments.peers.methods import LR_GROWTH, METHODS, Given, system_name
 from experiments.vad import systems as vad_systems
 
@@ -377,7 +377,10 @@ def test_another_learning_rate_is_another_run(bench: Bench, tmp_path: Any) -> No
 def test_sweep_files_have_every_way_for_a_unit_to_pass_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(peers.__file__).parents[2])
     runs = runs_of(read_sweep(path))
-    ways = {str(run.parameters["model.boundary"]) for run in runs}
-    assert ways >= {"taper", "paper", "attenuation", *GATES}
-    assert ways <= {*BOUNDARIES, *GATES}
+    gated = path.stem.endswith("_gates")
+    ways = {str(run.parameters["model.width_class" if gated else "model.boundary"]) for run in runs}
+    if gated:
+        assert ways == {f"{kind.__module__}.{kind.__name__}" for kind in (GaussianGates, HardConcreteGates)}
+    else:
+        assert {"taper", "paper", "attenuation"} <= ways <= {*BOUNDARIES}
     assert len(runs) == 3 * len(ways)

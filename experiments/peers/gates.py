@@ -1,4 +1,6 @@
-"""Widths whose units each have a gate of their own: the methods that learned sizes are compared with.
+"""Widths whose units each have a gate of their own: rivals that learned sizes are compared with.
+
+``dynamize(…, width_class=HardConcreteGates)``; in YAML ``width_class: experiments.peers.gates.HardConcreteGates``.
 
 A gate z multiplies its unit's features while the search lasts, all units being computed; the sum of the probabilities
 P(z > 0) is the size K that objectives and complexity see. Evaluation uses the units that are more likely open than not;
@@ -14,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dyn_lightning.errors import SettingError, UserError
 from dyn_lightning.widths.width import Width
 
 
@@ -25,17 +28,31 @@ class GatedWidth(Width):
 
     Args:
         full_size, multiple_of, lam_min: as for :class:`~dyn_lightning.widths.width.Width`.
+        boundary: "taper" alone, which nothing reads: no unit is the last one.
+        resampled: not heeded, for gates are on elements: the bands of mel banks are ranked.
+
+    Raises:
+        SettingError: for another boundary, and as Width.
     """
 
-    prefix = False
     start: float  # of theta
     _kept: Tensor
 
-    def __init__(self, full_size: int, *, multiple_of: int = 1, lam_min: float | None = None) -> None:
-        super().__init__(full_size, multiple_of=multiple_of, lam_min=lam_min)
+    def __init__(
+        self,
+        full_size: int,
+        *,
+        multiple_of: int = 1,
+        lam_min: float | None = None,
+        boundary: str = "taper",
+        resampled: bool = False,
+    ) -> None:
+        super().__init__(full_size, multiple_of=multiple_of, lam_min=lam_min, boundary=boundary)
+        if boundary != "taper":
+            raise SettingError(f"boundary={boundary!r}: gates have no boundary unit, leave it at taper")
         self.theta = nn.Parameter(torch.full((full_size,), self.start))
         self.register_buffer("_kept", torch.zeros(full_size, dtype=torch.bool))
-        self._draw: Tensor | None = None
+        self._draw: tuple[Any, Tensor] | None = None  # of which pass (what `held` holds then), and the gates
 
     def open_probability(self) -> Tensor:
         """P(z > 0) of each unit, (units,), with θ's gradient."""
@@ -51,9 +68,11 @@ class GatedWidth(Width):
     def _state(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.open_probability().detach().mean().log(), self._frozen_size, self._learning, self._samples
 
-    def _let_go(self) -> None:
-        super()._let_go()
-        self._draw = None
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        kept, frozen = (state_dict.get(f"{prefix}{name}") for name in ("_kept", "_frozen_size"))
+        if kept is not None and frozen is not None and int(frozen) > 0 and int(kept.sum()) != int(frozen):
+            raise UserError(f"{prefix[:-1]} keeps {int(kept.sum())} elements, its size is {int(frozen)}")
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @property
     def lam(self) -> Tensor:
@@ -62,9 +81,9 @@ class GatedWidth(Width):
 
     @torch.no_grad()
     def set_lam(self, lam: float) -> None:
-        """Open the gates of the first units, as many as λ says, and close the others. ValueError outside (0, 1]."""
+        """Open the gates of the first units, as many as λ says, and close the others. SettingError outside (0, 1]."""
         if not 0.0 < lam <= 1.0:
-            raise ValueError(f"λ must lie in (0, 1], got {lam}")
+            raise SettingError(f"λ must lie in (0, 1], got {lam}")
         self.theta.fill_(-self.start)
         self.theta[: max(1, round(lam * self.units))] = self.start
 
@@ -108,17 +127,17 @@ class GatedWidth(Width):
         self._kept[kept.to(self._kept.device)] = True
 
     def noise(self, x: Tensor, dim: int, *, apart: Iterable[int] = (), batch_dim: int | None = 0) -> Tensor:
-        if self.gates is not None:
-            return self._gated(x, dim, batch_dim)
+        if self.probes is not None:
+            return self._probed(x, dim, batch_dim)
         return self._times_gates(x, dim) if self.noisy else x
 
     def dampen(self, weights: Tensor, dim: int) -> Tensor:
         return self._times_gates(weights, dim)
 
     def _times_gates(self, x: Tensor, dim: int) -> Tensor:
-        if self._draw is None or self._held is None:
-            self._draw = self.draw()
-        gates = self._draw.repeat_interleave(self.multiple_of)[: self.full_size].to(x.dtype)
+        if self._draw is None or self._held is None or self._draw[0] is not self._held:
+            self._draw = self._held, self.draw()
+        gates = self._draw[1].repeat_interleave(self.multiple_of)[: self.full_size].to(x.dtype)
         shape = [1] * x.dim()
         shape[dim] = self.full_size
         return x * gates.reshape(shape)
@@ -159,7 +178,3 @@ class HardConcreteGates(GatedWidth):
         u = torch.rand_like(theta).clamp(1e-6, 1.0 - 1e-6)
         s = ((u.logit() + theta) / self.beta).sigmoid()
         return (s * (self.zeta - self.gamma) + self.gamma).clamp(0.0, 1.0)
-
-
-GATES: dict[str, type[GatedWidth]] = {"gaussian_gates": GaussianGates, "hard_concrete": HardConcreteGates}
-"""Kinds of gates by the name that ``dynamize(boundary=…)`` takes."""
