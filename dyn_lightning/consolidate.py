@@ -15,7 +15,7 @@ from dyn_lightning.costs.budgets import share_of_all, share_of_learnable
 from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.errors import UserError
 from dyn_lightning.inputs import call_arguments, tensors_in
-from dyn_lightning.network.dynamic import DynamicNetwork, plain_copy, run_in_eval
+from dyn_lightning.network.dynamic import AnyModule, DynamicNetwork, plain_copy, run_in_eval
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,9 @@ class Report:
         return asdict(self)
 
 
-def consolidate(dynamic: Any, batches: Iterable[Any] | None = None) -> tuple[nn.Module, Report]:
+def consolidate(
+    dynamic: DynamicNetwork[AnyModule], batches: Iterable[object] | None = None
+) -> tuple[AnyModule, Report]:
     """Turn a dynamic network into an ordinary small one; the dynamic network is left as it was.
 
     Args:
@@ -107,7 +109,7 @@ def consolidate(dynamic: Any, batches: Iterable[Any] | None = None) -> tuple[nn.
     )
 
 
-def check_outputs(outputs: list[Tensor], batch: Any) -> None:
+def check_outputs(outputs: list[Tensor], batch: object) -> None:
     """Raises UserError where outputs hold NaN, though the inputs are finite."""
     args, kwargs = call_arguments(batch)
     if not all(bool(x.isfinite().all()) for x in tensors_in((args, kwargs))):
@@ -119,7 +121,7 @@ def check_outputs(outputs: list[Tensor], batch: Any) -> None:
         )
 
 
-def unchanged(network: nn.Module, cost: Complexity, batches: Iterable[Any] = ()) -> tuple[nn.Module, Report]:
+def unchanged(network: AnyModule, cost: Complexity, batches: Iterable[object] = ()) -> tuple[AnyModule, Report]:
     """What :func:`consolidate` would give for a network without learned sizes: a copy of it, and its cost twice.
 
     Raises UserError as :func:`consolidate` does.

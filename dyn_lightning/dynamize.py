@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Any
 
 from torch import nn
 
@@ -18,7 +17,7 @@ from dyn_lightning.graph import Graph, Pass, Size, read_graph, unify
 from dyn_lightning.graph.untouched import copies, put_back, untouched
 from dyn_lightning.graph.usable import usable
 from dyn_lightning.network.build import build, no_nested_tensors
-from dyn_lightning.network.dynamic import DynamicNetwork, shallow_copy
+from dyn_lightning.network.dynamic import AnyModule, DynamicNetwork, shallow_copy
 from dyn_lightning.network.garbage import rare_collections
 from dyn_lightning.network.trials import answers_of, compared, try_least_sizes, try_sizes
 from dyn_lightning.widths.width import Width
@@ -28,11 +27,11 @@ NOT_ASKED_FOR, ASKED_TO_BE_FIXED = "it was not asked for", "it was asked to be f
 
 
 def dynamize(
-    backbone: nn.Module,
-    example_input: Any,
+    backbone: AnyModule,
+    example_input: object,
     *,
-    more_examples: Sequence[Any] = (),
-    methods: Mapping[str, Any] | Sequence[str] = (),
+    more_examples: Sequence[object] = (),
+    methods: Mapping[str, object] | Sequence[str] = (),
     duration_s: float | None = None,
     dynamic: Sequence[str] | None = None,
     fixed: Sequence[str] = (),
@@ -41,7 +40,7 @@ def dynamize(
     boundary: str = "taper",
     width_class: type[Width] = Width,
     free_outputs: bool = False,
-) -> Any:
+) -> DynamicNetwork[AnyModule]:
     """Make a network's sizes learnable.
 
     The backbone is copied, run on the example input to see which sizes are tied, in evaluation and in training mode,
@@ -121,7 +120,9 @@ def dynamize(
     return copy.deepcopy(result)
 
 
-def _runs(backbone: nn.Module, example: Any, more_examples: Any, methods: Any) -> list[Pass]:
+def _runs(
+    backbone: nn.Module, example: object, more_examples: object, methods: Mapping[str, object] | Sequence[str]
+) -> list[Pass]:
     """What is run besides the example in evaluation mode."""
     if not isinstance(more_examples, (list, tuple)) or (isinstance(more_examples, tuple) and more_examples):
         raise SettingError("more_examples is a list of inputs, each as example_input is")

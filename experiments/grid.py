@@ -159,7 +159,7 @@ def train(job: Job) -> Record:
     record |= {name: value for name, value in asdict(system).items() if name != "name"} | {"resumed": fitted.resumed}
     if module.is_dynamic:
         inputs = [module.task.input_of(batch) for batch in islice(data.val_dataloader(), 4)]
-        _, report = consolidate(module.network, inputs)
+        _, report = consolidate(module.learned[0], inputs)
         record["largest_relative_difference"] = report.largest_relative_difference
     return record
 

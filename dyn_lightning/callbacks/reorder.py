@@ -48,10 +48,10 @@ class Reorder(Callback):
                 return module.task.loss(module.network(module.task.input_of(batch)), batch)
 
         chosen = islice(training_batches(trainer), self.batches)
-        scores = importance(module.network, (lambda b=b: loss_of(b) for b in chosen))  # type: ignore[misc]
+        scores = importance(module.learned[0], (lambda b=b: loss_of(b) for b in chosen))  # type: ignore[misc]
         for name, score in scores.items():
             scores[name] = trainer.strategy.reduce(score, reduce_op="sum")  # type: ignore[assignment]
-        reorder(module.network, scores, trainer.optimizers[0])
+        reorder(module.learned[0], scores, trainer.optimizers[0])
         module.averages.begin_anew()
         for width in module.widths.values():
             width.set_learning(True)

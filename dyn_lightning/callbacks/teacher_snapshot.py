@@ -46,7 +46,7 @@ class TeacherSnapshot(Callback):
         assert isinstance(pl_module, DynamicModule)
         assert self._plain is not None
         if self._weights is None and pl_module.phase == "search":
-            self._weights = plain_copy(pl_module.network).state_dict()
+            self._weights = plain_copy(pl_module.learned[0]).state_dict()
         task = pl_module.task
         assert isinstance(task, Distillation)
         if self._weights is not None and not task.has_teacher:

@@ -65,18 +65,18 @@ def consolidate_checkpoint(
     if curve_points:
         if not batches:
             raise SettingError("consolidate: a curve wants data, give the run's configuration as well: -c config.yaml")
-        rows = accuracy_cost_curve(network, module.task, batches, points=curve_points, statistics=statistics)
+        rows = accuracy_cost_curve(module.learned[0], module.task, batches, points=curve_points, statistics=statistics)
         metric = save_curve(rows, dirpath.with_name(f"{dirpath.name}.curve"))
         print(curve_table(rows, metric))
-    before = network.complexity.sizes_now if module.is_dynamic else {}
-    sizes = sizes_for(network, **asked) if budget_given else None
+    before = module.complexity.sizes_now
+    sizes = sizes_for(module.learned[0], **asked) if budget_given else None
     ending = settle(module, sizes)
     remarks = list(ending.remarks)
     if sizes and sizes == before and module.phase == "settle":
         remarks.append(
             "No size was given up: the checkpoint's own sizes cost no more than was asked for, and nothing grows back."
         )
-    elif module.is_dynamic and network.complexity.sizes_now != before and has_statistics(network):
+    elif module.is_dynamic and module.complexity.sizes_now != before and has_statistics(network):
         if statistics:
             reestimate(network, statistics)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +15,13 @@ from dyn_lightning.widths.width import Width
 
 REACH = 20.0
 """Amount of θ beyond which nothing is left to gain."""
+
+
+class Costed(Protocol):
+    """What has a cost that hangs on its widths: a dynamic network."""
+
+    @property
+    def complexity(self) -> Complexity: ...
 
 
 def learnable_share(complexity: Complexity) -> Tensor:
@@ -28,7 +35,7 @@ def least_size(width: Width) -> int:
     return min(units * width.multiple_of, width.full_size)
 
 
-def sizes_within(dynamic: Any, budget: float) -> dict[str, int]:
+def sizes_within(dynamic: Costed, budget: float) -> dict[str, int]:
     """Whole-unit sizes next to the learned K that cost at most ``budget`` and use it up to 1 %, or to the finest unit.
 
     Each K is rounded to the unit that is nearest by ratio, after one factor on all of them (1 at most) that makes the
@@ -38,7 +45,7 @@ def sizes_within(dynamic: Any, budget: float) -> dict[str, int]:
     Raises:
         ValueError: if the least sizes cost more than the budget.
     """
-    complexity, widths = dynamic.complexity, dict(dynamic.widths.items())
+    complexity, widths = dynamic.complexity, dynamic.complexity.widths
     k = {name: float(width.k.detach()) for name, width in widths.items()}
 
     def scaled(factor: float) -> dict[str, int]:
@@ -82,7 +89,7 @@ def nearest_by_ratio(k: float) -> int:
 
 
 @torch.no_grad()
-def move_to(dynamic: Any, log_share: float, tolerance: float = 1e-4) -> None:
+def move_to(dynamic: Costed, log_share: float, tolerance: float = 1e-4) -> None:
     """Move every θ by one amount, within its limits, so that the learnable FLOPs are a share of those at full size.
 
     θ is log λ: all sizes grow or shrink by one factor, so that what the widths have found out about each other stays.
@@ -93,7 +100,7 @@ def move_to(dynamic: Any, log_share: float, tolerance: float = 1e-4) -> None:
         log_share: log of the share.
         tolerance: of the log, by which the cost may stay below.
     """
-    widths: Sequence[Width] = list(dynamic.widths.values())
+    widths: Sequence[Width] = list(dynamic.complexity.widths.values())
     start = [width.theta.clone() for width in widths]
 
     def excess(shift: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -11,8 +12,10 @@ from torch import nn
 from dyn_lightning.errors import SettingError
 from dyn_lightning.graph.layers import SIZED, is_leaf
 
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
-def usable(network: nn.Module) -> nn.Module:
+
+def usable(network: AnyModule) -> AnyModule:
     """The network, or one that shares its tensors in which compiled modules are what they were compiled from.
 
     Raises:
@@ -53,7 +56,8 @@ def usable(network: nn.Module) -> nn.Module:
     return network
 
 
-def _original(module: nn.Module) -> nn.Module | None:
+def _original(module: AnyModule) -> AnyModule | None:
     """What a module was compiled from, if it was."""
     found = getattr(module, "_orig_mod", None)
-    return found if isinstance(found, nn.Module) else None
+    compiled = isinstance(found, nn.Module)  # torch.compile says as well that it answers what it was given
+    return found if compiled else None

@@ -22,6 +22,7 @@ from dyn_lightning.module.checkpoint_io import read_checkpoint
 from dyn_lightning.module.checkpoint_state import check_state
 from dyn_lightning.module.dynamic_module import DynamicModule
 from dyn_lightning.module.evaluation import evaluate
+from dyn_lightning.network.dynamic import DynamicNetwork
 
 
 def load_checkpoint(module: DynamicModule, checkpoint: str, *, weights_only: bool = True) -> None:
@@ -145,10 +146,11 @@ def write_artifact(
     """
     ending = settle(module, sizes) if ending is None else ending
     inputs = [as_call(x) for x in inputs]
-    if module.is_dynamic:
-        small, report = consolidate(module.network, inputs)
+    network = module.network
+    if isinstance(network, DynamicNetwork):
+        small, report = consolidate(network, inputs)
     else:
-        small, report = unchanged(module.network, module.complexity, inputs)
+        small, report = unchanged(network, module.complexity, inputs)
     if odd := next((name for name, x in small.named_parameters() if not bool(x.isfinite().all())), None):
         raise UserError(f"{odd} holds NaN or infinity: training has failed, and the network is not written")
     if (report.largest_relative_difference or 0.0) > tolerance:
@@ -198,8 +200,9 @@ def with_budget(report: Report, module: DynamicModule, asked: Mapping[str, float
     report = replace(report, sizes_final=ending.final, remarks=ending.remarks)
     if not module.is_dynamic:
         return report
-    asked = module.objective.asked if asked is None else asked
-    budget = budget_in_flops(module.complexity, **asked) if asked else module.objective.budget(module.complexity)
+    objective = module.learned[1]
+    asked = objective.asked if asked is None else asked
+    budget = budget_in_flops(module.complexity, **asked) if asked else objective.budget(module.complexity)
     if budget is None:
         return report
     above = told_above(budget, module.complexity)

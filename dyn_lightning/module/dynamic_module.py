@@ -121,7 +121,7 @@ class DynamicModule(PhasedModule):
         if isinstance(backbone, DynamicNetwork):
             if dynamic is not None or fixed or ties:
                 raise SettingError("the backbone has widths already: give dynamic, fixed and ties to dynamize")
-            self.network = backbone
+            self.network: nn.Module = backbone
         else:
             example = example_input(backbone, example_duration_s, example_shape)
             self.example_shape = tuple(example.shape)
@@ -152,7 +152,7 @@ class DynamicModule(PhasedModule):
         self.lr_hold, self.lr_growth = lr_hold, lr_growth
         self.gradient_clip_lam = gradient_clip_lam
         self.compile_network = compile
-        self._compiled: list[Callable[[Any], Any]] = []
+        self._compiled: list[Callable[..., object]] = []
         self.save_hyperparameters(ignore=["backbone", "task", "objective", "optimizer", "width_class"])
         self.begin_phases()
         self._sound, self.averages = SoundSteps(), Averages()
@@ -178,10 +178,14 @@ class DynamicModule(PhasedModule):
                     "Set the trainer's max_steps, or max_epochs and limit_train_batches"
                 )
             self.set_search_steps(0, steps or 0)
-        if self.is_dynamic and self.phase != "settle":
-            self.objective.check(self.network)
-        elif self.is_dynamic and (above := told_above(self.objective.budget(self.complexity), self.complexity)):
-            rank_zero_warn(f"{above}. The sizes are final and stay: train anew, or cut them (consolidate --share …)")
+        if self.is_dynamic:
+            network, objective = self.learned
+            if self.phase != "settle":
+                objective.check(network)
+            elif above := told_above(objective.budget(self.complexity), self.complexity):
+                rank_zero_warn(
+                    f"{above}. The sizes are final and stay: train anew, or cut them (consolidate --share …)"
+                )
         self.set_phase(self.phase)
         self.averages.follow(self)
 
@@ -207,19 +211,19 @@ class DynamicModule(PhasedModule):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._step = self.global_step
         if self.phase == "search":
-            self.objective.after_step(self.network, self.search_progress)
+            network, objective = self.learned
+            objective.after_step(network, self.search_progress)
             # At a step, not at an epoch's end: the validation that follows must see the sizes that ship.
-            if self.objective.finished or self.search_ended:
+            if objective.finished or self.search_ended:
                 self.set_phase("settle")
         self.averages.follow(self)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: object) -> Any:
         """The backbone's output."""
         if not self.compile_network or (self.is_dynamic and self.phase == "search"):
             return self.network(x)
         if not self._compiled:  # here and not before: what is compiled cannot be sent to other processes
-            plain = not self.is_dynamic
-            self._compiled = [torch.compile(self.network, dynamic=False) if plain else CompiledNetwork(self.network)]
+            self._compiled = [_compiled(self.network)]
         return self._compiled[0](x)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -232,7 +236,7 @@ class DynamicModule(PhasedModule):
         if not self.is_dynamic:
             return task_loss
         if self.phase != "settle":
-            self.objective.observe(seen)
+            self.learned[1].observe(seen)
         if self.phase != "search":
             return task_loss + 0.0 * torch.stack([w.theta.sum() for w in self.widths.values()]).sum()
         penalty = self.penalty(seen)
@@ -243,7 +247,8 @@ class DynamicModule(PhasedModule):
 
     def penalty(self, task_loss: Tensor) -> Tensor:
         """What the objective adds to the task loss (0-d, detached) in the search."""
-        penalty: Tensor = self.objective(self.network, task_loss, self.search_progress)
+        network, objective = self.learned
+        penalty: Tensor = objective(network, task_loss, self.search_progress)
         return penalty
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -264,7 +269,10 @@ class DynamicModule(PhasedModule):
         optimizer = make_optimizer(
             self.network, self.optimizer, lr=self.lr, weight_decay=self.weight_decay, lr_lam=self.lr_lam
         )
-        sizes = list(self.widths.values()), len(left_whole(self.network)) if self.is_dynamic else 0
+        sizes = (
+            list(self.widths.values()),
+            len(left_whole(self.network)) if isinstance(self.network, DynamicNetwork) else 0,
+        )
         known, trainer = steps_of_run(self.trainer), self.trainer
         total = known if known is not None else lambda: steps_of_run(trainer, self.steps_per_epoch)
         schedule = make_schedule(optimizer, self.lr_schedule, total, self.lr_hold, *sizes, self.lr_growth)
@@ -296,3 +304,7 @@ class DynamicModule(PhasedModule):
             return
         if (rank := self.trainer.global_rank) < len(states := checkpoint["random_state"]):
             set_random_state(states[rank])
+
+
+def _compiled(network: nn.Module) -> Callable[..., object]:
+    return CompiledNetwork(network) if isinstance(network, DynamicNetwork) else torch.compile(network, dynamic=False)

@@ -24,13 +24,14 @@ from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.errors import SettingError
 from dyn_lightning.module.evaluation import evaluate
 from dyn_lightning.network.batch_norm import reestimate
+from dyn_lightning.network.dynamic import DynamicNetwork
 from dyn_lightning.tasks import Task
 
 LEAST_SHARE = 1 / 64  # of what the sizes govern, down to which a curve goes
 
 
 def sizes_for(
-    dynamic: Any,
+    dynamic: DynamicNetwork,
     *,
     flops_per_second: float | None = None,
     share: float | None = None,
@@ -67,7 +68,7 @@ def budgets(complexity: Complexity, points: int) -> list[float]:
 
 
 def accuracy_cost_curve(
-    dynamic: Any,
+    dynamic: DynamicNetwork,
     task: Task,
     batches: Iterable[Mapping[str, Any]],
     *,

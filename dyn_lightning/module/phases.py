@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from dyn_lightning.errors import SettingError
 from dyn_lightning.module.evaluation import EvaluatedModule
 from dyn_lightning.network import DynamicNetwork
 from dyn_lightning.network.settle import settle_samples
+from dyn_lightning.objectives import Objective
 from dyn_lightning.optim import forget, width_parameters
 from dyn_lightning.widths.width import Width
 
@@ -28,8 +29,8 @@ class PhasedModule(EvaluatedModule):
         objective: likewise; None where nothing is learned.
     """
 
-    network: Any
-    objective: Any
+    network: nn.Module
+    objective: Objective | None
     _phase: Tensor
     _search_steps: Tensor
 
@@ -54,13 +55,23 @@ class PhasedModule(EvaluatedModule):
     @property
     def complexity(self) -> Complexity:
         """Parameters and FLOPs of the network as functions of its widths."""
-        complexity: Complexity = self._plain_complexity or self.network.complexity
-        return complexity
+        return self._plain_complexity or self.learned[0].complexity
 
     @property
     def widths(self) -> Mapping[str, Width]:
         """The learned sizes by name; empty for a plain backbone."""
-        return dict(self.network.widths.items()) if self.is_dynamic else {}
+        return dict(self.network.widths.items()) if isinstance(self.network, DynamicNetwork) else {}
+
+    @property
+    def learned(self) -> tuple[DynamicNetwork, Objective]:
+        """The network, known to be dynamic, and what pulls its sizes down.
+
+        Raises:
+            SettingError: where nothing is learned.
+        """
+        if not isinstance(self.network, DynamicNetwork) or self.objective is None:
+            raise SettingError(f"{type(self.network).__name__} has no sizes to learn")
+        return self.network, self.objective
 
     def _read(self) -> tuple[Phase, int, int]:
         """(phase, first and end step of the search), read from the device once per change."""
@@ -103,10 +114,11 @@ class PhasedModule(EvaluatedModule):
             raise SettingError(f"the widths are frozen: {phase} cannot follow settle. Start another run")
         stored: list[nn.Parameter] = []
         if phase == "settle" and self.phase != "settle":
-            sizes = self.objective.final_sizes(self.network)
+            network, objective = self.learned
+            sizes = objective.final_sizes(network)
             for name, width in self.widths.items():
                 width.freeze(sizes[name])
-            stored = settle_samples(self.network)
+            stored = settle_samples(network)
         for width in self.widths.values():
             width.set_learning(phase == "search")
         self._phase.fill_(PHASES.index(phase))
@@ -129,6 +141,6 @@ class PhasedModule(EvaluatedModule):
         return self._threshold_of == (self._step, self.complexity.sizes_now)
 
 
-def _read_anew(module: Any, _keys: Any) -> None:
+def _read_anew(module: PhasedModule, _keys: object) -> None:
     """Forget what was read from buffers that have been loaded; a function with a name can be sent to processes."""
     module._mirror = None

@@ -16,11 +16,13 @@ from dyn_lightning.graph import Axis, Graph, Op, Pass, Size, Sum, axis_sizes, no
 from dyn_lightning.graph.attention import ATTENTIONS
 from dyn_lightning.graph.layers import is_leaf
 from dyn_lightning.layers import DYNAMIC_LAYERS, DynamicLayer
-from dyn_lightning.network.dynamic import replace_modules, shallow_copy
+from dyn_lightning.network.copies import become
+from dyn_lightning.network.dynamic import AnyModule, DynamicNetwork, replace_modules, shallow_copy
 from dyn_lightning.network.dynamic_class import dynamic_class
 from dyn_lightning.network.overlay import Bare, Entering, Number
 from dyn_lightning.widths.layout import Concat, Layout
 from dyn_lightning.widths.width import Width
+from dyn_lightning.widths.width_dict import WidthDict
 
 NOT_REACHED = "no run has used it"
 AFTER_FILTER_BANK = (LogCompression, FixedScaling)
@@ -31,19 +33,19 @@ _REFS = {
 
 
 def build(
-    backbone: nn.Module,
+    backbone: AnyModule,
     graph: Graph,
     chosen: list[Size],
     duration_s: float | None,
     mel_spacing: str,
     make_width: Callable[..., Width],
     names: dict[Size, str],
-) -> Any:
+) -> DynamicNetwork[AnyModule]:
     """A copy of the backbone whose layers follow a Width for each chosen Size. It shares the backbone's tensors.
 
     ``make_width``: called with a full size, ``resampled`` and ``multiple_of``.
     """
-    network: Any = shallow_copy(backbone)
+    network = shallow_copy(backbone)
     makers = noise_makers(network, graph)
     behind = norms_behind(graph)
     resampled = resamplable(network, graph) if mel_spacing == "respaced" else set()
@@ -90,33 +92,40 @@ def build(
     replace_modules(network, made)
     no_nested_tensors(network)
     modules = dict(network.named_modules())
-    network.widths = nn.ModuleDict({names[size]: width for size, width in widths.items()})
-    network.duration_s = duration_s
-    network.fixed_reasons = {
-        names.get(s, s.names[0].replace(".", "-")): s.reason
-        for s in (*graph.whole(plain_modules), *graph.roots())
-        if s.reason
-    } | graph.fixed
-    network.fixed_reasons |= dict.fromkeys(graph.unreached, NOT_REACHED)
-    network.plain_class = type(network)
-    network.bare = _bare(graph, modules, layout)
-    network.numbers = [
+    width_dict = WidthDict({names[size]: width for size, width in widths.items()})
+    numbers = [
         Number(modules[a.module], a.name, a.index, found)
         for a, axis in graph.attributes.items()
         if (found := layout(axis)) is not None
     ]
     ops = [_op(op, plain_modules, widths) for op in (*graph.ops, *graph.uncounted(), *_bare_ops(graph, plain_modules))]
-    network.complexity = Complexity(ops, dict(network.widths.items()), duration_s, parameters=parameters)
-    network.followed = tuple(dict.fromkeys(p.method for p in graph.passes))
-    network.unreached = tuple(graph.unreached)
-    backbone_class: Any = network.plain_class
-    network.__class__ = dynamic_class(backbone_class)
-    if network.bare or network.numbers:
-        _enter_parts(network)
-    return network
+    added = {
+        "widths": width_dict,
+        "complexity": Complexity(ops, dict(width_dict.items()), duration_s, parameters=parameters),
+        "duration_s": duration_s,
+        "fixed_reasons": _fixed_reasons(graph, plain_modules, names),
+        "plain_class": type(network),
+        "bare": _bare(graph, modules, layout),
+        "numbers": numbers,
+        "followed": tuple(dict.fromkeys(p.method for p in graph.passes)),
+        "unreached": tuple(graph.unreached),
+    }
+    for name, value in added.items():
+        setattr(network, name, value)
+    dynamic = become(network, dynamic_class(type(network)))
+    if dynamic.bare or dynamic.numbers:
+        _enter_parts(dynamic)
+    return dynamic
 
 
-def _enter_parts(network: Any) -> None:
+def _fixed_reasons(graph: Graph, modules: dict[str, nn.Module], names: dict[Size, str]) -> dict[str, str]:
+    """Why sizes are not learned, by name."""
+    own = {names.get(s, s.names[0].replace(".", "-")): s.reason for s in (*graph.whole(modules), *graph.roots())}
+    given = {name: reason for name, reason in own.items() if reason}
+    return given | graph.fixed | dict.fromkeys(graph.unreached, NOT_REACHED)
+
+
+def _enter_parts(network: DynamicNetwork) -> None:
     """Let parts that are called by themselves (as ``network.encoder(x)``) find what their code reads in place."""
     widths = set(network.widths.modules())
     for module in network.modules():
@@ -125,7 +134,7 @@ def _enter_parts(network: Any) -> None:
             module.register_forward_hook(Entering(network, leaves=True), always_call=True)
 
 
-def no_nested_tensors(network: nn.Module) -> nn.Module:
+def no_nested_tensors(network: AnyModule) -> AnyModule:
     """Let every torch.nn.TransformerEncoder pad in evaluation as it does in training; answers the network.
 
     Its layers take nested tensors on their fused path alone, which reads whole weights. Positions that are masked then
@@ -138,7 +147,7 @@ def no_nested_tensors(network: nn.Module) -> nn.Module:
 
 
 def _layout(axis: Axis, widths: dict[Size, Width]) -> Layout:
-    factors: list[Any] = []
+    factors: list[Width | int | Concat] = []
     for factor in axis:
         if isinstance(factor, Sum):
             factors.append(Concat(*(_layout(part, widths) for part in factor.parts)))
@@ -162,7 +171,7 @@ def _attention(plain: Any, refs: dict[str, Any]) -> dict[nn.Module, nn.Module]:
     return made
 
 
-def _bare(graph: Graph, modules: dict[str, nn.Module], layout: Any) -> list[Bare]:
+def _bare(graph: Graph, modules: dict[str, nn.Module], layout: Callable[[Axis], Layout | None]) -> list[Bare]:
     """Bare parameters that follow widths; those that make a size which no layer makes get its noise."""
     makers: dict[Width, str] = {}
     for name, module in modules.items():

@@ -43,7 +43,7 @@ class CompiledNetwork:
         return {**self.__dict__, "_sizes": None, "_plain": None, "_run": None}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        widths: list[Any] = list(self.network.widths.values())
+        widths = list(self.network.widths.values())
         with held(widths):
             if any(w.noisy for w in widths):
                 raise ValueError("sizes are being learned: only a network whose sizes stand still can be compiled")

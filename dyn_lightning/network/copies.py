@@ -5,16 +5,25 @@ from __future__ import annotations
 import copy
 import functools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import TypeVar
 
 from torch import Tensor, nn
 
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+Other = TypeVar("Other", bound=nn.Module)
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 LIGHTNING = ("lightning", "pytorch_lightning")
 
 
-def copied(module: nn.Module, memo: dict[int, Any], state: dict[str, Any]) -> Any:
+def become(module: nn.Module, other: type[Other]) -> Other:
+    """A module that is made one of another class, with all that is in it."""
+    object.__setattr__(module, "__class__", other)
+    assert isinstance(module, other)
+    return module
+
+
+def copied(module: AnyModule, memo: dict[int, object], state: Mapping[str, object]) -> AnyModule:
     """A deep copy of a module, without hooks that Lightning's own objects have on it (a profiler's, a callback's).
 
     Args:
@@ -33,13 +42,13 @@ def copied(module: nn.Module, memo: dict[int, Any], state: dict[str, Any]) -> An
     return new
 
 
-def computed(module: nn.Module) -> dict[int, Any]:
+def computed(module: nn.Module) -> dict[int, Tensor]:
     """Copies of tensors that hooks compute and leave in a module (as torch.nn.utils.weight_norm does), by id."""
     found = [t for m in module.modules() for t in vars(m).values() if isinstance(t, Tensor) and not t.is_leaf]
     return {id(t): t.detach().clone() for t in found}
 
 
-def empty_stores(module: nn.Module) -> dict[int, Any]:
+def empty_stores(module: nn.Module) -> dict[int, dict[object, object]]:
     """Copies of the containers in a module and its parts that have nothing in them, as most dicts of hooks, by id.
 
     Each module has a dozen; copy.deepcopy goes a long way round for each.
@@ -48,7 +57,7 @@ def empty_stores(module: nn.Module) -> dict[int, Any]:
     return {id(store): type(store)() for store in found}
 
 
-def watches(hook: Callable[..., Any]) -> bool:
+def watches(hook: Callable[..., object]) -> bool:
     """Whether a hook is Lightning's: what it holds fast is the trainer, and the network computes the same without."""
     while isinstance(hook, functools.partial):
         hook = hook.func
@@ -56,7 +65,7 @@ def watches(hook: Callable[..., Any]) -> bool:
     return not isinstance(owner, nn.Module) and type(owner).__module__.partition(".")[0] in LIGHTNING
 
 
-def _stores(module: Any) -> Iterator[dict[Any, Any]]:
+def _stores(module: nn.Module) -> Iterator[MutableMapping[int, Callable[..., object]]]:
     """Every dict of hooks in a module and its parts."""
     for part in module.modules():
         for name in HOOKS:

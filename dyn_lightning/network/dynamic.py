@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, SupportsIndex
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self, TypeVar
 
 from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.costs.uncounted import in_words
@@ -16,14 +17,34 @@ from dyn_lightning.errors import FAILURES, SettingError, UserError
 from dyn_lightning.graph.untouched import fresh, untouched
 from dyn_lightning.inputs import call_arguments, evaluating, tensors_in
 from dyn_lightning.layers import DynamicLayer
-from dyn_lightning.network.copies import computed, copied, empty_stores
+from dyn_lightning.network.copies import become, computed, copied, empty_stores
 from dyn_lightning.network.overlay import Bare, Entering, Number, in_place, not_followed
 from dyn_lightning.widths.layout import Layout
 from dyn_lightning.widths.width import Width, held
+from dyn_lightning.widths.width_dict import WidthDict
+
+Backbone = TypeVar("Backbone", bound=nn.Module, covariant=True, default=nn.Module)
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+Memo = dict[int, object]
+
+if TYPE_CHECKING:
+
+    class _OfBackbone(nn.Module, Generic[Backbone]): ...
+
+else:
+
+    class _OfBackbone(nn.Module):
+        """Stands for ``Generic``, whose place among a class's bases would bar backbones that are generic themselves."""
+
+        def __class_getitem__(cls, _backbone):
+            return cls
 
 
-class DynamicNetwork(nn.Module):
+class DynamicNetwork(_OfBackbone[Backbone]):
     """What :func:`dyn_lightning.dynamize.dynamize` adds to a backbone's own class.
+
+    It is an instance of that class as well; of whose methods and attributes type checkers know nothing but that they
+    are there.
 
     Attributes:
         widths: the learned sizes by name, each registered once.
@@ -36,18 +57,24 @@ class DynamicNetwork(nn.Module):
         unreached: modules and parameters that none of these runs has used.
     """
 
-    widths: nn.ModuleDict
+    widths: WidthDict
     complexity: Complexity
     duration_s: float | None
     fixed_reasons: dict[str, str]
-    plain_class: type[nn.Module]
+    plain_class: type[Backbone]
     bare: list[Bare]
     numbers: list[Number]
     followed: tuple[str, ...]
     unreached: tuple[str, ...]
     _dyn_call: tuple[int, ExitStack] | None
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Whatever else the backbone has."""
+
+    def forward(self, *args: object, **kwargs: object) -> Any:
+        """What the backbone answers."""
         with self._dyn_in_use("forward"):
             return super().forward(*args, **kwargs)
 
@@ -80,7 +107,7 @@ class DynamicNetwork(nn.Module):
         """Put sizes in place for a call of a module, unless it runs within another call."""
         if self.__dict__.get("_dyn_call") is None:
             stack = ExitStack()
-            stack.enter_context(held(self.widths.values()))  # type: ignore[arg-type]
+            stack.enter_context(held(self.widths.values()))
             stack.enter_context(in_place(self.bare, self.numbers))
             self.__dict__["_dyn_call"] = (id(module), stack)
 
@@ -91,19 +118,17 @@ class DynamicNetwork(nn.Module):
             self.__dict__["_dyn_call"] = None
             call[1].close()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+    def __deepcopy__(self, memo: Memo) -> Self:
         new = copied(self, memo, {k: v for k, v in self.__dict__.items() if k != "complexity"})
         # The polynomials are shared; what they are evaluated at must be the copy's own λ.
         complexity = copy.copy(self.complexity)
-        widths: Any = new.widths
-        complexity.widths = dict(widths.items())
+        complexity.widths = dict(new.widths.items())
         new.__dict__["complexity"] = complexity
         return new
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
         # Its class is made for it and found by no name: pickled are the plain class and what is added to it.
-        state: Any = super().__reduce_ex__(2)[2]
-        return _new_network, (self.plain_class,), state
+        return _new_network, (self.plain_class,), super().__reduce_ex__(2)[2]
 
     def __repr__(self) -> str:
         missing = self.complexity.uncounted
@@ -112,53 +137,52 @@ class DynamicNetwork(nn.Module):
         return f"{self.plain_class.__name__} with {learned}\n{size_table(self)}{left_out}"
 
 
-def _new_network(plain: type[nn.Module]) -> Any:
+def _new_network(plain: type[AnyModule]) -> DynamicNetwork[AnyModule]:
     """An empty dynamic network of a plain class, for pickle to fill."""
     from dyn_lightning.network.dynamic_class import dynamic_class
 
-    of: Any = plain
-    made: Any = dynamic_class(of)
+    made = dynamic_class(plain)
     return made.__new__(made)
 
 
-def shallow_copy(network: nn.Module, shared: Iterable[Any] = ()) -> Any:
+def shallow_copy(network: AnyModule, shared: Iterable[object] = ()) -> AnyModule:
     """A copy of a network's modules that shares all parameters and buffers with it, and what else is ``shared``."""
     tensors = [t for m in network.modules() for s in (m._parameters, m._buffers) for t in s.values() if t is not None]
-    shared_too = {id(x): x for x in (*tensors, *shared)}
-    return copy.deepcopy(network, {**empty_stores(network), **computed(network), **shared_too})
+    memo: Memo = {**empty_stores(network), **computed(network), **{id(x): x for x in (*tensors, *shared)}}
+    return copy.deepcopy(network, memo)
 
 
 @torch.inference_mode(False)
-def plain_copy(dynamic: DynamicNetwork) -> Any:
+def plain_copy(dynamic: DynamicNetwork[AnyModule]) -> AnyModule:
     """A copy of a dynamic network in the backbone's own class, with plain layers of the kept sizes."""
-    with held(dynamic.widths.values()):  # type: ignore[arg-type]
+    with held(dynamic.widths.values()):
         return _plain_copy(dynamic)
 
 
-def _plain_copy(dynamic: DynamicNetwork) -> Any:
+def _plain_copy(dynamic: DynamicNetwork[AnyModule]) -> AnyModule:
     # The copy has no use for widths, but to ask them for their sizes: it refers to the same ones.
     layouts = [layer.__dict__["_refs"] for layer in dynamic_layers(dynamic).values()]
     layouts += [bare.dims for bare in dynamic.bare] + [number.layout for number in dynamic.numbers]
-    plain: Any = shallow_copy(dynamic, [dynamic.widths, *layouts])
+    cut = shallow_copy(dynamic, [dynamic.widths, *layouts])
     holders: dict[int, list[tuple[str, str]]] = {}
-    for name, module in plain.named_modules():
+    for name, module in cut.named_modules():
         for key, parameter in module._parameters.items():
             if parameter is not None:
                 holders.setdefault(id(parameter), []).append((name, key))
-    layers = dynamic_layers(plain).values()
+    layers = dynamic_layers(cut).values()
     inside = set(map(id, layers))
-    replace_modules(plain, {layer: layer.to_plain() for layer in layers})
-    for bare in plain.bare:
+    replace_modules(cut, {layer: layer.to_plain() for layer in layers})
+    for bare in cut.bare:
         if id(bare.module) not in inside:
             _store(bare.module, bare.name, bare.cut(kept=True).detach().clone())
-    for number in plain.numbers:
+    for number in cut.numbers:
         number.set(number.layout.size)
-    for module in plain.modules():
+    for module in cut.modules():
         for hooks in (module._forward_pre_hooks, module._forward_hooks):
             for key in [key for key, hook in hooks.items() if isinstance(hook, Entering)]:
                 del hooks[key]
                 module._forward_hooks_always_called.pop(key, None)
-    plain.__class__ = dynamic.plain_class
+    plain = become(cut, dynamic.plain_class)
     del plain._modules["widths"]
     for name in DynamicNetwork.__annotations__:
         plain.__dict__.pop(name, None)
@@ -207,7 +231,7 @@ def replace_modules(network: nn.Module, new: Mapping[nn.Module, nn.Module]) -> N
                 rest.append(placed)
 
 
-def run_in_eval(network: nn.Module, example_input: Any, method: str = "forward") -> list[Tensor]:
+def run_in_eval(network: nn.Module, example_input: object, method: str = "forward") -> list[Tensor]:
     """All tensors that a network's method answers in evaluation mode, without gradients.
 
     Its mode, its buffers, the random generators and the example input are left as they were.
@@ -239,7 +263,7 @@ def dynamic_layers(network: nn.Module) -> dict[str, DynamicLayer]:
     return {name: m for name, m in network.named_modules() if isinstance(m, DynamicLayer)}
 
 
-def learned_tensors(network: Any) -> Iterator[tuple[Tensor, tuple[Layout | None, ...]]]:
+def learned_tensors(network: nn.Module) -> Iterator[tuple[Tensor, tuple[Layout | None, ...]]]:
     """Every parameter and buffer that follows widths, once, with a Layout (or None) for each dimension."""
     seen: set[int] = set()
     found = [

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
+from typing import TypeVar
 
 from torch import nn
 
 from dyn_lightning.network.dynamic import DynamicNetwork
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+T = TypeVar("T")
 
 
 class _Container:
@@ -20,7 +23,7 @@ class _Container:
     def _own(self) -> dict[str, nn.Module]:
         return {name: module for name, module in self._modules.items() if name != "widths"}
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[object]:
         return iter(self._own() if isinstance(self, nn.ModuleDict) else self._own().values())
 
     def __len__(self) -> int:
@@ -28,19 +31,27 @@ class _Container:
 
 
 class _Dict(_Container):
-    def keys(self) -> Any:
+    def keys(self) -> KeysView[str]:
         return self._own().keys()
 
-    def items(self) -> Any:
+    def items(self) -> ItemsView[str, nn.Module]:
         return self._own().items()
 
-    def values(self) -> Any:
+    def values(self) -> ValuesView[nn.Module]:
         return self._own().values()
 
 
-@functools.cache
-def dynamic_class(plain: type[nn.Module]) -> type[nn.Module]:
+def dynamic_class(plain: type[AnyModule]) -> type[DynamicNetwork[AnyModule]]:
     """The class of a dynamic network of the given plain class, whose own methods run with sizes in place."""
+    if plain not in _MADE:
+        _MADE[plain] = _make(plain)
+    return _MADE[plain]
+
+
+_MADE: dict[type, type] = {}
+
+
+def _make(plain: type[nn.Module]) -> type:
     bases: list[type] = [DynamicNetwork]
     if issubclass(plain, (nn.Sequential, nn.ModuleList, nn.ModuleDict)):
         bases.insert(0, _Dict if issubclass(plain, nn.ModuleDict) else _Container)
@@ -51,19 +62,19 @@ def dynamic_class(plain: type[nn.Module]) -> type[nn.Module]:
     return type(f"Dynamic{plain.__name__}", (*bases, plain), methods)
 
 
-def _method(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+def _method(name: str, method: Callable[..., T]) -> Callable[..., object]:
     """A method of the backbone's, called with sizes in place."""
     if inspect.isgeneratorfunction(method):
 
         @functools.wraps(method)
-        def generate(self: Any, *args: Any, **kwargs: Any) -> Any:
+        def generate(self: DynamicNetwork, *args: object, **kwargs: object) -> Iterator[object]:
             with self._dyn_in_use(name):
                 yield from method(self, *args, **kwargs)
 
         return generate
 
     @functools.wraps(method)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(self: DynamicNetwork, *args: object, **kwargs: object) -> T:
         with self._dyn_in_use(name):
             return method(self, *args, **kwargs)
 

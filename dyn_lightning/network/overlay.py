@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from dyn_lightning.errors import UserError, first_line
 from dyn_lightning.widths.layout import Layout
+
+if TYPE_CHECKING:
+    from dyn_lightning.network.dynamic import DynamicNetwork
 
 
 @dataclass
@@ -129,14 +132,14 @@ class Entering:
         leaves: whether this is the hook behind the call.
     """
 
-    def __init__(self, network: Any, *, leaves: bool) -> None:
+    def __init__(self, network: DynamicNetwork, *, leaves: bool) -> None:
         self.network, self.leaves = network, leaves
 
-    def __call__(self, module: nn.Module, args: Any, output: Any = None) -> None:
+    def __call__(self, module: nn.Module, args: object, output: object = None) -> None:
         (self.network._dyn_leave if self.leaves else self.network._dyn_enter)(module)
 
 
-def not_followed(network: Any, method: str, error: BaseException) -> str | None:
+def not_followed(network: DynamicNetwork, method: str, error: BaseException) -> str | None:
     """What to say of a failure of a network whose sizes are cut in code that no run has followed; None elsewhere."""
     if isinstance(error, UserError) or all(w.current == w.full_size for w in network.complexity.widths.values()):
         return None

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from dyn_lightning.network.dynamic import learned_tensors
+from dyn_lightning.network.dynamic import DynamicNetwork, learned_tensors
 from dyn_lightning.widths.width import Width
 
 
-def reorderable(network: Any) -> dict[str, Width]:
+def reorderable(network: DynamicNetwork) -> dict[str, Width]:
     """The Widths whose elements may stand in any order: all but those that sample a continuum."""
     return {name: width for name, width in network.widths.items() if not width.resampled}
 
 
-def importance(network: Any, losses: Iterable[Callable[[], Tensor]]) -> dict[str, Tensor]:
+def importance(network: DynamicNetwork, losses: Iterable[Callable[[], Tensor]]) -> dict[str, Tensor]:
     """What each element is worth: the empirical Fisher information of a gate on it.
 
     A gate of one stands on every produced feature, for every sample by itself; its score is the squared derivative of
@@ -55,7 +54,7 @@ def importance(network: Any, losses: Iterable[Callable[[], Tensor]]) -> dict[str
 
 
 @torch.no_grad()
-def reorder(network: Any, scores: dict[str, Tensor], optimizer: Optimizer | None = None) -> None:
+def reorder(network: DynamicNetwork, scores: dict[str, Tensor], optimizer: Optimizer | None = None) -> None:
     """Put the most important units of each Width first. What the network computes at full size stays.
 
     Weights, buffers and an optimiser's moments move together. Units move as a whole.

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
-from dyn_lightning.network.dynamic import learned_tensors
+from dyn_lightning.network.dynamic import DynamicNetwork, learned_tensors
 from dyn_lightning.widths.width import Width
 
 
 @torch.no_grad()
-def settle_samples(network: Any) -> list[nn.Parameter]:
+def settle_samples(network: DynamicNetwork) -> list[nn.Parameter]:
     """Store the weights behind frozen resampled widths at the sizes that they have now; those changed.
 
     Until then each weight that a layer uses is a sum of several stored ones, which move together: an optimiser's step

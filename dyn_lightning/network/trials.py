@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +17,15 @@ from dyn_lightning.graph.runner import Runner
 from dyn_lightning.graph.untouched import unchanged
 from dyn_lightning.graph.verify import Mismatch, find_mismatch
 from dyn_lightning.layers import DynamicLayer
-from dyn_lightning.network.dynamic import plain_copy, run_in_eval
+from dyn_lightning.network.dynamic import DynamicNetwork, plain_copy, run_in_eval
 from dyn_lightning.widths.width import Width
 
-Widths = dict[Size, Any]
+Widths = dict[Size, Width]
 
 
-def try_sizes(expected: Sequence[list[Tensor]], dynamic: Any, graph: Graph, widths: Widths) -> Mismatch | None:
+def try_sizes(
+    expected: Sequence[list[Tensor]], dynamic: DynamicNetwork, graph: Graph, widths: Widths
+) -> Mismatch | None:
     """Cut the network to uneven sizes and see that every call answers what the graph says.
 
     Args:
@@ -36,16 +37,17 @@ def try_sizes(expected: Sequence[list[Tensor]], dynamic: Any, graph: Graph, widt
     Raises:
         RuntimeError: where the network does not compute what the backbone does at full size.
     """
-    mismatch = None
+    mismatch, small = None, None
     for attempt in range(2):
         least = {size: _least_units(width) * size.unit for size, width in widths.items()}
         sizes = {size: max(n, least[size]) for size, n in uneven_sizes(widths, attempt).items()}
         _set_sizes(widths, sizes)
-        small: Any = None  # two of them at a time would take twice the memory
+        small = None  # two of them at a time would take twice the memory
         small = plain_copy(dynamic)
         mismatch = _follow(dynamic, small, graph, sizes, widths)
         if mismatch is not None:
             break
+    assert small is not None
     with unchanged(dynamic):
         mismatch = mismatch or _there_and_back(dynamic, small, graph, widths, sizes)
     _set_sizes(widths, {size: size.full_size for size in widths})
@@ -58,7 +60,7 @@ def try_sizes(expected: Sequence[list[Tensor]], dynamic: Any, graph: Graph, widt
 
 
 def _there_and_back(
-    dynamic: Any,
+    dynamic: DynamicNetwork,
     small: nn.Module,
     graph: Graph,
     widths: Widths,
@@ -94,7 +96,7 @@ def _there_and_back(
     return mismatch
 
 
-def try_least_sizes(dynamic: Any, graph: Graph, widths: Widths) -> Mismatch | None:
+def try_least_sizes(dynamic: DynamicNetwork, graph: Graph, widths: Widths) -> Mismatch | None:
     """Cut everything to its least. Code that squeezes a dimension of one away must keep two there."""
     mismatch = None
     for _ in widths:
@@ -146,7 +148,9 @@ def _set_sizes(widths: Widths, sizes: dict[Size, int]) -> None:
         width.set_lam(sizes[size] / size.full_size)
 
 
-def _follow(dynamic: Any, small: nn.Module, graph: Graph, sizes: dict[Size, int], widths: Widths) -> Mismatch | None:
+def _follow(
+    dynamic: DynamicNetwork, small: nn.Module, graph: Graph, sizes: dict[Size, int], widths: Widths
+) -> Mismatch | None:
     """The first call that disagrees: of the small network in evaluation, of the dynamic one in training."""
     mismatch = _first(find_mismatch(small, p, sizes, remembers=i > 0) for i, p in enumerate(compared(graph)))
     trained = [p for p in graph.passes if p.training]
@@ -171,7 +175,7 @@ def _first(found: Iterable[Mismatch | None]) -> Mismatch | None:
     return next((mismatch for mismatch in found if mismatch is not None), None)
 
 
-def _unseen(dynamic: Any, small: nn.Module, graph: Graph) -> str | None:
+def _unseen(dynamic: DynamicNetwork, small: nn.Module, graph: Graph) -> str | None:
     """What is wrong with a cut network when nobody looks at its calls: code may go another way then."""
     try:
         alike = all(_alike(answers_of(dynamic, p), answers_of(small, p)) for p in compared(graph))

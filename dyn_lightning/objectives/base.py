@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from dyn_lightning.costs.complexity import Complexity
+from dyn_lightning.network.dynamic import DynamicNetwork
 
 
 class Objective(nn.Module):
@@ -17,7 +16,7 @@ class Objective(nn.Module):
         """Whether the search may end now."""
         return False
 
-    def check(self, dynamic: Any) -> None:
+    def check(self, dynamic: DynamicNetwork) -> None:
         """Raise ValueError where the goal cannot be met by this network."""
 
     def budget(self, complexity: Complexity) -> float | None:
@@ -35,11 +34,11 @@ class Objective(nn.Module):
         A loss that is no finite number is to change nothing, here as in ``forward``.
         """
 
-    def final_sizes(self, dynamic: Any) -> dict[str, int]:
+    def final_sizes(self, dynamic: DynamicNetwork) -> dict[str, int]:
         """Elements that each Width is frozen at when the search ends."""
         return {name: width.size for name, width in dynamic.widths.items()}
 
-    def forward(self, dynamic: Any, task_loss: Tensor, progress: float) -> Tensor:
+    def forward(self, dynamic: DynamicNetwork, task_loss: Tensor, progress: float) -> Tensor:
         """The penalty, 0-d, with λ's gradient.
 
         Args:
@@ -49,5 +48,5 @@ class Objective(nn.Module):
         """
         raise NotImplementedError
 
-    def after_step(self, dynamic: Any, progress: float) -> None:
+    def after_step(self, dynamic: DynamicNetwork, progress: float) -> None:
         """Change λ after the optimiser's step in the search; ``progress`` is that after the step."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from dyn_lightning.costs.budgets import WAYS, budget_in_flops, check_budget
 from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.costs.uncounted import refuse_uncounted
 from dyn_lightning.errors import SettingError
+from dyn_lightning.network.dynamic import DynamicNetwork
 from dyn_lightning.objectives.base import Objective
 
 
@@ -101,7 +101,7 @@ class FlopsBudget(Objective):
     def asked(self) -> dict[str, float]:
         return {name: value for name in WAYS if (value := getattr(self, name)) is not None}
 
-    def check(self, dynamic: Any) -> None:
+    def check(self, dynamic: DynamicNetwork) -> None:
         complexity, budget = dynamic.complexity, self.budget(dynamic.complexity)
         unit = complexity.unit.replace("_", " ")
         least = complexity.flops_at({name: least_size(width) for name, width in dynamic.widths.items()})
@@ -117,10 +117,10 @@ class FlopsBudget(Objective):
                 f"{complexity.flops_full_size():.4g}"
             )
 
-    def final_sizes(self, dynamic: Any) -> dict[str, int]:
+    def final_sizes(self, dynamic: DynamicNetwork) -> dict[str, int]:
         return sizes_within(dynamic, self.budget(dynamic.complexity))
 
-    def forward(self, dynamic: Any, task_loss: Tensor, progress: float) -> Tensor:
+    def forward(self, dynamic: DynamicNetwork, task_loss: Tensor, progress: float) -> Tensor:
         log_share = learnable_share(dynamic.complexity).log()
         with torch.no_grad():
             sound = task_loss.isfinite()
@@ -132,7 +132,7 @@ class FlopsBudget(Objective):
         return mu * log_share + self.cohesion * self.loss_scale * _spread(dynamic)
 
     @torch.no_grad()
-    def after_step(self, dynamic: Any, progress: float) -> None:
+    def after_step(self, dynamic: DynamicNetwork, progress: float) -> None:
         goal = self._log_goal(dynamic)
         most = goal * progress + math.log(self.leash)
         now = float(learnable_share(dynamic.complexity).log())
@@ -142,13 +142,13 @@ class FlopsBudget(Objective):
             move_to(dynamic, goal)
             self.integral_error.zero_()  # it has gone on too long
 
-    def _log_goal(self, dynamic: Any) -> float:
+    def _log_goal(self, dynamic: DynamicNetwork) -> float:
         """Log of the share of the learnable FLOPs that the budget leaves."""
         complexity = dynamic.complexity
         return math.log((self.budget(complexity) - complexity.fixed_flops()) / complexity.learnable_flops())
 
 
-def _spread(dynamic: Any) -> Tensor:
+def _spread(dynamic: DynamicNetwork) -> Tensor:
     """``Σ w_n (log λ_n − m)²``, 0-d, as ``FlopsBudget.cohesion`` has it."""
     log_lam = torch.stack([width.lam for width in dynamic.widths.values()]).log()
     weights = dynamic.complexity.elasticities()

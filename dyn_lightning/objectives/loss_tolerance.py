@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch import Tensor
 from dyn_lightning.checks import ascending, at_least, positive, proper_share
 from dyn_lightning.costs.allocation import learnable_share
 from dyn_lightning.errors import SettingError
+from dyn_lightning.network.dynamic import DynamicNetwork
 from dyn_lightning.objectives.base import Objective
 
 ROUNDING = 0.01
@@ -70,7 +70,7 @@ class LossTolerance(Objective):
         running = self.memory * before + (1 - self.memory) * task_loss
         self.running_loss.copy_(torch.where(sound, running, self.running_loss))
 
-    def forward(self, dynamic: Any, task_loss: Tensor, progress: float) -> Tensor:
+    def forward(self, dynamic: DynamicNetwork, task_loss: Tensor, progress: float) -> Tensor:
         with torch.no_grad():
             known = self.running_loss.isfinite()  # not before the first finite loss
             self.best_loss.copy_(torch.where(known, torch.minimum(self.best_loss, self.running_loss), self.best_loss))
@@ -80,7 +80,7 @@ class LossTolerance(Objective):
             weight = torch.where(known, self.log_weight.exp() * self.first_loss.abs(), 0.0)
         return weight * learnable_share(dynamic.complexity).log()
 
-    def final_sizes(self, dynamic: Any) -> dict[str, int]:
+    def final_sizes(self, dynamic: DynamicNetwork) -> dict[str, int]:
         sizes = {}
         for name, width in dynamic.widths.items():
             units = math.ceil(float(width.k.detach()) / width.multiple_of - ROUNDING)

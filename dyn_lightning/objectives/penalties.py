@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from dyn_lightning.checks import at_least
 from dyn_lightning.costs.allocation import learnable_share
+from dyn_lightning.network.dynamic import DynamicNetwork
 from dyn_lightning.objectives.base import Objective
 
 
@@ -24,7 +23,7 @@ class LambdaSquared(Objective):
         at_least(0.0, beta=beta)
         self.beta = beta
 
-    def forward(self, dynamic: Any, task_loss: Tensor, progress: float) -> Tensor:
+    def forward(self, dynamic: DynamicNetwork, task_loss: Tensor, progress: float) -> Tensor:
         lam = torch.stack([width.lam for width in dynamic.widths.values()])
         return self.beta * lam.square().mean()
 
@@ -37,5 +36,5 @@ class FlopsTerm(Objective):
         at_least(0.0, beta=beta)
         self.beta = beta
 
-    def forward(self, dynamic: Any, task_loss: Tensor, progress: float) -> Tensor:
+    def forward(self, dynamic: DynamicNetwork, task_loss: Tensor, progress: float) -> Tensor:
         return self.beta * learnable_share(dynamic.complexity)

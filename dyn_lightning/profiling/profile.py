@@ -147,7 +147,7 @@ def print_profile(
         return
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     example = torch.zeros(*module.example_shape, device=device)
-    small = consolidate(network)[0] if module.is_dynamic else network
+    small = consolidate(network)[0] if isinstance(network, DynamicNetwork) else network
     duration_s = complexity.duration_s
     step_s = None if duration_s is None else duration_s / (example.shape[0] * example.shape[time_dim])
     fields = None

@@ -58,7 +58,7 @@ def train(job: Job) -> Record:
         "flops_per_call_full": full_complexity().flops_full_size(),
     }
     if module.is_dynamic:
-        _, report = consolidate(module.network, [batch["input"] for batch in data.test_dataloader()])
+        _, report = consolidate(module.learned[0], [batch["input"] for batch in data.test_dataloader()])
         record["largest_relative_difference"] = report.largest_relative_difference
     return record
 

@@ -73,6 +73,7 @@ def lam_gradient(
         if step < training_steps:
             optimizer.step()
         else:
+            assert width.theta.grad is not None
             found.append(width.theta.grad / width.lam.detach())  # θ = log λ
     gradients = torch.stack(found)
     return Gradient(reading, boundary, k, float(gradients.mean()), float(gradients.std(correction=0)))

@@ -130,7 +130,7 @@ class History(Callback):
         if trainer.global_step % self.every:
             return
         widths = list(pl_module.widths.values())
-        k = float(widths[0].k.detach()) if widths else float(pl_module.network.bands.out_features)
+        k = float(widths[0].k.detach()) if widths else float(kept_bands(pl_module.network))
         flops = pl_module.complexity.flops_at(pl_module.complexity.sizes_now)
         loss = float(self._loss) / float(self._target)
         for key, value in {"step": trainer.global_step, "k": k, FLOPS: flops, "relative_l1": loss}.items():
@@ -204,7 +204,7 @@ def train(reading: Reading, system: System, seed: int, schedule: Schedule | None
     held_out = list(data.test_dataloader())
     small, difference = module.network.eval(), None
     if module.is_dynamic:
-        small, report = consolidate(module.network, [batch["input"] for batch in held_out[:4]])
+        small, report = consolidate(module.learned[0], [batch["input"] for batch in held_out[:4]])
         difference = report.largest_relative_difference
     record = result_record(
         module,
@@ -215,7 +215,7 @@ def train(reading: Reading, system: System, seed: int, schedule: Schedule | None
         wall_time_s=wall_time_s,
     )
     record |= {
-        "kept": small.bands.out_features,
+        "kept": kept_bands(small),
         "largest_relative_difference": difference,
         "history": history.rows,
     }
@@ -234,6 +234,12 @@ def relative_l1(network: nn.Module, batches: Iterable[Mapping[str, Any]]) -> flo
 
 
 @torch.no_grad()
+def kept_bands(network: nn.Module) -> int:
+    """How many bands a network has."""
+    assert isinstance(network, FilterBankNet)
+    return network.bands.out_features
+
+
 def learned_filters(network: Any) -> Tensor:
     """What the network as a whole does to a spectrum, (outputs, frequency bins)."""
     bands: Tensor = network.bands.weight

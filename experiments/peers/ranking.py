@@ -100,6 +100,8 @@ class RankByMagnitude(Callback):
         assert isinstance(module, DynamicModule)
         if module.phase != "search":
             return
-        scores = {name: s for name, s in magnitudes(module.network).items() if name in reorderable(module.network)}
-        reorder(module.network, scores, trainer.optimizers[0])
-        module.objective.scores = scores
+        network, objective = module.learned
+        assert isinstance(objective, OneShot)
+        scores = {name: s for name, s in magnitudes(network).items() if name in reorderable(network)}
+        reorder(network, scores, trainer.optimizers[0])
+        objective.scores = scores
