@@ -62,7 +62,7 @@ def print_audit(module: DynamicModule, console: Console) -> None:
     """
     if module.example_shape is None:
         raise SettingError("audit: the shape of an example input is unknown. Give the module a plain backbone")
-    small = consolidate(module.network)[0] if module.is_dynamic else module.network
+    small = consolidate(module.learned[0])[0] if module.is_dynamic else module.network
     device = next((p.device for p in small.parameters()), torch.device("cpu"))
     result = audit(small, torch.zeros(*module.example_shape, device=device))
     console.print(audit_table(result))
