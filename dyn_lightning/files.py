@@ -9,7 +9,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -89,15 +89,54 @@ def append_line(path: str | os.PathLike[str], line: str) -> None:
     Raises:
         FileError: names the file, if it cannot be written; it is then as it was.
     """
-    path = Path(path)
-    with _named(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _named(path), _locked(Path(path)) as descriptor:
+        _append(descriptor, f"{line}\n".encode())
+
+
+def replace_lines(path: str | os.PathLike[str], line: str, replaced: Callable[[str], bool]) -> None:
+    """Append a line to a file of lines, and take out those that it replaces, both or neither.
+
+    Other processes may append to the file at the same time, by :func:`append_line`. Lines that stay do so bit by bit.
+
+    Args:
+        path: of the file, a UTF-8 one; made where absent.
+        line: the new one, which will be the last.
+        replaced: whether a line that is there has to go.
+
+    Raises:
+        FileError: names the file, if it cannot be read or written; it is then as it was.
+    """
+    with _named(path), _locked(Path(path)) as descriptor:
+        content = f"{line}\n".encode()
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            before = Path(path).read_bytes().splitlines(keepends=True)
+            kept = b"".join(found for found in before if not replaced(found.decode("utf-8", "replace")))
+            if kept != b"".join(before):
+                write_atomically(path, (kept if kept.endswith(b"\n") or not kept else kept + b"\n") + content)
+                return
+        _append(descriptor, content)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    """The descriptor of a file for appending, which no other process of this package writes to meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             _lock(descriptor)
-            _append(descriptor, f"{line}\n".encode())
+            if _is_at(descriptor, path):
+                yield descriptor
+                return
         finally:
             os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file still has its name: while it was waited for, another may have taken its place."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    return False
 
 
 def _append(descriptor: int, content: bytes) -> None:

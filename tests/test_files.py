@@ -3,12 +3,14 @@
 import errno
 import os
 import stat
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from dyn_lightning.errors import FileError, UserError
-from dyn_lightning.files import append_line, read_json, read_text, replacing, write_atomically
+from dyn_lightning.files import append_line, read_json, read_text, replace_lines, replacing, write_atomically
 
 
 @pytest.fixture
@@ -116,6 +118,37 @@ def test_a_line_is_not_glued_to_a_torn_one(tmp_path):
     path.write_text('{"a": 1}\n{"a"')
     append_line(path, '{"a": 2}')
     assert path.read_text() == '{"a": 1}\n{"a"\n{"a": 2}\n'
+
+
+def test_a_line_takes_the_place_of_others_or_nothing_happens(tmp_path, monkeypatch):
+    path = tmp_path / "a.jsonl"
+    replace_lines(path, "one", lambda line: False)
+    path.write_bytes(b"a 1\nb \xff\r\n\na 2\ntorn")
+    monkeypatch.setattr("os.replace", refuse := lambda *args: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    with pytest.raises(FileError, match=r"a\.jsonl: the disk is full"):
+        replace_lines(path, "a 3", lambda line: line.startswith("a "))
+    assert path.read_bytes() == b"a 1\nb \xff\r\n\na 2\ntorn"
+    assert refuse is os.replace
+    monkeypatch.undo()
+    replace_lines(path, "a 3", lambda line: line.startswith("a "))
+    assert path.read_bytes() == b"b \xff\r\n\ntorn\na 3\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.jsonl"]
+
+
+def test_nothing_is_written_to_a_file_that_was_replaced_meanwhile(tmp_path):
+    path, seen = tmp_path / "a.jsonl", []
+    path.write_text("old\n")
+
+    def append_meanwhile(line: str) -> bool:
+        if not seen:  # waits until the other has done
+            seen.append(threading.Thread(target=append_line, args=(path, "other")))
+            seen[0].start()
+            time.sleep(0.05)
+        return line.startswith("old")
+
+    replace_lines(path, "new", append_meanwhile)
+    seen[0].join()
+    assert path.read_text() == "new\nother\n"
 
 
 def test_text_of_other_encodings_is_named(tmp_path):

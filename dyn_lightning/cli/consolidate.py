@@ -11,12 +11,22 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import nn
 
+from dyn_lightning.artifact.files import INT8
 from dyn_lightning.checks import whole
 from dyn_lightning.consolidate import Report
 from dyn_lightning.errors import SettingError
 from dyn_lightning.exports.quantize import compare_int8, quantize
 from dyn_lightning.module import DynamicModule
-from dyn_lightning.module.artifact import Ending, as_call, example_of, measure, settle, summary, write_artifact
+from dyn_lightning.module.artifact import (
+    Ending,
+    ExportsFailed,
+    as_call,
+    example_of,
+    measure,
+    settle,
+    summary,
+    write_artifact,
+)
 from dyn_lightning.module.batches import data_batches
 from dyn_lightning.module.evaluation import evaluate
 from dyn_lightning.module.operating_points import accuracy_cost_curve, curve_table, save_curve, sizes_for
@@ -53,6 +63,7 @@ def consolidate_checkpoint(
         ValueError: if a budget is out of reach, the curve is asked for without data, or either of a run that learned
             no sizes.
         RuntimeError: if the consolidated network does not compute the same.
+        ExportError: if one of ``exports`` cannot be made; all else was done, and is printed.
     """
     network = module.eval().network
     whole(0, curve=curve_points)
@@ -87,20 +98,26 @@ def consolidate_checkpoint(
     if not inputs and module.example_shape is not None:
         inputs = [0.1 * torch.randn(*module.example_shape)]
     metrics = measure(module, batches) if batches else None
-    small, report = write_artifact(
-        module,
-        dirpath,
-        inputs,
-        sizes=sizes,
-        asked=asked or None,
-        ending=Ending(ending.final, tuple(remarks)),
-        metrics=metrics,
-        exports=exports,
-    )
+    failed: ExportsFailed | None = None
+    try:
+        small, report = write_artifact(
+            module,
+            dirpath,
+            inputs,
+            sizes=sizes,
+            asked=asked or None,
+            ending=Ending(ending.final, tuple(remarks)),
+            metrics=metrics,
+            exports=exports,
+        )
+    except ExportsFailed as error:
+        small, report, failed = error.small, error.report, error
     print(summary(report, dirpath))
-    if "int8" in exports and inputs:
+    if (dirpath / INT8).is_file() and inputs:
         judge = (lambda n: evaluate(n, module.task, batches)) if batches else None
         print(compare_int8(small, quantize(small), example_of([as_call(inputs[0])]), evaluate=judge).summary())
+    if failed is not None:
+        raise failed
     return small, report
 
 

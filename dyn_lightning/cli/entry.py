@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
+from typing import IO
 
 from dyn_lightning.errors import SettingError, in_one_line
 from dyn_lightning.optional import missing, silence
@@ -28,9 +31,32 @@ COMMANDS = {
 """Those that need no training configuration → the module with the function of that name, and what it does."""
 
 
+CLOSED = 128 + 13
+"""Exit status where nobody reads what is printed any more: that of programs which SIGPIPE ends."""
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Entry point of ``dyn-lightning``. Gives the exit status."""
-    return in_one_line(lambda: _with_missing_named(args))
+    try:
+        try:
+            return in_one_line(lambda: _with_missing_named(args))
+        finally:
+            sys.stdout.flush()  # here, where a reader that has gone (| head) can be told from other pipes
+    except BrokenPipeError:
+        if not _has_no_reader(sys.stdout):
+            raise
+        # what is left in the buffer would be written once more as Python ends, with a message
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED
+
+
+def _has_no_reader(stream: IO[str]) -> bool:
+    """Whether a stream is a pipe that was closed at its other end."""
+    with suppress(ValueError, OSError):  # no file of the system
+        poll = select.poll()
+        poll.register(stream.fileno(), select.POLLOUT)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    return False
 
 
 def _with_missing_named(args: Sequence[str] | None) -> int:

@@ -10,9 +10,11 @@ import yaml
 
 from dyn_lightning.costs.budgets import WAYS
 from dyn_lightning.errors import SettingError
+from dyn_lightning.files import read_text
 
 CONFIG = ("-c", "--config")
 OPTIONS = "the command line"
+_ENDINGS = (".yaml", ".yml", ".json")
 MOVED = {
     "dyn_lightning.data.filter_bank.": "dyn_lightning.data.synthetic_spectra.",
     "dyn_lightning.report.wandb_report.": "dyn_lightning.callbacks.wandb_report.",
@@ -67,6 +69,13 @@ def configurations(args: Sequence[str]) -> list[tuple[str, Any]]:
             if content is not None:
                 found.append((value, content))
     return found
+
+
+def check_readable(args: Sequence[str]) -> None:
+    """Raises SettingError, naming the file, where a configuration is no UTF-8 text: who parses it says no name."""
+    for name, value in options(args):
+        if (name in CONFIG or value.endswith(_ENDINGS)) and Path(value).is_file() and "\0" in read_text(value):
+            raise SettingError(f"{value}: is no UTF-8 text. Save the file as UTF-8")
 
 
 def check_moved(args: Sequence[str]) -> None:
@@ -127,7 +136,7 @@ def _objectives(args: Sequence[str], checkpoint: Mapping[str, Any] | None) -> It
             model = content.get("model") if isinstance(content, Mapping) else None
             yield f"{number} {value}", _flat(model.get("objective") if isinstance(model, Mapping) else None)
         elif name == "--model.objective":
-            parsed = _yaml(value) if value.endswith((".yaml", ".yml", ".json")) else _parsed(value)
+            parsed = _yaml(value) if value.endswith(_ENDINGS) else _parsed(value)
             yield OPTIONS, _flat(parsed)
         elif name.startswith("--model.objective."):
             yield OPTIONS, {name.rpartition(".")[2]: value}
@@ -144,7 +153,7 @@ def _flat(objective: Any) -> dict[str, Any]:
 
 def _yaml(path: str) -> Any:
     try:
-        return _parsed(Path(path).read_text(encoding="utf-8"))
+        return _parsed(read_text(path))
     except (OSError, ValueError):
         return None
 

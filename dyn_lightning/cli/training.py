@@ -35,14 +35,14 @@ from dyn_lightning.cli.help import ShortHelpParser
 from dyn_lightning.cli.network_access import default_wandb_offline
 from dyn_lightning.cli.run_end import end_of_fit, lacking_for_predict, metric_lines
 from dyn_lightning.cli.run_start import RunConfig, claim_folder, without_adverts, without_numbered_logs
-from dyn_lightning.cli.sources import check_moved, displaced_budgets, files_first, flag
+from dyn_lightning.cli.sources import check_moved, check_readable, displaced_budgets, files_first, flag
 from dyn_lightning.cli.trainer import WidthsTrainer
 from dyn_lightning.cli.uniform import add_uniform_options, make_uniform
 from dyn_lightning.errors import SettingError, UserError
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.module.checkpoint_io import write_whole_checkpoints
 from dyn_lightning.optional import missing
-from dyn_lightning.runs import append_result, config_hash, result_record
+from dyn_lightning.runs import config_hash, keep_result, result_record
 from dyn_lightning.runs.environment import revision, typed
 from dyn_lightning.runs.folder import run_folder
 from dyn_lightning.runs.identity import config_file, data_name, run_config
@@ -105,6 +105,7 @@ class WidthsCLI(LightningCLI):
         given = list(sys.argv[1:] if args is None else args) if not isinstance(args, dict) else []
         self._command = typed(["dyn-lightning", *given]) if given else None
         given = files_first(given)
+        check_readable(given)
         check_moved(given)
         self._model_before = self._settings_of_checkpoint(given)
         if self._model_before:
@@ -253,7 +254,8 @@ class WidthsCLI(LightningCLI):
                 **self._described(),
             )
             known = {"config_file": saved, "name": self.config[self.subcommand].get("name")}
-            append_result(path, record | {key: value for key, value in known.items() if value})
+            record |= {key: value for key, value in known.items() if value}
+            keep_result(path, record, went_on_from=self.config[self.subcommand].get("ckpt_path"))
         return metrics
 
     def validate(self, **options: Any) -> None:

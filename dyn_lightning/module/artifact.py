@@ -18,6 +18,7 @@ from dyn_lightning.consolidate import Report, consolidate, unchanged
 from dyn_lightning.costs.budgets import budget_in_flops, share_of_all, share_of_learnable, told_above
 from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.errors import SettingError, UserError
+from dyn_lightning.exports.check import ExportError
 from dyn_lightning.module.checkpoint_io import read_checkpoint
 from dyn_lightning.module.checkpoint_state import check_state
 from dyn_lightning.module.dynamic_module import DynamicModule
@@ -143,6 +144,7 @@ def write_artifact(
         SettingError: as :func:`settle`.
         UserError: if the network answers NaN, or its weights are no finite numbers.
         RuntimeError: if the two do not compute the same.
+        ExportsFailed: if one of ``exports`` cannot be made; the artifact is there without it.
     """
     ending = settle(module, sizes) if ending is None else ending
     inputs = [as_call(x) for x in inputs]
@@ -169,17 +171,34 @@ def write_artifact(
         if not module.threshold_is_own:
             ending = Ending(ending.final, (*ending.remarks, THRESHOLD_OF_ANOTHER))
     report = with_budget(report, module, asked, ending)
-    save_artifact(
-        small,
-        dirpath,
-        report=report.as_dict(),
-        metadata=metadata,
-        backbone=constructor_of(module.hparams.get("backbone")),
-        example_input=example_of(inputs),
-        metrics=metrics,
-        exports=exports,
-    )
+    try:
+        save_artifact(
+            small,
+            dirpath,
+            report=report.as_dict(),
+            metadata=metadata,
+            backbone=constructor_of(module.hparams.get("backbone")),
+            example_input=example_of(inputs),
+            metrics=metrics,
+            exports=exports,
+        )
+    except ExportError as error:
+        raise ExportsFailed(str(error), small, report) from error
     return small, report
+
+
+class ExportsFailed(ExportError):
+    """The artifact is written, but not all of its exports.
+
+    Args:
+        message: which, and why.
+        small: the network that was written.
+        report: what consolidation did.
+    """
+
+    def __init__(self, message: str, small: torch.nn.Module, report: Report) -> None:
+        super().__init__(message)
+        self.small, self.report = small, report
 
 
 THRESHOLD_OF_ANOTHER = (

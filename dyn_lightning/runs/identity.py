@@ -22,6 +22,12 @@ def config_file(trainer: Trainer) -> str | None:
     return typed([str(path)]) if path.is_file() else None
 
 
+def file_of_checkpoint(checkpoint: str) -> str | None:
+    """The configuration beside a checkpoint's folder, as :func:`config_file` names it; None where there is none."""
+    path = Path(checkpoint).resolve().parent.parent / CONFIG
+    return typed([str(path)]) if path.is_file() else None
+
+
 def run_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """What decides a run's outcome, of its whole configuration: without places on a machine and what is only shown."""
     kept = copy.deepcopy({k: config[k] for k in ("model", "data", "phases", "clamp", "trainer") if k in config})

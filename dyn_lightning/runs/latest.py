@@ -22,6 +22,23 @@ def identity_of(record: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(text_of(record.get(key)) for key in ("config_hash", "config", "seed", "dataset")) + tuple(units)
 
 
+def is_same_run(record: Mapping[str, Any], resumed: Mapping[str, Any], config_file: str | None) -> bool:
+    """Whether a record is of the run that has been resumed: of its configuration and data, and its seed or folder.
+
+    Args:
+        record: one that was there before.
+        resumed: of the run that went on.
+        config_file: of the run that the checkpoint belongs to, as records name it; None: not known.
+    """
+    if identity_of({**record, "seed": 0}) != identity_of({**resumed, "seed": 0}):
+        return False
+    seed = record.get("seed")
+    known = seed is not None and not isinstance(seed, bool)
+    return (known and seed == resumed.get("seed")) or (
+        config_file is not None and record.get("config_file") == config_file
+    )
+
+
 def latest_of_each(items: Sequence[T], identity: Callable[[T], Hashable], time: Callable[[T], str]) -> list[T]:
     """The latest of the items that share an identity, each at the place of the first.
 

@@ -15,11 +15,12 @@ from typing import Any
 import torch
 
 from dyn_lightning.errors import UserError
-from dyn_lightning.files import append_line, read_text
+from dyn_lightning.files import append_line, read_text, replace_lines
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.runs import environment
 from dyn_lightning.runs.history import brief_history
-from dyn_lightning.runs.latest import latest_records, left_out
+from dyn_lightning.runs.identity import file_of_checkpoint
+from dyn_lightning.runs.latest import is_same_run, latest_records, left_out
 
 
 def append_result(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
@@ -34,6 +35,36 @@ def append_result(path: str | os.PathLike[str], record: Mapping[str, Any]) -> No
         FileError: if the line cannot be written as a whole; then none of it is.
     """
     append_line(path, json.dumps(_finite(record), sort_keys=True, allow_nan=False))
+
+
+def keep_result(path: str | os.PathLike[str], record: Mapping[str, Any], *, went_on_from: str | None) -> None:
+    """Append the record of a run; of one that went on from a checkpoint, in place of the line that it left before.
+
+    A run that was stopped after its record was written, and then goes on, has one line all the same. With another
+    configuration, such as more epochs, it is another run.
+
+    Args:
+        path: see :func:`append_result`.
+        record: see :func:`append_result`.
+        went_on_from: the checkpoint, if any.
+
+    Raises:
+        TypeError: if a value is not JSON.
+        FileError: if the file cannot be written; it is then as it was.
+    """
+    if went_on_from is None:
+        append_result(path, record)
+        return
+    former = file_of_checkpoint(went_on_from)
+
+    def replaced(line: str) -> bool:
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(found, dict) and is_same_run(found, record, former)
+
+    replace_lines(path, json.dumps(_finite(record), sort_keys=True, allow_nan=False), replaced)
 
 
 def read_results(path: str | os.PathLike[str]) -> list[dict[str, Any]]:

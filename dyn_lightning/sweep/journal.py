@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dyn_lightning.runs import append_result, read_results
+from dyn_lightning.runs.latest import time_of
 from dyn_lightning.sweep.file import SweepRun
 from dyn_lightning.sweep.space import SweepError
 
@@ -51,10 +52,9 @@ class Journal:
         self._append(run, status, exit_code=exit_code, wall_time_s=round(wall_time_s, 3), record=record)
 
     def _append(self, run: SweepRun, event: str, **values: Any) -> None:
-        time_utc = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         append_result(
             self.path,
-            {"run": run.key, "parameters": dict(run.parameters), "event": event, "time_utc": time_utc, **values},
+            {"run": run.key, "parameters": dict(run.parameters), "event": event, "time_utc": now_utc(), **values},
         )
 
     def latest(self) -> dict[str, dict[str, Any]]:
@@ -75,13 +75,24 @@ def count_records(folder: Path) -> int:
     return path.read_bytes().count(b"\n") if path.is_file() else 0
 
 
-def new_record(folder: Path, before: int) -> dict[str, Any] | None:
-    """The latest of a run's own records, if there are more lines than before.
+def new_record(folder: Path, before: int, since_utc: str) -> dict[str, Any] | None:
+    """The latest of a run's own records, if it is new: there are more lines, or a resumed run has replaced its own.
+
+    Args:
+        folder: of the run.
+        before: lines that there were when the process began.
+        since_utc: when that was.
 
     Raises:
         ValueError: if it cannot be read.
     """
-    if count_records(folder) <= before:
+    lines = count_records(folder)
+    records = read_results(folder / RESULTS) if lines else []
+    if not records or (lines <= before and time_of(records[-1]) <= since_utc):
         return None
-    records = read_results(folder / RESULTS)
-    return records[-1] if records else None
+    return records[-1]
+
+
+def now_utc() -> str:
+    """The time as journal and records write it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

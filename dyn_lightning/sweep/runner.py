@@ -20,7 +20,7 @@ from typing import IO, Any
 from rich.console import Console
 
 from dyn_lightning.sweep.file import SweepRun
-from dyn_lightning.sweep.journal import JOURNAL, Journal, Status, count_records, new_record
+from dyn_lightning.sweep.journal import JOURNAL, Journal, Status, count_records, new_record, now_utc
 from dyn_lightning.sweep.progress import Progress
 
 RUN_DIR = "SWEEP_RUN_DIR"
@@ -42,6 +42,7 @@ class _Process:
     popen: subprocess.Popen[bytes]
     records: int  # that its folder had before
     started_s: float = field(default_factory=time.monotonic)
+    started_utc: str = field(default_factory=now_utc)
 
     @property
     def wall_time_s(self) -> float:
@@ -49,7 +50,7 @@ class _Process:
 
     def record(self) -> dict[str, Any] | None:
         """The record that it wrote, if it has."""
-        return new_record(self.folder, self.records)
+        return new_record(self.folder, self.records, self.started_utc)
 
     def signal(self, number: int) -> None:
         with suppress(ProcessLookupError):  # it may just have ended
@@ -154,7 +155,8 @@ def _is_done(run: SweepRun, folder: Path, journal: Journal, before: Mapping[str,
     if line["event"] == "finished" or (line["event"] == "failed" and line != before):
         return True
     try:
-        record = new_record(folder, line["records"]) if line["event"] == "started" and "records" in line else None
+        noted = line["event"] == "started" and {"records", "time_utc"} <= line.keys()
+        record = new_record(folder, line["records"], line["time_utc"]) if noted else None
     except ValueError:  # it is made again
         record = None
     if record is None:

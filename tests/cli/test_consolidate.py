@@ -7,6 +7,7 @@ import torch
 
 from dyn_lightning.artifact import load_artifact
 from dyn_lightning.cli.consolidate import consolidate_checkpoint
+from dyn_lightning.exports.check import ExportError
 from dyn_lightning.module.evaluation import evaluate
 from dyn_lightning.objectives import FlopsBudget
 
@@ -112,3 +113,13 @@ def test_a_threshold_of_other_sizes_is_not_passed_off_as_its_own(make_module, tm
 def test_negative_points_are_refused(make_module, tmp_path):
     with pytest.raises(ValueError, match="curve must be"):
         consolidate_checkpoint(make_module(), tmp_path / "a", curve_points=-1)
+
+
+def test_an_export_that_fails_is_told_after_the_rest(make_module, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("dyn_lightning.artifact.exported.save_program", lambda *rest: 1 / 0)
+    with pytest.raises(ExportError, match=r"the artifact is written, but no model\.pt2: division by zero"):
+        consolidate_checkpoint(make_module(), tmp_path / "a", exports=["pt2", "int8"])
+    printed = capsys.readouterr().out
+    assert "consolidated:" in printed
+    assert "int8:" in printed
+    assert load_artifact(tmp_path / "a")[1]["task"]

@@ -1,5 +1,7 @@
 """Which command stands where."""
 
+import os
+import subprocess
 import sys
 
 import lightning
@@ -7,7 +9,7 @@ import pytest
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from dyn_lightning.cli import main
-from dyn_lightning.cli.entry import COMMANDS, TRAINING
+from dyn_lightning.cli.entry import CLOSED, COMMANDS, TRAINING
 from dyn_lightning.cli.training import WidthsCLI
 from dyn_lightning.errors import in_one_line
 
@@ -55,3 +57,22 @@ def test_what_lightning_refuses_is_one_line(kind):
         in_one_line(refused)
     with pytest.raises(ValueError, match="of our own"):
         in_one_line(lambda: (_ for _ in ()).throw(ValueError("of our own")))
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
+def test_a_reader_that_has_gone_is_no_error(arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as pipe:
+        command = [sys.executable, "-m", "dyn_lightning.cli", *arguments]
+        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (CLOSED, b"")
+
+
+def test_other_pipes_that_break_are_errors(monkeypatch):
+    def broken(args):
+        raise BrokenPipeError("a worker's")
+
+    monkeypatch.setattr("dyn_lightning.cli.entry._run", broken)
+    with pytest.raises(BrokenPipeError, match="worker"):
+        main(["fit"])

@@ -7,8 +7,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dyn_lightning.cli.sources import check_moved, displaced_budgets, files_first, flag, given_strings, options
-from dyn_lightning.errors import SettingError
+from dyn_lightning.cli.sources import (
+    check_moved,
+    check_readable,
+    configurations,
+    displaced_budgets,
+    files_first,
+    flag,
+    given_strings,
+    options,
+)
+from dyn_lightning.errors import SettingError, UserError
 
 
 def config(
@@ -118,3 +127,15 @@ def test_class_that_has_moved_is_said_to_be_elsewhere(tmp_path, old, new):
     module, _, name = new.rpartition(".")
     assert hasattr(import_module(module), name)
     check_moved(["fit", "--trainer.callbacks+", new])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1"])
+def test_a_configuration_of_another_encoding_is_named(tmp_path, encoding):
+    text = "# Größe\nseed_everything: 1\n" if encoding == "latin-1" else "seed_everything: 1\n"
+    (tmp_path / "a.yaml").write_bytes(text.encode(encoding))
+    for name in ("-c", "--config", "--trainer"):
+        with pytest.raises(UserError, match=r"a\.yaml.*: is no UTF-8 text\. Save the file as UTF-8$"):
+            check_readable(["fit", name, str(tmp_path / "a.yaml")])
+    (tmp_path / "a.yaml").write_bytes(text.encode("utf-8-sig"))
+    check_readable(["fit", "-c", str(tmp_path / "a.yaml"), "--model", "absent.yaml", "--trainer.logger", "false"])
+    assert configurations(["fit", "-c", str(tmp_path / "a.yaml")])[0][1] == {"seed_everything": 1}

@@ -204,9 +204,10 @@ def test_anti_spoofing_from_fit_to_scores(tmp_path, capsys):
 
 def test_a_run_resumes_from_the_command_line(tmp_path):
     names = ("task/filter_bank", "dynamic/budget", "trainer/cpu")
-    main(["fit", *config(*names), *SMALL, "--trainer.callbacks=[]", "--trainer.max_epochs=2"])
+    main(["fit", *config(*names), *SMALL, "--trainer.callbacks=[]", "--trainer.max_epochs=2", "--results=r.jsonl"])
     (last,) = Path("runs").rglob("*.ckpt")
-    main(["fit", *config(*names), *SMALL, "--ckpt_path", str(last)])
+    main(["fit", *config(*names), *SMALL, "--ckpt_path", str(last), "--results=r.jsonl"])
+    assert len(read_results("r.jsonl")) == 2  # of other numbers of epochs
     checkpoint = max(Path("runs").rglob("last.ckpt"), key=os.path.getmtime)
     content = torch.load(checkpoint, weights_only=True)
     assert content["global_step"] == 12

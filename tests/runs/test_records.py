@@ -17,7 +17,15 @@ from dyn_lightning.errors import UserError
 from dyn_lightning.metrics.info import MetricInfo
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsTerm
-from dyn_lightning.runs import append_result, config_hash, plot_history, read_results, read_runs, result_record
+from dyn_lightning.runs import (
+    append_result,
+    config_hash,
+    keep_result,
+    plot_history,
+    read_results,
+    read_runs,
+    result_record,
+)
 from dyn_lightning.runs.environment import device_name
 from dyn_lightning.tasks import Regression
 
@@ -27,6 +35,28 @@ def test_lines_come_back_and_nan_is_null(tmp_path):
     append_result(path, {"a": 1, "nested": {"x": math.nan, "y": [1.0, math.inf]}})
     append_result(path, {"a": 2})
     assert read_results(path) == [{"a": 1, "nested": {"x": None, "y": [1.0, None]}}, {"a": 2}]
+
+
+def test_a_run_that_goes_on_has_one_line(tmp_path):
+    path, folder = tmp_path / "results.jsonl", tmp_path / "version_0"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "config.yaml").touch()
+    last, own = str(folder / "checkpoints" / "last.ckpt"), str(folder / "config.yaml")
+    base = {"config": {"lr": 1}, "config_hash": "a", "dataset": "d", "flops_per_call": 5.0}
+    others = [
+        {**base, "seed": 1, "n": 0},
+        {**base, "config_hash": "b", "config": {"lr": 2}, "seed": 0, "config_file": own, "n": 1},  # fewer epochs
+        {**base, "dataset": "e", "seed": 0, "n": 2},
+    ]
+    for record in (*others, {**base, "seed": 0, "n": 3}, {**base, "seed": 33, "config_file": own, "n": 4}):
+        append_result(path, record)
+    keep_result(path, {**base, "seed": 0, "n": 5}, went_on_from=None)  # the run made twice: two lines
+    assert len(read_results(path)) == 6
+    keep_result(path, {**base, "seed": 0, "n": 6}, went_on_from=last)  # 33: drawn anew as it went on
+    assert [record["n"] for record in read_results(path)] == [0, 1, 2, 6]
+    assert read_results(path)[:3] == others
+    keep_result(path, {**base, "seed": 7, "n": 7}, went_on_from="best")
+    assert [record["n"] for record in read_results(path)] == [0, 1, 2, 6, 7]
 
 
 def test_writers_at_the_same_time_do_not_mix(tmp_path):

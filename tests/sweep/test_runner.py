@@ -15,7 +15,7 @@ from rich.console import Console
 
 from dyn_lightning.runs import append_result, read_results
 from dyn_lightning.sweep import runner
-from dyn_lightning.sweep.journal import Journal
+from dyn_lightning.sweep.journal import Journal, new_record
 from dyn_lightning.sweep.runner import run_all, run_environment
 
 RUNS = Path("runs")
@@ -239,6 +239,14 @@ def test_a_record_from_before_a_kill_counts_once(make_runs, quiet):
     assert (outcome.latest[run.key]["event"], outcome.latest[run.key]["record"]) == ("finished", record)
     assert not Path("calls.txt").exists()
     assert len(Path("runs", run.key, "results.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("finished_utc", "new"), [("2026-01-01T00:00:00Z", False), ("2026-01-01T00:00:02Z", True)])
+def test_a_record_that_was_replaced_is_new(tmp_path, finished_utc, new):
+    append_result(tmp_path / "results.jsonl", {"finished_utc": finished_utc})
+    assert (new_record(tmp_path, 1, "2026-01-01T00:00:00Z") is not None) == new
+    assert new_record(tmp_path, 0, "2026-01-01T00:00:00Z") is not None
+    assert new_record(tmp_path / "absent", 0, "2026-01-01T00:00:00Z") is None
 
 
 def test_the_journal_is_read_anew_before_each_run(make_runs, quiet, monkeypatch):
