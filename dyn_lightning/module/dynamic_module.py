@@ -145,6 +145,7 @@ class DynamicModule(PhasedModule):
             raise SettingError("sizes are learned, but nothing pulls them down: give an objective or dynamic=[]")
         self.task = task
         task.follow(backbone)
+        task.attach(self.network)
         self.objective = objective if self.is_dynamic else None
         self.optimizer = portable(optimizer)
         self.lr, self.weight_decay, self.lr_lam = lr, weight_decay, lr_lam
@@ -228,7 +229,9 @@ class DynamicModule(PhasedModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         self._sound.before(self.network)
-        task_loss = self.task.loss(self(self.task.input_of(batch)), batch)
+        with self.task.watching(self.network):
+            output = self(self.task.input_of(batch))
+        task_loss = self.task.loss(output, batch)
         self.log("train/loss", task_loss.detach(), prog_bar=True, batch_size=1)
         # All processes must see the same loss: the objective keeps state, and a step is left out by all or none.
         seen = self.trainer.strategy.reduce(task_loss.detach(), reduce_op="mean")
@@ -269,6 +272,8 @@ class DynamicModule(PhasedModule):
         optimizer = make_optimizer(
             self.network, self.optimizer, lr=self.lr, weight_decay=self.weight_decay, lr_lam=self.lr_lam
         )
+        if own := [p for p in self.task.parameters() if p.requires_grad]:
+            optimizer.add_param_group({"params": own, "lr": self.lr, "weight_decay": 0.0, "name": "task"})
         sizes = (
             list(self.widths.values()),
             len(left_whole(self.network)) if isinstance(self.network, DynamicNetwork) else 0,

@@ -68,7 +68,7 @@ class EvaluatedModule(lightning.LightningModule):
             f"{self._prefix(stage, index)}/loss",
             self.task.loss(output, batch),
             on_epoch=True,
-            batch_size=len(batch["target"]),
+            batch_size=self.task.size_of(batch),
             sync_dist=True,
             add_dataloader_idx=False,
         )
@@ -113,7 +113,7 @@ def evaluate(network: nn.Module, task: Task, batches: Iterable[Mapping[str, Any]
     metrics, losses, items = task.new_metrics(), 0.0, 0
     with evaluating(network):
         for batch in batches:
-            output, count = network(task.input_of(batch)), len(batch["target"])
+            output, count = network(task.input_of(batch)), task.size_of(batch)
             losses, items = losses + count * float(task.loss(output, batch)), items + count
             metrics.update(output, batch)
     if not items:

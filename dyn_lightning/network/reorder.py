@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dyn_lightning.network.dynamic import DynamicNetwork, learned_tensors
@@ -26,7 +27,7 @@ def importance(network: DynamicNetwork, losses: Iterable[Callable[[], Tensor]]) 
     left as they were.
 
     Args:
-        network: a dynamic network at full size.
+        network: a dynamic network; elements out of use score 0.
         losses: each call runs the network on a batch and gives the mean loss.
 
     Returns:
@@ -49,12 +50,17 @@ def importance(network: DynamicNetwork, losses: Iterable[Callable[[], Tensor]]) 
         for (name, _), gradient in zip(probes, found, strict=True):
             if gradient is not None:
                 # A mean over the batch has weakened each sample's derivative by the batch's size.
-                scores[name] += (gradient.float() * gradient.shape[0]).square().sum(0)
+                scores[name][: gradient.shape[1]] += (gradient.float() * gradient.shape[0]).square().sum(0)
     return scores
 
 
 @torch.no_grad()
-def reorder(network: DynamicNetwork, scores: dict[str, Tensor], optimizer: Optimizer | None = None) -> None:
+def reorder(
+    network: DynamicNetwork,
+    scores: dict[str, Tensor],
+    optimizer: Optimizer | None = None,
+    also: nn.Module | None = None,
+) -> None:
     """Put the most important units of each Width first. What the network computes at full size stays.
 
     Weights, buffers and an optimiser's moments move together. Units move as a whole.
@@ -63,9 +69,10 @@ def reorder(network: DynamicNetwork, scores: dict[str, Tensor], optimizer: Optim
         network: a dynamic network.
         scores: Width name → importance of each element (full_size,).
         optimizer: of the network's parameters.
+        also: a module outside the network with layers that follow its widths.
     """
     orders = {id(network.widths[name]): _order(network.widths[name], score) for name, score in scores.items()}
-    for tensor, dims in learned_tensors(network):
+    for tensor, dims in chain(learned_tensors(network), learned_tensors(also) if also is not None else ()):
         state = optimizer.state.get(tensor, {}) if optimizer is not None else {}  # type: ignore[call-overload]
         like = [s for s in state.values() if isinstance(s, Tensor) and s.shape == tensor.shape]
         for dim, layout in enumerate(dims):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torch import Tensor, nn
@@ -37,6 +38,20 @@ class Task(nn.Module):
 
     def follow(self, network: nn.Module) -> None:
         """Take what the task has to know of the network, such as which frames it answers for; by default nothing."""
+
+    def attach(self, network: nn.Module) -> None:
+        """Take what the task has to know of the network that is trained, its learned sizes included; after `follow`.
+
+        Parameters that the task makes here or before are trained along with the network's, and left out of what ships.
+        """
+
+    def watching(self, network: nn.Module) -> AbstractContextManager[None]:
+        """Around a training step's call of the network: for a loss of what is inside it. By default nothing."""
+        return nullcontext()
+
+    def size_of(self, batch: Batch) -> int:
+        """Items in a batch."""
+        return len(batch["target"])
 
     def input_of(self, batch: Batch) -> Any:
         """The network's input in a batch. Raises KeyError that names the keys there are."""

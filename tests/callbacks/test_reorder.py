@@ -25,12 +25,12 @@ def calls(monkeypatch):
     """What is handed to ``reorder``, and what it changes."""
     found = []
 
-    def watched(network, scores, optimizer):
+    def watched(network, scores, optimizer, also=None):
         x = torch.rand(3, 65)
         before = network(x)
         gradients = [None if p.grad is None else p.grad.clone() for p in network.parameters()]
         found.append({"scores": scores, "network": network, "gradients": gradients, "optimizer": optimizer})
-        real(network, scores, optimizer)
+        real(network, scores, optimizer, also)
         torch.testing.assert_close(network(x), before, rtol=1e-4, atol=1e-5)
 
     real = callback_module.reorder
