@@ -1,8 +1,10 @@
-"""Settings that are numbers, refused by name where they cannot be: NaN and infinities among them."""
+"""Settings refused by name where they cannot be: numbers, NaN and infinities among them, and paths of classes."""
 
 from __future__ import annotations
 
+import importlib
 import math
+from typing import Any
 
 from dyn_lightning.errors import SettingError
 
@@ -55,3 +57,12 @@ def ascending(**limits: float) -> None:
 def _is_number(value: object) -> bool:
     """Whether a value is a number and a finite one, or an infinity that comparisons find."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def imported(path: str, option: str) -> Any:
+    """What a dotted path such as ``my_package.module.name`` leads to. Raises SettingError where it leads nowhere."""
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingError(f"{option}={path} cannot be imported ({error})") from error

@@ -12,16 +12,16 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from dyn_lightning.data.asvspoof_corpora import CORPORA, Corpus, CorpusName, Counts, Part
 from dyn_lightning.data.asvspoof_protocols import (
-    BONA_FIDE_SYSTEM,
-    Utterance,
     find_root,
     problem,
     read_part_asv_rates,
     scan,
 )
 from dyn_lightning.data.audio import AudioError, DatasetError, read_audio
+from dyn_lightning.data.corpora import CORPORA, SpoofCorpus, Utterance, spoof_corpus
+from dyn_lightning.data.corpora.asvspoof import BONA_FIDE_SYSTEM, Counts, Part
+from dyn_lightning.errors import SettingError
 
 SOUND, BROKEN, OTHER_COUNTS = 0, 1, 3
 
@@ -52,7 +52,7 @@ class PartReport:
         return f"{self.part}: {total} utterances: {bona_fide} bona fide, {total - bona_fide} spoofed ({systems})"
 
 
-def check_part(root: Path, corpus: Corpus, part: Part, decode: bool = False, num_workers: int = 4) -> PartReport:
+def check_part(root: Path, corpus: SpoofCorpus, part: Part, decode: bool = False, num_workers: int = 4) -> PartReport:
     """Checks lines, files, ASV scores and counts of a part and, where asked for, decodes every file.
 
     Args:
@@ -82,7 +82,7 @@ def check_part(root: Path, corpus: Corpus, part: Part, decode: bool = False, num
     return report
 
 
-def _check_asv_scores(root: Path, corpus: Corpus, report: PartReport) -> None:
+def _check_asv_scores(root: Path, corpus: SpoofCorpus, report: PartReport) -> None:
     try:
         rates = read_part_asv_rates(root, corpus, report.part, set(report.counts) - {BONA_FIDE_SYSTEM})
     except DatasetError as error:
@@ -159,11 +159,18 @@ def data_check(args: Sequence[str] | None = None) -> int:
         "and as published; 1 something has to be mended; 3 sound, but by its counts another corpus.",
     )
     parser.add_argument("--data_root", type=str, required=True, help="Folder that holds the corpus.")
-    parser.add_argument("--corpus", type=CorpusName, default="LA", help="Which corpus it should be.")
+    parser.add_argument(
+        "--corpus",
+        type=str,
+        default="LA",
+        help=f"Which corpus it should be: {', '.join(CORPORA)}, or a path of your own.",
+    )
     parser.add_argument("--decode", action="store_true", help="Decode every file: minutes for a whole corpus.")
     parser.add_argument("--num_workers", type=int, default=4, help="Threads that decode.")
     options = parser.parse_args(None if args is None else list(args))
-    corpus = CORPORA[options.corpus]
+    corpus = spoof_corpus(options.corpus)
+    if corpus.list_part is not None:
+        raise SettingError(f"corpus={options.corpus}: a function that lists utterances says itself what is wrong")
     try:
         root = find_root(options.data_root, corpus)
     except DatasetError as error:
@@ -178,7 +185,7 @@ def data_check(args: Sequence[str] | None = None) -> int:
     return _verdict(corpus, reports, options.decode)
 
 
-def _verdict(corpus: Corpus, reports: Sequence[PartReport], decoded: bool) -> int:
+def _verdict(corpus: SpoofCorpus, reports: Sequence[PartReport], decoded: bool) -> int:
     broken = any(report.problems for report in reports)
     different = any(report.differences for report in reports)
     if different:

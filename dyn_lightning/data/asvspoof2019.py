@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning
 import numpy as np
@@ -13,10 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dyn_lightning.checks import at_least, whole
-from dyn_lightning.data.asvspoof_corpora import CORPORA, Corpus, Part
 from dyn_lightning.data.asvspoof_protocols import (
-    BONA_FIDE_SYSTEM,
-    Utterance,
     find_root,
     read_part_asv_rates,
     scan,
@@ -24,6 +21,8 @@ from dyn_lightning.data.asvspoof_protocols import (
 from dyn_lightning.data.audio import MAX_DURATION_S, DatasetError
 from dyn_lightning.data.augment import Augmentation, RawBoostNoise
 from dyn_lightning.data.balance import BalancedChoice
+from dyn_lightning.data.corpora import SpoofCorpus, Utterance, spoof_corpus
+from dyn_lightning.data.corpora.asvspoof import BONA_FIDE_SYSTEM, Part
 from dyn_lightning.data.crops import centre_crop, random_crop
 from dyn_lightning.data.sampling import EpochSampler, epoch_sampler, make_loader
 from dyn_lightning.data.utterance_store import UtteranceStore
@@ -31,7 +30,6 @@ from dyn_lightning.errors import SettingError
 
 Item = dict[str, Any]
 Batch = dict[str, Any]
-AlsoTest = Literal["ASVspoof2021_LA", "ASVspoof2021_DF", "ASVspoof5"]
 
 _PARTS_OF_STAGE: dict[str | None, tuple[Part, ...]] = {
     "fit": ("train", "dev"),
@@ -134,12 +132,14 @@ def collate(items: list[Item]) -> Batch:
     }
 
 
-def load_part(data_root: str | os.PathLike[str], corpus: Corpus, part: Part) -> list[Utterance]:
+def load_part(data_root: str | os.PathLike[str], corpus: SpoofCorpus, part: Part) -> list[Utterance]:
     """Utterances of a part; files without a line are warned of.
 
     Raises:
         DatasetError: lines and files do not match; all problems in one message.
     """
+    if corpus.list_part is not None:
+        return _checked(corpus.list_part(Path(data_root), part), f"{corpus.title}, part {part}")
     found = scan(find_root(data_root, corpus), corpus, part)
     if found.problems:
         raise DatasetError("\n".join(found.problems))
@@ -148,8 +148,16 @@ def load_part(data_root: str | os.PathLike[str], corpus: Corpus, part: Part) -> 
     return found.utterances
 
 
+def _checked(utterances: Any, where: str) -> list[Utterance]:
+    """Raises DatasetError for what a user's function gave where these are no utterances, or none."""
+    found = list(utterances)
+    if not found or not all(isinstance(one, Utterance) for one in found):
+        raise DatasetError(f"{where}: its function has to give Utterances, one at least")
+    return found
+
+
 def asv_rates(
-    data_root: str | os.PathLike[str], corpus: Corpus, part: Part, utterances: Sequence[Utterance]
+    data_root: str | os.PathLike[str], corpus: SpoofCorpus, part: Part, utterances: Sequence[Utterance]
 ) -> tuple[float, float, float] | None:
     """Error rates of the organisers' ASV system on a part, at the threshold of its equal error rate.
 
@@ -190,13 +198,14 @@ class ASVspoof2019DataModule(lightning.LightningDataModule):
             them (``PA`` for physical access).
         batch_size: items per batch.
         n_samples: length of an item; 64,600 (4.04 s) is customary.
-        partition: "LA" or "PA".
+        partition: "LA" or "PA". Of a corpus of your own: the path of a function, (data root, part) → its utterances,
+            such as ``my_package.my_corpus``, or of a ``SpoofCorpus`` (see :mod:`dyn_lightning.data.corpora`).
         balanced: as many bona fide as spoofed items in each training epoch, which keeps its length; see
             :class:`~dyn_lightning.data.balance.BalancedChoice`.
         speed_factors: speed perturbation in training, e.g. [0.9, 1.0, 1.1]: one of them is drawn for each item.
         rawboost: kinds of RawBoost noise in training, in this order, see :mod:`dyn_lightning.data.augment`.
-        also_test: further corpora below data_root whose evaluation part is tested as well, without t-DCF: theirs is not
-            that of 2019.
+        also_test: further corpora below data_root ("ASVspoof2021_LA", "ASVspoof2021_DF", "ASVspoof5", or as for
+            ``partition``) whose evaluation part is tested as well, without t-DCF: theirs is not that of 2019.
         sample_rate: in Hz; files at other rates are resampled when read.
         train_seed: decides training crops, augmentation, and the order of the items; None is 0, and on the command line
             ``seed_everything``.
@@ -215,11 +224,11 @@ class ASVspoof2019DataModule(lightning.LightningDataModule):
         data_root: str,
         batch_size: int = 32,
         n_samples: int = 64600,
-        partition: Literal["LA", "PA"] = "LA",
+        partition: str = "LA",
         balanced: bool = False,
         speed_factors: list[float] | None = None,
         rawboost: list[RawBoostNoise] | None = None,
-        also_test: list[AlsoTest] | None = None,
+        also_test: list[str] | None = None,
         sample_rate: int = 16000,
         train_seed: int | None = None,
         num_workers: int = 0,
@@ -233,10 +242,11 @@ class ASVspoof2019DataModule(lightning.LightningDataModule):
         if n_samples > (longest := int(MAX_DURATION_S * sample_rate)):
             raise SettingError(f"n_samples={n_samples} must be at most {longest}: an item is held in memory")
         self.data_root = Path(data_root)
-        self.corpus = CORPORA[partition]
+        self.corpus = spoof_corpus(partition, "partition")
         self.batch_size, self.n_samples, self.sample_rate = batch_size, n_samples, sample_rate
         self.train_seed, self.num_workers, self.cache_mib = train_seed or 0, num_workers, cache_mib
-        self.balanced, self.also_test = balanced, tuple(also_test or ())
+        self.balanced = balanced
+        self.also_test = {name.rpartition(".")[2]: spoof_corpus(name, "also_test") for name in also_test or ()}
         self.augmentation = Augmentation(sample_rate, tuple(speed_factors or ()), tuple(rawboost or ()))
         self.train_set: TrainingCrops | None = None
         self.eval_sets: dict[str, EvaluationCrops] = {}
@@ -249,9 +259,9 @@ class ASVspoof2019DataModule(lightning.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Reads the protocols of the stage's parts and lists their files; reads no audio yet."""
         parts = _PARTS_OF_STAGE[stage]
-        wanted: list[tuple[str, Corpus, Part]] = [(part, self.corpus, part) for part in parts]
+        wanted: list[tuple[str, SpoofCorpus, Part]] = [(part, self.corpus, part) for part in parts]
         if "eval" in parts:
-            wanted += [(name, CORPORA[name], "eval") for name in self.also_test]
+            wanted += [(name, corpus, "eval") for name, corpus in self.also_test.items()]
         problems = []
         for name, corpus, part in wanted:
             try:
@@ -271,7 +281,7 @@ class ASVspoof2019DataModule(lightning.LightningDataModule):
                 utterances, self._store(utterances), self.n_samples, self.train_seed, self.augmentation, self.balanced
             )
 
-    def _add_eval_set(self, name: str, corpus: Corpus, part: Part) -> None:
+    def _add_eval_set(self, name: str, corpus: SpoofCorpus, part: Part) -> None:
         if name in self.eval_sets:
             return
         utterances = load_part(self.data_root, corpus, part)

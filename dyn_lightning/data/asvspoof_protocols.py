@@ -14,26 +14,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dyn_lightning.data.asvspoof_corpora import Corpus, Part
 from dyn_lightning.data.audio import DatasetError, is_clutter
+from dyn_lightning.data.corpora.asvspoof import BONA_FIDE_SYSTEM, Part, SpoofCorpus, Utterance
 from dyn_lightning.data.text_files import read_lines
 from dyn_lightning.metrics.tdcf import asv_error_rates, tandem_costs
 
-BONA_FIDE_SYSTEM = "-"
 _TARGETS = {"bonafide": 1, "spoof": 0}
 _NO_SYSTEM = ("-", "bonafide")  # what the system column holds for bona fide speech, by corpus
 _SHOWN = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Utterance:
-    """A line of a protocol, and where its audio belongs; ``system`` is "-" for bona fide speech."""
-
-    utterance_id: str
-    speaker: str
-    system: str
-    target: int
-    path: str
 
 
 @dataclass(frozen=True)
@@ -57,7 +45,7 @@ def problem(place: Path, what: str, items: Sequence[str], mend: str) -> str:
     return f"{place}: {what} ({len(items)}): {', '.join(items[:_SHOWN])}{rest}. {mend}"
 
 
-def find_root(data_root: str | os.PathLike[str], corpus: Corpus) -> Path:
+def find_root(data_root: str | os.PathLike[str], corpus: SpoofCorpus) -> Path:
     """The folder that holds a corpus: ``data_root`` itself or, for ASVspoof2019, ``LA`` or ``LA/LA`` below it.
 
     Raises:
@@ -81,12 +69,12 @@ def find_root(data_root: str | os.PathLike[str], corpus: Corpus) -> Path:
     )
 
 
-def _protocol_path(root: Path, corpus: Corpus, part: Part) -> Path:
+def _protocol_path(root: Path, corpus: SpoofCorpus, part: Part) -> Path:
     paths = [root / folder / corpus.protocols[part] for folder in corpus.protocol_folders]
     return next((path for path in paths if path.is_file()), paths[0])
 
 
-def scan(root: Path, corpus: Corpus, part: Part) -> Scan:
+def scan(root: Path, corpus: SpoofCorpus, part: Part) -> Scan:
     """Reads a part's protocol and lists its audio folder once; opens no audio file.
 
     Raises:
@@ -119,7 +107,7 @@ def scan(root: Path, corpus: Corpus, part: Part) -> Scan:
     return Scan([utterance_of(line, corpus, folder) for line in scored], problems, strays)
 
 
-def utterance_of(line: list[str], corpus: Corpus, folder: Path) -> Utterance:
+def utterance_of(line: list[str], corpus: SpoofCorpus, folder: Path) -> Utterance:
     """What a line of :func:`read_protocol_lines` says, its file in ``folder``."""
     target = _TARGETS[line[corpus.key]]
     system = BONA_FIDE_SYSTEM if target or corpus.system is None else line[corpus.system]
@@ -127,7 +115,7 @@ def utterance_of(line: list[str], corpus: Corpus, folder: Path) -> Utterance:
     return Utterance(name, line[corpus.speaker], system, target, f"{folder}{os.sep}{name}.flac")
 
 
-def read_protocol_lines(path: Path, corpus: Corpus) -> tuple[list[list[str]], list[str]]:
+def read_protocol_lines(path: Path, corpus: SpoofCorpus) -> tuple[list[list[str]], list[str]]:
     """The sound lines of a protocol, split into columns, and the problems of the others."""
     short, unknown, contradictory, lines = [], [], [], []
     for number, text in enumerate(read_lines(path), start=1):
@@ -155,7 +143,7 @@ def read_protocol_lines(path: Path, corpus: Corpus) -> tuple[list[list[str]], li
     return lines, [problem(path, what, items, mend) for what, items in kinds if items]
 
 
-def enrolled(root: Path, corpus: Corpus, part: Part) -> set[str]:
+def enrolled(root: Path, corpus: SpoofCorpus, part: Part) -> set[str]:
     """Utterances that only enrol speakers for the ASV system: second column, separated by commas."""
     if part not in corpus.enrolments:
         return set()
@@ -167,7 +155,7 @@ def enrolled(root: Path, corpus: Corpus, part: Part) -> set[str]:
 
 
 def read_part_asv_rates(
-    root: Path, corpus: Corpus, part: Part, systems: Collection[str]
+    root: Path, corpus: SpoofCorpus, part: Part, systems: Collection[str]
 ) -> tuple[float, float, float] | None:
     """:func:`read_asv_rates` of a part's own ASV scores; None where the file is absent.
 

@@ -1,9 +1,7 @@
 """Recordings with speech segments marked by people, as AMI has them: audio with RTTM and UEM, or LAB files."""
 
 import os
-import warnings
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from dyn_lightning.data.annotations import UNSCORED, Segments, read_lab, read_rttm, read_uem
-from dyn_lightning.data.audio import AUDIO_SUFFIXES, AudioWarning, DatasetError, is_clutter, read_audio
+from dyn_lightning.data.annotations import Segments
+from dyn_lightning.data.audio import read_audio
+from dyn_lightning.data.corpora.ami import Recording, ami
 from dyn_lightning.data.mixing import FRAMES
 from dyn_lightning.features.frames import Frames
 
@@ -28,83 +27,27 @@ def frames_in_segments(segments: Segments, count: int, sample_rate: int, frames:
     return inside
 
 
-@dataclass(frozen=True)
-class Recording:
-    """A recording's file, its speech, the parts that are scored, and regions in them that are not (start_s, end_s)."""
-
-    path: Path
-    speech: Segments
-    scored: Segments
-    unscored: Segments
-
-    @property
-    def name(self) -> str:
-        """By which annotations call it."""
-        return self.path.stem
-
-
 class AnnotatedRecordings(Dataset[dict[str, Any]]):
     """Whole recordings with frame labels: 1 speech, 0 none, -100 where nothing is scored.
 
-    Takes all recordings named in any ``*.uem`` of the folder, with the segments of the RTTM file of the same name; what
-    the UEM leaves out, and regions that the RTTM calls NOSCORE, are not scored. A recording with a LAB file of its own
-    name, and in no UEM, is scored as a whole. An item is a dict of ``audio`` (samples,), ``length``, ``target``
-    (frames,), ``utterance_id`` and ``meta``, whose ``snr_db`` is NaN: nobody knows it.
+    An item is a dict of ``audio`` (samples,), ``length``, ``target`` (frames,), ``utterance_id`` and ``meta``, whose
+    ``snr_db`` is NaN: nobody knows it.
 
     Args:
-        folder: holds the audio, ``*.rttm`` and ``*.uem``, or ``*.lab``.
+        recordings: these, or the folder in which :func:`~dyn_lightning.data.corpora.ami.ami` finds them.
         sample_rate: in Hz.
         frames: those to be labelled.
 
     Raises:
-        DatasetError: no annotation, an RTTM file or a recording is missing, a recording has two annotations, or a
-            malformed line.
+        DatasetError: as :func:`~dyn_lightning.data.corpora.ami.ami`.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], sample_rate: int, frames: Frames = FRAMES) -> None:
+    def __init__(
+        self, recordings: Sequence[Recording] | str | os.PathLike[str], sample_rate: int, frames: Frames = FRAMES
+    ) -> None:
         self.sample_rate, self.frames = sample_rate, frames
-        self.recordings: list[Recording] = []
-        self._folder = Path(folder)
-        if not self._folder.is_dir():
-            raise DatasetError(f"{folder}: no such folder. Check the path.")
-        # Beginning with the least wanted format, which one that comes later replaces.
-        formats = {suffix: rank for rank, suffix in enumerate(reversed(AUDIO_SUFFIXES))}
-        files = [p for p in sorted(self._folder.iterdir()) if p.is_file() and not is_clutter(Path(p.name))]
-        audio = sorted((p for p in files if p.suffix.lower() in formats), key=lambda p: formats[p.suffix.lower()])
-        self._audio = {path.stem: path for path in audio}
-        texts = {path.name.lower(): path for path in files}
-        tables = [path for name, path in texts.items() if name.endswith(".uem")]
-        labels = {path.stem: path for name, path in texts.items() if name.endswith(".lab")}
-        if not tables and not labels:
-            raise DatasetError(f"{folder}: no .uem and no .lab file in it. Add the annotations, or remove the folder.")
-        for table in tables:
-            self._add_table(table, texts.get(f"{table.stem}.rttm".lower()), labels)
-        for name, path in labels.items():
-            if name not in {recording.name for recording in self.recordings}:
-                self._add(name, path, read_lab(path), [(0.0, float("inf"))], [])
-
-    def _add_table(self, table: Path, rttm: Path | None, labels: dict[str, Path]) -> None:
-        """The recordings of a UEM file."""
-        scored = read_uem(table)
-        speech = {} if rttm is None else read_rttm(rttm)
-        unscored = {} if rttm is None else read_rttm(rttm, UNSCORED)
-        if rttm is not None and speech and not speech.keys() & scored.keys():
-            raise DatasetError(f"{rttm}: names none of the recordings of {table.name}. Put the two in agreement.")
-        for name, parts in sorted(scored.items()):
-            if rttm is None and name not in labels:
-                raise DatasetError(f"{table.with_suffix('.rttm')}: no such file. Add it, or remove {table.name}.")
-            found = speech.get(name, []) if rttm is not None else read_lab(labels[name])
-            self._add(name, table, found, parts, unscored.get(name, []))
-            if not found:
-                warnings.warn(f"{rttm or labels[name]}: has no speech in {name}", AudioWarning, stacklevel=3)
-
-    def _add(self, name: str, source: Path, speech: Segments, scored: Segments, unscored: Segments) -> None:
-        if name not in self._audio:
-            place = self._folder / (name + AUDIO_SUFFIXES[0])
-            raise DatasetError(f"{place}: is named in {source.name} but absent. Add it.")
-        if any(recording.name == name for recording in self.recordings):
-            raise DatasetError(f"{source}: names {name}, as another UEM file does. Leave it in one of them.")
-        self.recordings.append(Recording(self._audio[name], speech, scored, unscored))
+        named = isinstance(recordings, (str, os.PathLike))
+        self.recordings: list[Recording] = ami(recordings) if named else list(recordings)
 
     def __len__(self) -> int:
         return len(self.recordings)

@@ -14,15 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dyn_lightning.data.asvspoof_corpora import ASVSPOOF2021_PA, CORPORA
-from dyn_lightning.data.asvspoof_protocols import (
-    BONA_FIDE_SYSTEM,
-    Utterance,
-    problem,
-    read_protocol_lines,
-    utterance_of,
-)
+from dyn_lightning.data.asvspoof_protocols import problem, read_protocol_lines, utterance_of
 from dyn_lightning.data.audio import AUDIO_SUFFIXES, DatasetError
+from dyn_lightning.data.corpora import CORPORA, Utterance, asvspoof2021
+from dyn_lightning.data.corpora.asvspoof import BONA_FIDE_SYSTEM
 from dyn_lightning.data.text_files import read_lines
 from dyn_lightning.errors import UserError
 from dyn_lightning.files import write_atomically
@@ -142,7 +137,7 @@ def read_protocol(path: str | os.PathLike[str]) -> Protocol:
             "countermeasure (cm)."
         )
     # those with more columns first: the system of bona fide speech may be called as its key
-    corpora = sorted((*CORPORA.values(), ASVSPOOF2021_PA), key=lambda corpus: -corpus.n_columns)
+    corpora = sorted((*CORPORA.values(), asvspoof2021.PA), key=lambda corpus: -corpus.n_columns)
     corpus = next((c for c in corpora if len(first) >= c.n_columns and first[c.key] in KEYS[:2]), None)
     if corpus is None:
         raise DatasetError(

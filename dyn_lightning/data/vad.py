@@ -11,7 +11,7 @@ from dyn_lightning.checks import at_least, positive, whole
 from dyn_lightning.data import mixing
 from dyn_lightning.data.audio import MAX_DURATION_S, RATES_HZ
 from dyn_lightning.data.clip_store import ClipStore
-from dyn_lightning.data.corpora import SPLITS, Speech, Split, find_noise, find_speech
+from dyn_lightning.data.corpora import SPLITS, Split, find_noise, find_recordings, find_speech, has_recordings
 from dyn_lightning.data.mixtures import Item, MixtureOptions, Mixtures
 from dyn_lightning.data.recordings import AnnotatedRecordings
 from dyn_lightning.data.sampling import EpochSampler, epoch_sampler, make_loader
@@ -19,8 +19,6 @@ from dyn_lightning.errors import SettingError
 from dyn_lightning.features.frames import Frames
 
 Batch = dict[str, Any]
-
-AMI_FOLDER = "AMI"
 
 
 def collate(items: list[Item]) -> Batch:
@@ -58,7 +56,12 @@ class VADDataModule(lightning.LightningDataModule):
         gain_db_min, gain_db_max: range of the gain.
         label_threshold_db: which frames are speech.
         speech_share_min, speech_share_max: how much of an item is speech.
-        speech: "librispeech", "vctk", or "auto": LibriSpeech where present, or else VCTK.
+        speech: "librispeech", "vctk", or "auto": LibriSpeech where present, or else VCTK. Of your own: the path of a
+            function, data root → split → clips, such as ``my_package.my_corpus`` (see
+            :mod:`dyn_lightning.data.corpora`).
+        noise: "esc50", or the path of such a function.
+        recordings: the second test set: "ami", where present, or the path of a function, data root → recordings; None
+            for none.
         sample_rate: in Hz; files at other rates are resampled when read, which is slow: convert VCTK (48 kHz)
             once.
         seed: decides validation and test items.
@@ -89,7 +92,9 @@ class VADDataModule(lightning.LightningDataModule):
         label_threshold_db: float = -30.0,
         speech_share_min: float = 0.15,
         speech_share_max: float = 0.9,
-        speech: Speech = "auto",
+        speech: str = "auto",
+        noise: str = "esc50",
+        recordings: str | None = "ami",
         sample_rate: int = 16000,
         seed: int = 0,
         train_seed: int | None = None,
@@ -118,7 +123,8 @@ class VADDataModule(lightning.LightningDataModule):
             "val": eval_duration_s,
             "test": eval_duration_s,
         }
-        self.sample_rate, self.speech, self.seed, self.train_seed = sample_rate, speech, seed, train_seed or 0
+        self.sample_rate, self.seed, self.train_seed = sample_rate, seed, train_seed or 0
+        self.speech, self.noise, self.recorded = speech, noise, recordings
         self.mixtures: dict[Split, Mixtures] = {}
         self.recordings: AnnotatedRecordings | None = None
         self.frames = mixing.FRAMES
@@ -135,8 +141,9 @@ class VADDataModule(lightning.LightningDataModule):
 
     @property
     def test_names(self) -> list[str]:
-        """Names of the test sets, in the order of the test loaders: "mixed", and "ami" where present."""
-        return ["mixed", "ami"] if (self.data_root / AMI_FOLDER).is_dir() else ["mixed"]
+        """Names of the test sets, as the test loaders: "mixed", and that of the recordings ("ami") where present."""
+        recorded = self.recorded is not None and has_recordings(self.data_root, self.recorded)
+        return ["mixed", str(self.recorded).rpartition(".")[2]] if recorded else ["mixed"]
 
     def follow(self, network: Any) -> None:
         """Label the frames of this network, as its attributes ``n_fft`` and ``hop_length`` tell them.
@@ -173,7 +180,7 @@ class VADDataModule(lightning.LightningDataModule):
             self.follow(getattr(module, "network", module))
         if self.mixtures:
             return
-        speech, noise = find_speech(self.data_root, self.speech), find_noise(self.data_root)
+        speech, noise = find_speech(self.data_root, self.speech), find_noise(self.data_root, self.noise)
         for number, split in enumerate(SPLITS):
             seed = self.train_seed if split == "train" else self.seed
             self.mixtures[split] = Mixtures(
@@ -185,8 +192,9 @@ class VADDataModule(lightning.LightningDataModule):
                 self.options,
                 self.frames,
             )
-        if "ami" in self.test_names:
-            self.recordings = AnnotatedRecordings(self.data_root / AMI_FOLDER, self.sample_rate, self.frames)
+        if self.recorded is not None and len(self.test_names) > 1:
+            found = find_recordings(self.data_root, self.recorded)
+            self.recordings = AnnotatedRecordings(found, self.sample_rate, self.frames)
 
     def _loader(self, dataset: Dataset[Item], batch_size: int, sampler: EpochSampler | None = None) -> DataLoader[Item]:
         workers, seed = self.num_workers, self.train_seed

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from dyn_lightning.artifact import ArtifactError, load_artifact
-from dyn_lightning.data.asvspoof_protocols import Utterance, problem
+from dyn_lightning.data.asvspoof_protocols import problem
 from dyn_lightning.data.audio import AudioError, DatasetError, Samples, read_audio
+from dyn_lightning.data.corpora import Utterance
 from dyn_lightning.data.crops import centre_crop
 from dyn_lightning.data.score_files import UNKNOWN, ScoreTable, label, read_protocol, write_scores
 from dyn_lightning.errors import SettingError

@@ -9,8 +9,9 @@ from typing import Any
 
 from dyn_lightning.cli.data_check import PartReport, check_part
 from dyn_lightning.data.asvspoof2019 import ASVspoof2019DataModule, EvaluationCrops, TrainingCrops
-from dyn_lightning.data.asvspoof_corpora import CORPORA, PARTS
-from dyn_lightning.data.asvspoof_protocols import Utterance, find_root
+from dyn_lightning.data.asvspoof_protocols import find_root
+from dyn_lightning.data.corpora import CORPORA, Utterance
+from dyn_lightning.data.corpora.asvspoof import PARTS
 
 CORPUS = CORPORA["LA"]
 

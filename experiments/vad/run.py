@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from dyn_lightning.costs.complexity import Complexity
-from dyn_lightning.data.corpora import VCTK_FOLDER, Clip, Speech
+from dyn_lightning.data.corpora import SPEECH, Clip
+from dyn_lightning.data.corpora.vctk import FOLDER as VCTK_FOLDER
 from dyn_lightning.data.vad import VADDataModule
 from dyn_lightning.runs import result_record
 from experiments.command import as_command, results_file
@@ -169,7 +170,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--data_root", default=os.environ.get("DATA_ROOT", "data"))
-    parser.add_argument("--speech", choices=get_args(Speech), default="auto", help="which corpus of speech")
+    parser.add_argument("--speech", choices=("auto", *SPEECH), default="auto", help="which corpus of speech")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--items_per_epoch", type=int, default=3200)

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from dyn_lightning.cli.data_check import count_differences, data_check
-from dyn_lightning.data.asvspoof_corpora import CORPORA, Counts
+from dyn_lightning.data.corpora import CORPORA
+from dyn_lightning.data.corpora.asvspoof import Counts
+from dyn_lightning.errors import SettingError
 from tests.data.asvspoof_tree import (
     asv_score_lines,
     make_5,
@@ -45,7 +47,7 @@ def test_the_published_counts(tmp_path, capsys, monkeypatch):
         "dev": Counts(3, 4, ("A01", "A02")),
         "eval": Counts(3, 6, ("A07", "A08", "A09")),
     }
-    monkeypatch.setattr(f"{data_check.__module__}.CORPORA", {"LA": type(corpus)(**vars(corpus) | {"counts": own})})
+    monkeypatch.setitem(CORPORA, "LA", type(corpus)(**vars(corpus) | {"counts": own}))
     status, text = run(capsys, tmp_path)
     assert status == 0
     assert "All counts are those of ASVspoof2019 LA.\nFiles and lines match.\nNo audio was decoded" in text
@@ -55,8 +57,8 @@ def test_the_published_counts(tmp_path, capsys, monkeypatch):
 def test_a_missing_part_is_never_as_published(tmp_path, capsys, monkeypatch):
     make_2019(tmp_path)
     own = dict.fromkeys(("train", "dev"), Counts(3, 4)) | {"eval": Counts(3, 6)}
-    corpora = {"LA": type(CORPORA["LA"])(**vars(CORPORA["LA"]) | {"counts": own})}
-    monkeypatch.setattr(f"{data_check.__module__}.CORPORA", corpora)
+    corpus = type(CORPORA["LA"])(**vars(CORPORA["LA"]) | {"counts": own})
+    monkeypatch.setitem(CORPORA, "LA", corpus)
     assert run(capsys, tmp_path)[0] == 0
     protocol_2019(tmp_path, "eval").unlink()
     status, text = run(capsys, tmp_path)
@@ -129,7 +131,7 @@ def test_another_corpus(tmp_path, capsys):
     assert status == 3
     assert "train: 2 utterances: 1 bona fide, 1 spoofed (A05 1)" in text
     assert "This is not ASVspoof 5 by its counts" in text
-    with pytest.raises(SystemExit):
+    with pytest.raises(SettingError, match=r"corpus='2015' is unknown\. Use 'LA'"):
         run(capsys, tmp_path, "--corpus", "2015")
 
 

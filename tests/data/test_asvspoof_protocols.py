@@ -3,9 +3,10 @@ import shutil
 
 import pytest
 
-from dyn_lightning.data.asvspoof_corpora import CORPORA, PARTS
 from dyn_lightning.data.asvspoof_protocols import find_root, read_asv_rates, read_asv_scores, read_part_asv_rates, scan
 from dyn_lightning.data.audio import DatasetError
+from dyn_lightning.data.corpora import CORPORA
+from dyn_lightning.data.corpora.asvspoof import PARTS
 from tests.data.asvspoof_tree import (
     asv_score_lines,
     make_5,

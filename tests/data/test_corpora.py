@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 from dyn_lightning.data.audio import DatasetError
-from dyn_lightning.data.corpora import SPLITS, esc50, find_noise, find_speech, librispeech, vctk
+from dyn_lightning.data.corpora import SPLITS, find_noise, find_speech
+from dyn_lightning.data.corpora.esc50 import esc50
+from dyn_lightning.data.corpora.librispeech import librispeech
+from dyn_lightning.data.corpora.vctk import vctk
+from dyn_lightning.errors import SettingError
 
 SAMPLES = np.zeros(10, dtype=np.float32)
 
@@ -99,7 +103,7 @@ def test_find_speech(tmp_path, write_audio):
     make_librispeech(tmp_path / "LibriSpeech", write_audio, train_clean_100=names("1", 3))
     assert find_speech(tmp_path)["test"][0].group.startswith("1")
     assert find_speech(tmp_path, "vctk")["test"][0].group.startswith("p")
-    with pytest.raises(DatasetError, match="'timit' is unknown"):
+    with pytest.raises(SettingError, match="speech='timit' is unknown"):
         find_speech(tmp_path, "timit")
 
 
