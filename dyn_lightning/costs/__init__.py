@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dyn_lightning.costs import front_end, products, transforms, weighted
+from dyn_lightning.costs import decompositions, front_end, losses, ordering, products, transforms, weighted
 from dyn_lightning.costs.base import FUNCTIONS, MODULES, OpCost, function_name
 from dyn_lightning.costs.per_element import activation, function_by_element
 from dyn_lightning.graph.polynomial import Polynomial
@@ -25,7 +25,9 @@ from dyn_lightning.graph.polynomial import Polynomial
 if TYPE_CHECKING:
     from dyn_lightning.graph import Op
 
-__all__ = ["OpCost", "front_end", "op_cost", "products", "transforms", "weighted"]
+__all__ = [
+    "OpCost", "decompositions", "front_end", "losses", "op_cost", "ordering", "products", "transforms", "weighted",
+]  # fmt: skip
 
 
 def op_cost(op: Op) -> OpCost:

@@ -59,8 +59,8 @@ def _register(table: dict[str, Formula], kinds: Sequence[str], formula: Formula)
 
 
 def function_name(kind: str) -> str:
-    """A function's name as the tables have it: ``add_``, ``__add__`` → add; ``leaky_relu`` → leakyrelu."""
-    return kind.replace("_", "").lower()
+    """A function's name as the tables have it: ``add_``, ``__add__``, ``add.Tensor`` → add; leaky_relu → leakyrelu."""
+    return kind.partition(".")[0].replace("_", "").lower()
 
 
 def size(axis: Axis) -> Polynomial:

@@ -112,6 +112,18 @@ def _functional_pool(op: Op) -> OpCost | None:
     return OpCost(numel(op.outputs[0]) * taps)
 
 
+@prices_functions("fractionalmaxpool2d", "fractionalmaxpool3d")
+def _fractional_pool(op: Op) -> OpCost | None:
+    """Regions of the kernel's size at places drawn by chance."""
+    return None if op.detail is None else OpCost(numel(op.outputs[0]) * (op.detail - 1))
+
+
+@prices_functions("gradient")
+def _gradient(op: Op) -> OpCost:
+    """For each dimension a difference of two neighbours, and a division."""
+    return OpCost(2 * Polynomial.sum(map(numel, op.outputs)) * op.product_and_sum[1])
+
+
 @prices_functions("parameter")
 def _parameter(op: Op) -> OpCost:
     """A parameter that the network's code uses by itself: what is done with it is counted there."""

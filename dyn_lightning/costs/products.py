@@ -1,4 +1,4 @@
-"""Cost of functions that multiply tensors by one another: matrix products of all kinds, einsum, and decompositions."""
+"""Cost of functions that multiply tensors by one another: matrix products of all kinds, einsum, distances, powers."""
 
 from __future__ import annotations
 
@@ -188,25 +188,8 @@ def _matrix_power(op: Op) -> OpCost | None:
     return OpCost(count * sum(op.product_and_sum) * numel(op.outputs[0]) * size(op.inputs[0][-1]))
 
 
-def _cubic(thirds: int) -> object:
-    def price(op: Op) -> OpCost:
-        x = op.inputs[0]
-        return OpCost(thirds * numel(x) * size(x[-1]) / 3)
-
-    return price
-
-
-# Of a matrix of n × n: Cholesky n³/3, LU and what is read off it 2n³/3, inverse 2n³.
-prices_functions("cholesky", "linalgcholesky", "linalgcholeskyex")(_cubic(1))  # type: ignore[arg-type]
-prices_functions(
-    "linalglu", "linalglufactor", "linalgdet", "det", "logdet", "slogdet", "linalgslogdet",
-)(_cubic(2))  # type: ignore[arg-type]  # fmt: skip
-prices_functions("inverse", "linalginv", "linalginvex")(_cubic(6))  # type: ignore[arg-type]
-
-
-@prices_functions("linalgsolve", "linalgsolveex")
-def _solve(op: Op) -> OpCost:
-    """LU of A, 2n³/3, and 2n² for each right-hand side."""
-    a, b = op.inputs[:2]
-    columns = size(b[-1]) if len(b) == len(a) else Polynomial.constant(1)
-    return OpCost(2 * numel(a) * size(a[-1]) / 3 + 2 * numel(a) * columns)
+@prices_functions("linalgvander")
+def _vander(op: Op) -> OpCost:
+    """Each power is the one before times the value."""
+    columns = size(op.outputs[0][-1])
+    return OpCost(numel(op.inputs[0]) * (columns - 1) * op.product_and_sum[0])

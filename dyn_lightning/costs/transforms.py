@@ -1,12 +1,12 @@
-"""Cost of Fourier transforms, and of functions that resample, fold, sort and scatter."""
+"""Cost of Fourier transforms, and of functions that resample, filter, fold and scatter."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
-from dyn_lightning.costs.base import OpCost, numel, prices_functions, size
+from dyn_lightning.costs.base import OpCost, full_size, numel, prices_functions, size
 from dyn_lightning.costs.front_end import fft_flops
+from dyn_lightning.graph.polynomial import Polynomial
 
 if TYPE_CHECKING:
     from dyn_lightning.graph import Op
@@ -56,7 +56,29 @@ def _interpolate(op: Op) -> OpCost | None:
         return OpCost()
     if mode == "area":
         return OpCost(numel(op.inputs[0]))
+    if mode in ("bilinear, antialias", "bicubic, antialias"):
+        return _antialiased(op, reach=1 if mode.startswith("bilinear") else 2)
     return OpCost(numel(op.outputs[0]) * (2 * _TAPS[mode] - 1)) if mode in _TAPS else None
+
+
+def _antialiased(op: Op, reach: int) -> OpCost:
+    """First along the rows, then along the columns: sums of as many products as lie under the filter.
+
+    It reaches as many outputs to either side, which are n_in/n_out inputs each where there are fewer outputs.
+    """
+    (*_, height, width), (*others, high, wide) = op.inputs[0], op.outputs[0]
+    rows = [*others, height, wide], full_size(width), full_size(wide)
+    columns = [*others, high, wide], full_size(height), full_size(high)
+    passes = [numel(y) / n_out * (2 * _taps(n_in, n_out, reach) - n_out) for y, n_in, n_out in (rows, columns)]
+    return OpCost(Polynomial.sum(passes))
+
+
+def _taps(n_in: int, n_out: int, reach: int) -> int:
+    """Inputs under the filter, summed over all outputs of a row; those that lie outside of it are none."""
+    scale = n_in / n_out
+    support = reach * max(scale, 1.0)
+    centres = [scale * (i + 0.5) for i in range(n_out)]
+    return sum(min(int(c + support + 0.5), n_in) - max(int(c - support + 0.5), 0) for c in centres)
 
 
 @prices_functions("gridsample")
@@ -64,16 +86,26 @@ def _grid_sample(op: Op) -> OpCost | None:
     """A sum of products of each output's neighbours, their weights (a product each) and places once for each place.
 
     A place's coordinate is scaled and shifted (4) and rounded (1), and has two distances from its neighbours (2).
+    ``bicubic``: one distance, and four weights in each dimension, two polynomials of 5 and two of 6 FLOPs with 3
+    further distances; each output is a sum of four products of four sums of four products.
     """
     grid = op.inputs[1]
     spatial = len(grid) - 2
     places = numel(grid[:-1])
     if op.detail == "nearest":
         return OpCost(places * 5 * spatial)
+    if op.detail == "bicubic":
+        return OpCost(numel(op.outputs[0]) * 5 * 7 + places * spatial * (6 + 2 * 5 + 2 * 6 + 3))
     if op.detail != "bilinear":
         return None
     neighbours = 2**spatial
     return OpCost(numel(op.outputs[0]) * (2 * neighbours - 1) + places * (7 * spatial + neighbours * (spatial - 1)))
+
+
+@prices_functions("lfiltercoreloop")
+def _recursive_filter(op: Op) -> OpCost:
+    """A product and a subtraction for each coefficient of the denominator but the first, which is 1."""
+    return OpCost(2 * numel(op.inputs[0]) * (size(op.inputs[1][-1]) - 1))
 
 
 @prices_functions("affinegrid")
@@ -94,14 +126,6 @@ def _scatter_add(op: Op) -> OpCost:
     return OpCost(op.product_and_sum[1] * numel(op.inputs[-1]))
 
 
-@prices_functions("sort", "argsort", "msort")
-def _sort(op: Op) -> OpCost | None:
-    """n·log2(n) comparisons for each row of n."""
-    if op.detail is None:
-        return None
-    return OpCost(numel(op.inputs[0]) * math.ceil(math.log2(max(1, op.detail))))
-
-
 @prices_functions("localresponsenorm")
 def _local_response_norm(op: Op) -> OpCost | None:
     """A square, the mean of ``size`` of them, a product, a sum, a power and a division."""
@@ -113,11 +137,3 @@ def _embedding_bag(op: Op) -> OpCost:
     """Every entry that is looked up is added to its bag."""
     indices, table = op.inputs[:2]
     return OpCost(numel(indices) * size(table[-1]))
-
-
-@prices_functions("searchsorted", "bucketize")
-def _search(op: Op) -> OpCost:
-    """Halving: log2 of the number of boundaries for each value."""
-    boundaries = op.inputs[0] if op.kind == "searchsorted" else op.inputs[1]
-    n = math.prod(f if isinstance(f, int) else f.full_size for f in boundaries[-1]) if boundaries else 1
-    return OpCost(numel(op.outputs[0]) * math.ceil(math.log2(n + 1)))

@@ -213,6 +213,13 @@ def _attention_function(op: Op) -> OpCost | None:
     return OpCost(total.flops_full + numel(query[:-1]) * per_query)
 
 
+@prices_functions("convtbc")
+def _time_first(op: Op) -> OpCost:
+    """Inputs: x (time, batch, in), the weight (taps, in, out) and a bias."""
+    product, plus = op.product_and_sum
+    return OpCost(numel(op.outputs[0]) * ((product + plus) * numel(op.inputs[1][:-1]) + plus))
+
+
 @prices_functions("linear", "conv1d", "conv2d", "conv3d")
 def _functional_weighted(op: Op) -> OpCost:
     """Inputs: x, the weight (out, in, …) and, maybe, a bias."""

@@ -88,6 +88,55 @@ def _along(position: int) -> Callable[[Call], int | None]:
     return length
 
 
+def _quantile(c: Call) -> int:
+    dim = c.argument(2, "dim")
+    return math.prod(map(axis_size, c.inputs[0])) if dim is None else axis_size(c.inputs[0][dim])
+
+
+def _unique(c: Call) -> int | str:
+    dim = c.argument(4, "dim")
+    return "all" if dim is None else int(dim)
+
+
+def _histogram(c: Call) -> str:
+    return "edges" if isinstance(c.argument(1, "bins"), Tensor) else "number"
+
+
+def _qr(c: Call) -> str:
+    """How much of Q is made: "reduced", "complete" or, "r", nothing."""
+    if c.name == "qr":
+        return "reduced" if c.argument(1, "some", default=True) else "complete"
+    return str(c.argument(1, "mode", default="reduced"))
+
+
+def _svd(c: Call) -> str:
+    """How much of U and V is made: "reduced", "complete" or, "values", nothing."""
+    if c.name == "linalg_svd":
+        return "complete" if c.argument(1, "full_matrices", default=True) else "reduced"
+    if not c.argument(2, "compute_uv", default=True):
+        return "values"
+    return "reduced" if c.argument(1, "some", default=True) else "complete"
+
+
+def _spectral(c: Call) -> bool:
+    """Whether a norm is one of singular values."""
+    order = c.argument(1, "ord", default=None if c.name == "linalg_norm" else "fro")
+    dims = c.argument(2, "dim", default=None if c.name == "linalg_norm" else (-2, -1))
+    of_matrices = len(c.inputs[0]) == 2 if dims is None else not isinstance(dims, int) and len(dims) == 2
+    return of_matrices and order in (2, -2, "nuc")
+
+
+def _triplet(c: Call) -> str | None:
+    """Whether the third distance is taken; None for a distance of the caller's own."""
+    if c.name == "triplet_margin_loss":
+        swap = c.argument(6, "swap", default=False)
+    elif c.argument(3, "distance_function") is not None:
+        return None
+    else:
+        swap = c.argument(5, "swap", default=False)
+    return "swap" if swap else "plain"
+
+
 def _local(c: Call) -> int:
     return int(c.argument(1, "size"))
 
@@ -108,8 +157,16 @@ _DETAILS: dict[str, Callable[[Call], Any]] = {
     "upsample": _upsample,
     "grid_sample": _grid_sample,
     **dict.fromkeys(("addcmul", "addcdiv"), _scaled),
-    **dict.fromkeys(("argsort", "msort"), _along(1)),
-    "sort": _along(1),
+    **dict.fromkeys(("argsort", "sort"), _along(1)),
+    "msort": lambda c: axis_size(c.inputs[0][0]),
+    **dict.fromkeys(("quantile", "nanquantile"), _quantile),
+    "unique": _unique,
+    "histogram": _histogram,
+    **dict.fromkeys(("qr", "linalg_qr"), _qr),
+    **dict.fromkeys(("svd", "linalg_svd"), _svd),
+    **dict.fromkeys(("linalg_norm", "linalg_matrix_norm"), _spectral),
+    **dict.fromkeys(("triplet_margin_loss", "triplet_margin_with_distance_loss"), _triplet),
+    **{f"fractional_max_pool{n}d": _pool for n in (2, 3)},
     "local_response_norm": _local,
     **dict.fromkeys(("matrix_power", "linalg_matrix_power"), _repeats),
 }

@@ -12,33 +12,7 @@ from dyn_lightning.costs.prices import ACTIVATIONS, FREE_FUNCTIONS, FREE_MODULES
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.graph.layers import LEAVES
 from dyn_lightning.network.plain import plain_complexity
-
-
-class Calls(nn.Module):
-    """A network that is one function of its inputs."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, *inputs):
-        return self.function(*inputs)
-
-
-def flops(function, *inputs):
-    """FLOPs of a function by our count; nothing may be left out."""
-    complexity = plain_complexity(Calls(function), inputs, None)
-    assert complexity.uncounted == ()
-    return complexity.flops_full_size()
-
-
-def r(*shape):
-    return torch.randn(*shape)
-
-
-def c(*shape):
-    return torch.randn(*shape, dtype=torch.cfloat)
-
+from tests.costs.counting import Calls, c, flops, r
 
 INDEX = torch.tensor([[0, 1], [2, 0]])
 PRODUCTS = {
