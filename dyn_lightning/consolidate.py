@@ -62,7 +62,7 @@ class Report:
     sizes_final: bool = True
     remarks: tuple[str, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Primitives alone, for JSON."""
         return asdict(self)
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from typing import Any
 
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 
-def tensors_in(tree: Any) -> list[Tensor]:
+def tensors_in(tree: object) -> list[Tensor]:
     """Every tensor in nested containers, packed sequences and dataclasses included."""
     found: list[Tensor] = []
     for leaf in pytree.tree_leaves(tree):
@@ -26,7 +25,7 @@ def tensors_in(tree: Any) -> list[Tensor]:
     return found
 
 
-def call_arguments(example_input: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def call_arguments(example_input: object) -> tuple[tuple[object, ...], dict[str, object]]:
     """An example input as positional and keyword arguments: a dict is keywords, a tuple positions."""
     if isinstance(example_input, dict):
         return (), example_input

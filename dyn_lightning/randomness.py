@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 
-def random_state() -> dict[str, Any]:
+def random_state() -> dict[str, object]:
     """State of torch's, NumPy's and Python's generators, as tensors and primitives."""
     state: Any = np.random.get_state()  # noqa: NPY002 - Lightning seeds the global one
     name, keys, position, has_gauss, cached = state
@@ -32,7 +32,7 @@ def set_random_state(state: dict[str, Any]) -> None:
     random.setstate((version, tuple(internal), gauss))
 
 
-def gather_random_states() -> list[dict[str, Any]]:
+def gather_random_states() -> list[dict[str, object]]:
     """The random state of every process, by rank."""
     state = random_state()
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):

@@ -64,7 +64,7 @@ class Uniform:
             )
         self._unit = self._granularity()
 
-    def at(self, step: int) -> dict[str, Any]:
+    def at(self, step: int) -> dict[str, object]:
         """The arguments that are sizes, at ``step`` of ``STEPS`` of their full size."""
         return {name: _scaled(value, step / STEPS, self._unit) for name, value in self.full.items()}
 
@@ -92,11 +92,11 @@ class Uniform:
             )
         return self.at(low), self.flops_at(low)
 
-    def _network(self, changed: Mapping[str, Any]) -> nn.Module:
+    def _network(self, changed: Mapping[str, object]) -> nn.Module:
         with torch.random.fork_rng():
             return self._make(**{**self._arguments, **changed}).eval()
 
-    def _dynamic(self, changed: Mapping[str, Any]) -> tuple[Complexity, list[torch.Size]]:
+    def _dynamic(self, changed: Mapping[str, object]) -> tuple[Complexity, list[torch.Size]]:
         network = self._network(changed)
         example = self._example_of(network)
         with warnings.catch_warnings():
@@ -146,7 +146,7 @@ def uniform_arguments(
     *,
     share: float | None = None,
     flops: float | None = None,
-) -> tuple[dict[str, Any], float, float]:
+) -> tuple[dict[str, object], float, float]:
     """Arguments of the widest network, narrower by one factor, that costs no more than a budget.
 
     Args:
@@ -166,7 +166,7 @@ def uniform_arguments(
     return found, cost, budget
 
 
-def _whole_numbers(make: Make, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _whole_numbers(make: Make, arguments: Mapping[str, Any]) -> dict[str, object]:
     """Arguments with their defaults that are whole numbers above 1, or sequences of them."""
     given = {
         name: arguments.get(name, parameter.default)

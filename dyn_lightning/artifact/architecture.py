@@ -30,11 +30,11 @@ def walk(module: nn.Module, name: str = "", seen: set[int] | None = None) -> Ite
                 yield from walk(child, f"{name}.{child_name}" if name else child_name, seen)
 
 
-def describe(module: nn.Module) -> dict[str, Any]:
+def describe(module: nn.Module) -> dict[str, object]:
     """A known layer is described; of others the class and what would tell another construction apart."""
     if is_known(module):
         return describe_layer(module)
-    description: dict[str, Any] = {"class": type(module).__name__}
+    description: dict[str, object] = {"class": type(module).__name__}
     if module._modules:
         description["attributes"] = {
             k: v for k, v in vars(module).items() if _is_scalar(v) and not k.startswith("_") and k != "training"
@@ -48,14 +48,14 @@ def _is_scalar(value: Any) -> bool:
     return type(value) in (bool, int, float, str)
 
 
-def guess_backbone(small: nn.Module) -> dict[str, Any]:
+def guess_backbone(small: nn.Module) -> dict[str, object]:
     cls = type(small)
     kept = {name: getattr(small, name, None) for name in inspect.signature(cls).parameters}
     init_args = {name: value for name, value in kept.items() if _is_scalar(value)}
     return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": init_args}
 
 
-def rebuild(network: nn.Module, descriptions: Mapping[str, Mapping[str, Any]]) -> None:
+def rebuild(network: nn.Module, descriptions: Mapping[str, Mapping[str, object]]) -> None:
     """Replace a full-size network's layers by those described; whatever is not replaced must be the same."""
     modules = dict(walk(network))
     if modules.keys() != descriptions.keys():
@@ -93,12 +93,12 @@ def _check_no_larger(name: str, module: nn.Module, description: Mapping[str, Any
             raise ArtifactError(f"{name}: its {key} is {value}, in the full-size network {old}. {MEND}")
 
 
-def _is_larger(new: Any, old: Any) -> bool:
+def _is_larger(new: object, old: Any) -> bool:
     """Whether one integer is no share of another: larger, or of another sign."""
     return type(new) is int and not (min(old, 0) <= new <= max(old, 0) and (new == 0) == (old == 0))
 
 
-def _several(value: Any) -> list[Any]:
+def _several(value: Any) -> list[object]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
@@ -134,7 +134,7 @@ def check_constants(network: nn.Module, small: nn.Module) -> None:
             raise ArtifactError(f"its buffer {name} is not saved, and the class alone makes another one")
 
 
-def _is_smaller(new: Any, old: Any) -> bool:
+def _is_smaller(new: object, old: object) -> bool:
     if type(new) is int and type(old) is int:
         return 0 < new < old
     if not isinstance(new, (tuple, list)) or not isinstance(old, (tuple, list)) or len(new) != len(old):
@@ -170,7 +170,7 @@ def check_state(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
         raise ArtifactError("; ".join(lines))
 
 
-def can_instantiate(entry: Mapping[str, Any] | None, trusted: bool) -> bool:
+def can_instantiate(entry: Mapping[str, object] | None, trusted: bool) -> bool:
     """Whether :func:`instantiate` would import the class, and it is there."""
     if entry is None or not (trusted or _is_ours(str(entry.get("class_path")))):
         return False

@@ -70,7 +70,7 @@ def _is_texts(value: Any) -> bool:
 
 _COUNT = (_is_count, f"a whole number from 1 to {_LARGEST}")
 _DURATION = (_is_duration, "a number of seconds, 0 or more")
-_METADATA: dict[str, tuple[Callable[[Any], bool], str]] = {
+_METADATA: dict[str, tuple[Callable[[object], bool], str]] = {
     **dict.fromkeys(("sample_rate", "hop_length", "n_samples"), _COUNT),
     "n_fft": (lambda value: value == 0 or _is_count(value), _COUNT[1]),
     "context_frames": (lambda value: value == 0 or _is_count(value), _COUNT[1]),

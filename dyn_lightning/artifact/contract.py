@@ -17,7 +17,7 @@ NAMES = ("input_name", "output_name")
 _REFUSALS = (RuntimeError, TypeError, ValueError, IndexError, AssertionError, ZeroDivisionError)
 
 
-def contract_of(network: nn.Module, example_input: Any, metadata: Mapping[str, Any]) -> dict[str, Any]:
+def contract_of(network: nn.Module, example_input: object, metadata: Mapping[str, Any]) -> dict[str, object]:
     """Inputs and outputs of a network as JSON values.
 
     Args:
@@ -41,7 +41,7 @@ def contract_of(network: nn.Module, example_input: Any, metadata: Mapping[str, A
         inputs = input_names(network, args, kwargs, first[0])
         outputs = output_names(network, result, first[1], inputs)
         given, found = tensors_in((args, kwargs)), tensors_in(result)
-        shapes: list[list[Any]] = [list(x.shape) for x in (*given, *found)]
+        shapes: list[list[object]] = [list(x.shape) for x in (*given, *found)]
         shortest = None
         if len(given) == 1 and given[0].dim() and args and isinstance(args[0], Tensor):
             is_audio = inputs[0] == "audio"
@@ -51,16 +51,16 @@ def contract_of(network: nn.Module, example_input: Any, metadata: Mapping[str, A
         {"name": name, "shape": shape, "dtype": str(x.dtype).removeprefix("torch.")}
         for name, shape, x in zip([*inputs, *outputs], shapes, [*given, *found], strict=True)
     ]
-    known: dict[str, Any] = {"inputs": about[: len(given)], "outputs": about[len(given) :]}
+    known: dict[str, object] = {"inputs": about[: len(given)], "outputs": about[len(given) :]}
     return known if shortest is None else {**known, "minimum_length": shortest}
 
 
 def _open_shapes(
     network: nn.Module, x: Tensor, found: Sequence[Tensor], is_audio: bool
-) -> tuple[list[list[Any]], bool]:
+) -> tuple[list[list[object]], bool]:
     """Shapes of the input and the outputs with names for what is open, and whether the last dimension is."""
-    own: list[Any] = list(x.shape)
-    others: list[list[Any]] = [list(y.shape) for y in found]
+    own: list[object] = list(x.shape)
+    others: list[list[object]] = [list(y.shape) for y in found]
     for dim in range(x.dim()):
         outputs = _outputs(network, _lengthened(x, dim))
         if outputs is None or [y.dim() for y in outputs] != [y.dim() for y in found]:

@@ -22,7 +22,7 @@ _NOT_IN_ONNX = ("program", "versions", "inputs", "outputs")
 
 
 def write_exports(
-    network: nn.Module, example_input: Any, folder: Path, kinds: Sequence[str], metadata: Mapping[str, Any]
+    network: nn.Module, example_input: object, folder: Path, kinds: Sequence[str], metadata: Mapping[str, Any]
 ) -> dict[str, str]:
     """Write files of other forms into a folder; gives for each that cannot be made the reason, in a line.
 
@@ -49,7 +49,7 @@ def write_exports(
     return failed
 
 
-def _write(kind: str, network: nn.Module, example_input: Any, path: Path, metadata: Mapping[str, Any]) -> None:
+def _write(kind: str, network: nn.Module, example_input: object, path: Path, metadata: Mapping[str, Any]) -> None:
     if kind == "onnx":
         names = {what: [entry["name"] for entry in metadata.get(what, ())] for what in ("inputs", "outputs")}
         told = {key: value for key, value in metadata.items() if key not in _NOT_IN_ONNX and value is not None}
@@ -67,7 +67,7 @@ def _write(kind: str, network: nn.Module, example_input: Any, path: Path, metada
         save_tensors(int8_state(quantize(network)), path)
 
 
-def in_float32(network: nn.Module, example_input: Any) -> tuple[nn.Module, Any]:
+def in_float32(network: nn.Module, example_input: object) -> tuple[nn.Module, object]:
     """A network and its input in the precision in which audio comes, a copy where the training's is another."""
     tensors = [*network.parameters(), *network.buffers()]
     if all(x.dtype == torch.float32 for x in tensors if x.is_floating_point()):
@@ -78,6 +78,6 @@ def in_float32(network: nn.Module, example_input: Any) -> tuple[nn.Module, Any]:
     return plain, numbers_in_float32(example_input)
 
 
-def numbers_in_float32(tensors: Any) -> Any:
+def numbers_in_float32(tensors: object) -> Any:
     """The same tree with all real numbers in float32; what is so already is not copied."""
     return pytree.tree_map(lambda x: x.float() if isinstance(x, Tensor) and x.is_floating_point() else x, tensors)

@@ -60,8 +60,8 @@ def save_artifact(
     folder: str | os.PathLike[str],
     *,
     report: Mapping[str, Any] | None = None,
-    metadata: Mapping[str, Any],
-    backbone: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, object],
+    backbone: Mapping[str, object] | None = None,
     example_input: Any = None,
     metrics: Mapping[str, float] | None = None,
     exports: Sequence[str] = (),
@@ -216,7 +216,7 @@ def _load_program(folder: Path, state: dict[str, Tensor]) -> Program:
 
 def _document(
     small: nn.Module, metadata: Mapping[str, Any], backbone: Mapping[str, Any] | None, folder: Path
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What ``architecture.json`` holds."""
     document: dict[str, Any] = {
         "format_version": FORMAT_VERSION,

@@ -36,7 +36,7 @@ class HubNetwork(nn.Module, PyTorchModelHubMixin):
         self.metadata = dict(metadata)
         self.files = dict(files)
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: object, **kwargs: object) -> Any:
         """The network's output."""
         return self.network(*args, **kwargs)
 
@@ -60,7 +60,7 @@ class HubNetwork(nn.Module, PyTorchModelHubMixin):
         map_location: str = "cpu",
         backbone: nn.Module | None = None,
         trusted: bool = False,
-        **unknown: Any,
+        **unknown: object,
     ) -> HubNetwork:
         if unknown:
             raise TypeError(f"from_pretrained does not take {', '.join(unknown)}")

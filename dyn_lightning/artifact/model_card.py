@@ -134,5 +134,5 @@ def _how_it_loads(document: Mapping[str, Any], files: Sequence[str]) -> list[str
     return [f"{made_by} If it is of another package: pass `trusted=True`, or an instance of it as `backbone=`."]
 
 
-def _table(header: Sequence[Any], rows: Sequence[Sequence[Any]]) -> list[str]:
+def _table(header: Sequence[object], rows: Sequence[Sequence[Any]]) -> list[str]:
     return ["| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows)]

@@ -47,7 +47,7 @@ def constructor_of(backbone: Any) -> dict[str, Any] | None:
         return None
     arguments = dict(backbone.get("init_args") or {})
     if backbone["class_path"] in PATHS:
-        found: dict[str, Any] | None = read_architecture(Path(arguments["artifact"]) / ARCHITECTURE)["backbone"]
+        found: dict[str, object] | None = read_architecture(Path(arguments["artifact"]) / ARCHITECTURE)["backbone"]
         return found
     return {"class_path": backbone["class_path"], "init_args": arguments}
 

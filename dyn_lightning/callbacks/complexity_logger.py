@@ -39,7 +39,7 @@ class ComplexityLogger(Callback):
         trainer: lightning.Trainer,
         pl_module: lightning.LightningModule,
         outputs: Any,
-        batch: Any,
+        batch: object,
         batch_idx: int,
     ) -> None:
         # Only where logs are written: in between nobody would see the values.

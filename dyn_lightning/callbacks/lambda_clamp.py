@@ -68,9 +68,9 @@ def _by_pattern(value: Any) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else {"*": value}
 
 
-def _resolve(patterns: Mapping[str, Any], widths: Mapping[str, Width], argument: str) -> dict[str, Any]:
+def _resolve(patterns: Mapping[str, object], widths: Mapping[str, Width], argument: str) -> dict[str, Any]:
     """Width name → value, by the last pattern that matches it."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for pattern, value in patterns.items():
         names = [name for name in widths if fnmatchcase(name, pattern)]
         if not names and widths:

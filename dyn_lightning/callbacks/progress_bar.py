@@ -20,7 +20,7 @@ class WidthsProgressBar(RichProgressBar):
         self._costs: dict[tuple[int, ...], float] = {}
 
     def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
-        metrics: dict[str, Any] = dict(super().get_metrics(trainer, pl_module))
+        metrics: dict[str, object] = dict(super().get_metrics(trainer, pl_module))
         metrics.pop("v_num", None)
         if isinstance(pl_module, DynamicModule):
             complexity = pl_module.complexity

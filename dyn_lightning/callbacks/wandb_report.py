@@ -74,7 +74,7 @@ class WandbReport(Callback):
 def figures_of(trainer: lightning.Trainer, module: DynamicModule) -> dict[str, Figure]:
     """Panel → figure of a fit that has ended."""
     found: dict[str, Figure] = {}
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks: list[object] = trainer.callbacks  # type: ignore[attr-defined]
     for callback in callbacks:
         if isinstance(callback, ComplexityLogger) and (history := history_of(columns_of(callback.history))):
             found[HISTORY] = history_figure(history)

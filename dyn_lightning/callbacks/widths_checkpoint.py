@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -81,7 +80,7 @@ class WidthsCheckpoint(ModelCheckpoint):
         if not self.best_model_path:
             self.best_model_path = self.last_model_path
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, object]) -> None:
         # A resumed run may log into another folder; what was best before still counts.
         super().load_state_dict({**state_dict, "dirpath": self.dirpath})
 

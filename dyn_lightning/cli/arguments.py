@@ -43,7 +43,7 @@ def check_checkpoint(checkpoint: str | None) -> None:
         raise UserError(f"{checkpoint}: no such file. Give a run's, such as runs/csv/version_0/checkpoints/best.ckpt")
 
 
-def model_of(checkpoint: str, *, needed: bool = True) -> dict[str, Any]:
+def model_of(checkpoint: str, *, needed: bool = True) -> dict[str, object]:
     """The model's configuration in a checkpoint of the command line.
 
     Args:

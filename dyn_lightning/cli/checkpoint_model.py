@@ -19,7 +19,7 @@ CALLABLES = ("optimizer", "width_class")
 """Settings whose value may be the name of a class by itself."""
 
 
-def vetted(model: Mapping[str, Any], checkpoint: str, args: Sequence[str], trusted: bool = False) -> dict[str, Any]:
+def vetted(model: Mapping[str, Any], checkpoint: str, args: Sequence[str], trusted: bool = False) -> dict[str, object]:
     """Settings of a checkpoint's model, if whatever they name may be imported.
 
     Importing a class runs its module's code. So those of this package, and torch's optimisers and layers, are imported;
@@ -44,7 +44,7 @@ def vetted(model: Mapping[str, Any], checkpoint: str, args: Sequence[str], trust
                 f"{checkpoint}: names {path}, which is not of this package and is not imported. If it is yours, name "
                 "it as well (-c config.yaml, or --model.…); if you trust whoever made the file, add --trusted"
             )
-    found: dict[str, Any] = _without_trust(model)
+    found: dict[str, object] = _without_trust(model)
     return found
 
 
@@ -67,7 +67,7 @@ def is_safe(path: str) -> bool:
     )
 
 
-def differences(checkpoint: Mapping[str, Any], now: Mapping[str, Any], name: str = "model") -> list[str]:
+def differences(checkpoint: Mapping[str, object], now: Mapping[str, object], name: str = "model") -> list[str]:
     """What is set otherwise than in a checkpoint, as "model.lr 1e-06, not 0.001", where both say something."""
     found: list[str] = []
     for key in checkpoint.keys() & now.keys():

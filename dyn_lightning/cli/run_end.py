@@ -59,7 +59,7 @@ def end_of_fit(trainer: Trainer, folder: Path, metrics: Mapping[str, Any], resul
         results: file that the record was appended to.
     """
     lines = [""]
-    callbacks: Iterable[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks: Iterable[object] = trainer.callbacks  # type: ignore[attr-defined]
     made = next((c for c in callbacks if isinstance(c, Consolidate) and c.written is not None), None)
     if made is not None and made.report is not None and made.written is not None:
         lines += summary(made.report, made.written).splitlines()
@@ -76,7 +76,7 @@ def end_of_fit(trainer: Trainer, folder: Path, metrics: Mapping[str, Any], resul
 
 def _next(trainer: Trainer, folder: Path, artifact: Path | None, checkpoint: str) -> str:
     """The command that most will want: the small network on audio, else what there is to see of it."""
-    module: Any = trainer.lightning_module
+    module: object = trainer.lightning_module
     if artifact is not None and _predictor(module) and not lacking_for_predict(module):
         trusted = ["--trusted"] if "." in _predictor(module) else []  # a class of the user's own
         return f"{typed(['dyn-lightning', 'predict', *trusted, '--artifact', str(artifact)])} --audio FILE"

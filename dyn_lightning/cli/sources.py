@@ -60,7 +60,7 @@ def flag(args: Sequence[str], name: str) -> bool:
     return bool(values) and (values[-1].startswith("-") or values[-1].lower() in ("", "true", "yes", "1"))
 
 
-def configurations(args: Sequence[str]) -> list[tuple[str, Any]]:
+def configurations(args: Sequence[str]) -> list[tuple[str, object]]:
     """(file, content) of the configurations; those that cannot be read are left to whoever parses them."""
     found = []
     for name, value in options(args):
@@ -101,7 +101,7 @@ def given_strings(args: Sequence[str]) -> set[str]:
     return found
 
 
-def displaced_budgets(args: Sequence[str], checkpoint: Mapping[str, Any] | None = None) -> list[str]:
+def displaced_budgets(args: Sequence[str], checkpoint: Mapping[str, object] | None = None) -> list[str]:
     """Options that take back the budgets which a later source states in another way.
 
     A budget is a share, a share of all, or FLOPs per second: one of them on the command line takes the place of another
@@ -126,7 +126,7 @@ def displaced_budgets(args: Sequence[str], checkpoint: Mapping[str, Any] | None 
     return [f"--model.objective.init_args.{way}=null" for way in WAYS if way in {w for _, w in budgets} - kept]
 
 
-def _objectives(args: Sequence[str], checkpoint: Mapping[str, Any] | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def _objectives(args: Sequence[str], checkpoint: Mapping[str, object] | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """(source, what it says of the objective, without ``init_args`` in between), in their order."""
     if checkpoint is not None:
         yield "the checkpoint", _flat(checkpoint.get("objective"))
@@ -142,7 +142,7 @@ def _objectives(args: Sequence[str], checkpoint: Mapping[str, Any] | None) -> It
             yield OPTIONS, {name.rpartition(".")[2]: value}
 
 
-def _flat(objective: Any) -> dict[str, Any]:
+def _flat(objective: object) -> dict[str, Any]:
     if isinstance(objective, str):
         return {"class_path": objective}
     if not isinstance(objective, Mapping):

@@ -238,7 +238,7 @@ class WidthsCLI(LightningCLI):
         """Measure the best checkpoint, append the run's record to a file, and give the metrics."""
         wall_time_s = time.monotonic() - self._started
         checkpoint = final_checkpoint(self.trainer) or None
-        metrics: dict[str, Any] = {}
+        metrics: dict[str, object] = {}
         for evaluate in (self.trainer.validate, self.trainer.test):
             evaluate(self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True, verbose=False)
             metrics |= self.trainer.callback_metrics

@@ -52,7 +52,7 @@ class AnnotatedRecordings(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.recordings)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, object]:
         recording = self.recordings[index]
         audio = read_audio(recording.path, self.sample_rate)
         count = self.frames.count(len(audio))

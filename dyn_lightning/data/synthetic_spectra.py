@@ -197,7 +197,7 @@ class FilterBankDataModule(lightning.LightningDataModule):
     def _batches(self, n_batches: int, seed: tuple[int, ...]) -> SyntheticBatches:
         return SyntheticBatches(n_batches, self.batch_size, seed, self.options)
 
-    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def train_dataloader(self) -> DataLoader[dict[str, object]]:
         """New batches in each epoch; the same again for the same ``train_seed``."""
         batches = self._batches(self.batches_per_epoch, (0, self.train_seed))
         world_size = self.trainer.world_size if self.trainer else 1
@@ -205,10 +205,10 @@ class FilterBankDataModule(lightning.LightningDataModule):
         sampler = EpochSampler(batches, self.train_seed, world_size, rank, shuffle=False)
         return DataLoader(batches, batch_size=None, sampler=sampler)
 
-    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def val_dataloader(self) -> DataLoader[dict[str, object]]:
         """The same batches each time."""
         return DataLoader(self._batches(self.eval_batches, (1,)), batch_size=None)
 
-    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def test_dataloader(self) -> DataLoader[dict[str, object]]:
         """The same batches each time, none of them in validation."""
         return DataLoader(self._batches(self.eval_batches, (2,)), batch_size=None)

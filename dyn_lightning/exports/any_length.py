@@ -45,8 +45,8 @@ def _max_pool(dims: int) -> Callable[..., Tensor]:
     def shape(
         input: Tensor,
         kernel_size: Any,
-        stride: Any = (),
-        padding: Any = 0,
+        stride: object = (),
+        padding: object = 0,
         dilation: Any = 1,
         ceil_mode: bool = False,
     ) -> Tensor:
@@ -102,13 +102,13 @@ def any_length() -> Iterator[None]:
             _set_kernels(op, kernels[op])
 
 
-def _set_kernels(op: Any, kernels: dict[DispatchKey, Any]) -> None:
+def _set_kernels(op: Any, kernels: dict[DispatchKey, object]) -> None:
     for key, kernel in kernels.items():
         _restore(op.py_kernels, key, kernel)
     op._dispatch_cache.clear()
 
 
-def _restore(table: Any, key: Any, value: Any) -> None:
+def _restore(table: Any, key: Any, value: object) -> None:
     if value is None:
         table.pop(key, None)
     else:

@@ -37,7 +37,7 @@ class ExportCheck:
     free: list[list[int]]
 
 
-def free_dimensions(program: ExportedProgram) -> list[list[Any]]:
+def free_dimensions(program: ExportedProgram) -> list[list[object]]:
     """For each input tensor its sizes: an integer where fixed, else the symbolic size."""
     wanted = set(program.graph_signature.user_inputs)
     nodes = [n for n in program.graph.nodes if n.op == "placeholder" and n.name in wanted]
@@ -45,14 +45,14 @@ def free_dimensions(program: ExportedProgram) -> list[list[Any]]:
     return [[size if _is_open(size) else int(size) for size in shape] for shape in shapes]
 
 
-def _is_open(size: Any) -> bool:
+def _is_open(size: object) -> bool:
     return isinstance(size, torch.SymInt) and not size.node.expr.is_number
 
 
 def compare(
     network: nn.Module,
-    exported: Callable[..., Any],
-    example_input: Any,
+    exported: Callable[..., object],
+    example_input: object,
     sizes: list[list[Any]],
     tolerance: float,
 ) -> ExportCheck:

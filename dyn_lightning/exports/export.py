@@ -32,7 +32,7 @@ __all__ = ["ExportCheck", "ExportError", "export_onnx", "export_program", "onnx_
 MAX_ONNX_BYTES = 2**31 - 2**20  # a protobuf message's limit
 
 
-def export_program(network: nn.Module, example_input: Any, *, dynamic_shapes: Any = None) -> ExportedProgram:
+def export_program(network: nn.Module, example_input: object, *, dynamic_shapes: Any = None) -> ExportedProgram:
     """Trace a network by torch.export, in evaluation mode.
 
     Args:
@@ -80,7 +80,9 @@ def _by_signature(network: nn.Module, shapes: Any) -> Any:
     return (*shapes[:several], tuple(shapes[several:])) if several < len(shapes) else tuple(shapes)
 
 
-def save_program(network: nn.Module, example_input: Any, path: str | os.PathLike[str], **options: Any) -> ExportCheck:
+def save_program(
+    network: nn.Module, example_input: object, path: str | os.PathLike[str], **options: Any
+) -> ExportCheck:
     """Write a torch.export program (``.pt2``), after comparing it with the network; see :func:`export_onnx`.
 
     Whoever loads such a file by ``torch.export.load`` has to trust its author: that function unpickles what the file
@@ -96,10 +98,10 @@ def save_program(network: nn.Module, example_input: Any, path: str | os.PathLike
 
 def export_onnx(
     network: nn.Module,
-    example_input: Any,
+    example_input: object,
     path: str | os.PathLike[str],
     *,
-    dynamic_shapes: Any = None,
+    dynamic_shapes: object = None,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     metadata: Mapping[str, Any] | None = None,

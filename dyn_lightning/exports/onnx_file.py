@@ -50,7 +50,7 @@ def open_onnx(path: str) -> Any:
 def onnx_call(session: Any) -> Callable[..., list[Tensor]]:
     """An ONNX Runtime session as a function of tensors, positional or in nested keyword arguments, in their order."""
 
-    def call(*args: Any, **kwargs: Any) -> list[Tensor]:
+    def call(*args: object, **kwargs: object) -> list[Tensor]:
         given = [t.detach().cpu().numpy() for t in tensors_in((args, kwargs))]
         names = [entry.name for entry in session.get_inputs()]
         if len(names) != len(given):
@@ -60,7 +60,9 @@ def onnx_call(session: Any) -> Callable[..., list[Tensor]]:
     return call
 
 
-def input_names(network: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], given: Sequence[str]) -> list[str]:
+def input_names(
+    network: nn.Module, args: Sequence[object], kwargs: Mapping[str, object], given: Sequence[str]
+) -> list[str]:
     """A name for each input tensor: those that are given, then the arguments' own, with the keys of what they hold.
 
     >>> input_names(nn.Linear(2, 2), (torch.ones(1, 2),), {}, ())

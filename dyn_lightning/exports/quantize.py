@@ -53,7 +53,7 @@ class Int8Report:
     metrics: dict[str, float]
     metrics_float: dict[str, float]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Primitives alone, for JSON."""
         return asdict(self)
 
@@ -143,7 +143,7 @@ def from_int8_state(network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Mod
 def compare_int8(
     network: nn.Module,
     quantised: nn.Module,
-    example_input: Any,
+    example_input: object,
     *,
     evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
     repeats: int = 50,
@@ -184,7 +184,7 @@ def compare_int8(
     )
 
 
-def _quantised_layers(network: nn.Module) -> dict[str, Any]:
+def _quantised_layers(network: nn.Module) -> dict[str, object]:
     """Layers with packed weights by name."""
     return {
         name: layer

@@ -101,7 +101,7 @@ class RecurrentCarry:
         """For one forward pass; the next block starts ``advance`` frames further on (None: there is none)."""
         self.calls, states, rest = 0, list[Any](), list[Tensor]()
 
-        def before(rnn: Any, args: Any) -> Any:
+        def before(rnn: object, args: Any) -> Any:
             if not args or not isinstance(args[0], Tensor):
                 raise RuntimeError("a recurrent layer must be given a tensor, by position, to carry its state")
             x, *given = args
@@ -113,7 +113,7 @@ class RecurrentCarry:
             rest[:] = [x.narrow(time, 0, start), x.narrow(time, stop, x.size(time) - stop)]
             return x.narrow(time, start, stop - start), *(given if first else [self.states[self.calls - 1]])
 
-        def after(rnn: Any, args: Any, result: Any) -> Any:
+        def after(rnn: Any, args: object, result: Any) -> Any:
             output, state = result
             states.append(state)
             time = _time_dim(rnn, output)
@@ -215,7 +215,7 @@ def context_frames(network: nn.Module, hop_length: int) -> int:
     for module in network.modules():
         if isinstance(module, _SLIDING) and any(_tuple(module.padding)):
             frames += (max(_tuple(module.kernel_size)) - 1) * max(_tuple(getattr(module, "dilation", 1)))
-        n_fft: Any = getattr(module, "n_fft", None)
+        n_fft: object = getattr(module, "n_fft", None)
         if getattr(module, "center", False) is True and isinstance(n_fft, int):
             frames += math.ceil(n_fft / 2 / hop_length)
     return frames
@@ -252,7 +252,7 @@ def _resampler(path: Path, from_rate: int, to_rate: int) -> StreamResampler | No
         raise AudioError(f"{path}: {error}.") from error
 
 
-def _hooks(module: nn.Module, before: Callable[..., Any], after: Callable[..., Any]) -> list[Any]:
+def _hooks(module: nn.Module, before: Callable[..., object], after: Callable[..., object]) -> list[Any]:
     return [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
 
 

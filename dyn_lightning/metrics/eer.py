@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -165,7 +165,7 @@ class EER(Metric):
     scores: list[Tensor]
     targets: list[Tensor]
 
-    def __init__(self, convention: EERConvention = "roc", **kwargs: Any) -> None:
+    def __init__(self, convention: EERConvention = "roc", **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.convention = convention
         self.threshold = math.nan
@@ -197,7 +197,7 @@ class EERBySNR(Metric):
     targets: list[Tensor]
     bins: list[Tensor]
 
-    def __init__(self, edges: Sequence[float] = SNR_EDGES_DB, **kwargs: Any) -> None:
+    def __init__(self, edges: Sequence[float] = SNR_EDGES_DB, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.edges = tuple(edges)
         for name in ("scores", "targets", "bins"):

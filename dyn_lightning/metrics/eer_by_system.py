@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -84,7 +83,7 @@ class EERBySystem(Metric):
     targets: list[Tensor]
     systems: list[Tensor]
 
-    def __init__(self, convention: EERConvention = "asvspoof2019", **kwargs: Any) -> None:
+    def __init__(self, convention: EERConvention = "asvspoof2019", **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.convention = convention
         for name in ("scores", "targets", "systems"):

@@ -35,7 +35,7 @@ class MetricInfo:
         """Label and unit, e.g. "EER (%)"."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """JSON values, without those that are not said."""
         return {key: value for key, value in asdict(self).items() if value not in ("", None)}
 

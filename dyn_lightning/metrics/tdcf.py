@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -126,7 +125,7 @@ class MinTDCF(Metric):
     targets: list[Tensor]
     asv_rates: list[Tensor]
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: object) -> None:
         super().__init__(**kwargs)
         for name in ("scores", "targets", "asv_rates"):
             self.add_state(name, default=[], dist_reduce_fx="cat")

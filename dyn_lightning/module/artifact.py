@@ -161,7 +161,7 @@ def write_artifact(
             f"trained, relative {report.largest_relative_difference:.3g}, tolerance {tolerance:g}"
         )
     task = module.task
-    metadata: dict[str, Any] = {"task": task.name, **task.names(), **task.metadata()}
+    metadata: dict[str, object] = {"task": task.name, **task.names(), **task.metadata()}
     if task.predictor:
         metadata["predictor"] = task.predictor
     threshold = float(module.threshold)

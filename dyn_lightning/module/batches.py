@@ -25,7 +25,7 @@ class Batches(Iterable[Any]):
         mode: of Lightning's CombinedLoader, for several.
     """
 
-    def __init__(self, loaders: Any, ready: Callable[[Any], Any], mode: Any) -> None:
+    def __init__(self, loaders: object, ready: Callable[[object], object], mode: Any) -> None:
         self._loaders = loaders if isinstance(loaders, CombinedLoader) else CombinedLoader(loaders, mode)
         self._ready = ready
 

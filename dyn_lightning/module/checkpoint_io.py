@@ -30,7 +30,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
     Files elsewhere (``s3://…``) are left to Lightning.
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, object], path: Any, storage_options: object = None) -> None:
         """Write a checkpoint. FileError names one that cannot be; the one that it was to replace is still there."""
         if storage_options is not None or _is_remote(path):
             super().save_checkpoint(checkpoint, path, storage_options)
@@ -43,7 +43,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(
         self, path: Any, map_location: Any = lambda storage, _: storage, weights_only: bool | None = None
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """The content of a checkpoint. UserError names a file that is none, or is damaged."""
         if _is_remote(path):
             return super().load_checkpoint(path, map_location, weights_only)
@@ -114,11 +114,11 @@ def _check_unpacked_size(path: str | Path) -> None:
         )
 
 
-def _save(checkpoint: dict[str, Any], file: Any) -> None:
+def _save(checkpoint: dict[str, object], file: Any) -> None:
     """``torch.save``, whose own errors hide those of the system."""
     refused: list[OSError] = []
 
-    def write(content: Any) -> int:
+    def write(content: object) -> int:
         try:
             written: int = plain(content)
         except OSError as error:
@@ -126,7 +126,7 @@ def _save(checkpoint: dict[str, Any], file: Any) -> None:
             raise
         return written
 
-    plain: Callable[[Any], int] = file.write
+    plain: Callable[[object], int] = file.write
     try:
         torch.save(checkpoint, cast(IO[bytes], _Writer(write, file.flush)))
     except Exception:
@@ -138,9 +138,9 @@ def _save(checkpoint: dict[str, Any], file: Any) -> None:
 class _Writer:
     """The part of a file that ``torch.save`` uses."""
 
-    def __init__(self, write: Callable[[Any], int], flush: Callable[[], None]) -> None:
+    def __init__(self, write: Callable[[object], int], flush: Callable[[], None]) -> None:
         self.write, self.flush = write, flush
 
 
-def _is_remote(path: Any) -> bool:
+def _is_remote(path: object) -> bool:
     return "://" in str(path)

@@ -209,7 +209,7 @@ class DynamicModule(PhasedModule):
     def on_train_end(self) -> None:
         self._sound.check_end(self.global_step)
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: object, batch_idx: int) -> None:
         self._step = self.global_step
         if self.phase == "search":
             network, objective = self.learned
@@ -283,7 +283,7 @@ class DynamicModule(PhasedModule):
         schedule = make_schedule(optimizer, self.lr_schedule, total, self.lr_hold, *sizes, self.lr_growth)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         checkpoint["random_state"] = gather_random_states()
         checkpoint["steps_per_epoch"] = self.steps_per_epoch
         checkpoint["threshold_of"] = None if self._threshold_of is None else list(self._threshold_of)

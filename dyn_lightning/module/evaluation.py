@@ -40,7 +40,7 @@ class EvaluatedModule(lightning.LightningModule):
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_evaluations": {}}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+    def __deepcopy__(self, memo: dict[int, object]) -> Any:
         return copied(self, memo, self.__getstate__())
 
     def _metrics(self, stage: str, index: int) -> TaskMetrics:

@@ -73,8 +73,8 @@ def accuracy_cost_curve(
     batches: Iterable[Mapping[str, Any]],
     *,
     points: int = 8,
-    statistics: Sequence[Any] = (),
-) -> list[dict[str, Any]]:
+    statistics: Sequence[object] = (),
+) -> list[dict[str, object]]:
     """Metrics of one dynamic network at several budgets; the network is left as it was.
 
     Args:
@@ -90,7 +90,7 @@ def accuracy_cost_curve(
         ``share`` of what the sizes govern, ``share_of_all``, ``parameters``, ``sizes`` and ``metrics``. Equal sizes
         come once.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for budget in budgets(dynamic.complexity, points):
         network = copy.deepcopy(dynamic)
         sizes = sizes_for(network, flops_per_second=budget)

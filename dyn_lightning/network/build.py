@@ -66,7 +66,7 @@ def build(
     made: dict[nn.Module, nn.Module] = {}
     for name, bound in graph.bindings.items():
         plain = plain_modules[name]
-        refs: dict[str, Any] = {_REFS[key]: layout(axis) for key, axis in bound.items() if key in _REFS}
+        refs: dict[str, object] = {_REFS[key]: layout(axis) for key, axis in bound.items() if key in _REFS}
         if "hidden" in bound:
             hidden = tuple(widths.get(next(axis_sizes(axis), None)) for axis in bound["hidden"])  # type: ignore[arg-type]
             refs["hidden_widths"] = hidden if any(w is not None for w in hidden) else None

@@ -39,10 +39,10 @@ class CompiledNetwork:
         self._plain: nn.Module | None = None
         self._run: Callable[..., Any] | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_sizes": None, "_plain": None, "_run": None}
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         widths = list(self.network.widths.values())
         with held(widths):
             if any(w.noisy for w in widths):

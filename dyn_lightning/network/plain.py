@@ -47,7 +47,7 @@ def _check_size(name: str, numbers: float) -> None:
         raise SettingError(f"{name} makes an example of {numbers:.3g} numbers: at most {_LARGEST_EXAMPLE} are allowed")
 
 
-def plain_complexity(backbone: nn.Module, example: Any, duration_s: float | None) -> Complexity:
+def plain_complexity(backbone: nn.Module, example: object, duration_s: float | None) -> Complexity:
     """What a backbone costs in which nothing is learned. A warning names the calls that have no price."""
 
     def sizes(axes: Any) -> Any:

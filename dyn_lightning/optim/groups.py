@@ -18,7 +18,7 @@ from dyn_lightning.widths.width import Width
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
 
 
-def parameter_groups(network: nn.Module, *, lr: float, weight_decay: float, lr_lam: float) -> list[dict[str, Any]]:
+def parameter_groups(network: nn.Module, *, lr: float, weight_decay: float, lr_lam: float) -> list[dict[str, object]]:
     """Weights in the first group, every λ (its log θ) in the second, without weight decay.
 
     Args:
@@ -34,7 +34,7 @@ def parameter_groups(network: nn.Module, *, lr: float, weight_decay: float, lr_l
     thetas = width_parameters(network)
     known = {id(p) for p in thetas}
     weights = [p for p in network.parameters() if p.requires_grad and id(p) not in known]
-    groups: list[dict[str, Any]] = [{"params": weights, "lr": lr, "weight_decay": weight_decay, "name": "weights"}]
+    groups: list[dict[str, object]] = [{"params": weights, "lr": lr, "weight_decay": weight_decay, "name": "weights"}]
     if thetas:
         groups.append({"params": thetas, "lr": lr_lam, "weight_decay": 0.0, "name": "lam"})
     return groups

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +27,7 @@ def protect_unused(optimizer: Optimizer, network: nn.Module) -> None:
     parts: dict[tuple[int, tuple[int, ...]], list[Block] | Tensor] = {}
     before: list[tuple[Tensor, Tensor, Tensor | None]] = []
 
-    def remember(_optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
+    def remember(_optimizer: Optimizer, _args: object, _kwargs: object) -> None:
         before.clear()
         now = {width: width.current for width in network.modules() if isinstance(width, Width)}
         if all(size == width.full_size for width, size in now.items()):
@@ -50,7 +49,7 @@ def protect_unused(optimizer: Optimizer, network: nn.Module) -> None:
             else:
                 before.extend((part, part.clone(), None) for part in (parameter.data[b] for b in unused))
 
-    def restore(_optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
+    def restore(_optimizer: Optimizer, _args: object, _kwargs: object) -> None:
         for part, old, mask in before:
             part.copy_(old if mask is None else torch.where(mask, old, part))
         before.clear()

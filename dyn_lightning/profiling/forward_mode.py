@@ -17,7 +17,7 @@ class OpenDerivatives(TorchFunctionMode):
     """Gives functions whose derivative is zero in places others that depend on the same elements everywhere."""
 
     def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self, func: Any, types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func in _RECTIFIERS:
             return nn.functional.leaky_relu(args[0], 0.5)
@@ -34,7 +34,7 @@ class OpenDerivatives(TorchFunctionMode):
 _F = nn.functional
 _RECTIFIERS = {torch.relu, Tensor.relu, _F.relu, _F.relu6, _F.hardtanh, _F.hardswish, _F.hardsigmoid, _F.threshold}
 _RECTIFIERS_IN_PLACE = {torch.relu_, Tensor.relu_}
-_MAXIMA: dict[Any, Callable[..., Tensor]] = {
+_MAXIMA: dict[object, Callable[..., Tensor]] = {
     torch.max_pool1d: _F.avg_pool1d,
     torch.max_pool2d: _F.avg_pool2d,
     _F.max_pool1d: _F.avg_pool1d,

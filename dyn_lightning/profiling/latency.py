@@ -15,6 +15,7 @@ from torch import nn
 from dyn_lightning.consolidate import consolidate
 from dyn_lightning.errors import SettingError
 from dyn_lightning.inputs import call_arguments
+from dyn_lightning.network import DynamicNetwork
 
 CANDIDATES = (32, 16, 8, 4, 2)
 """Granularities that hardware may like, in elements: vector registers and blocks of matrix products."""
@@ -37,7 +38,7 @@ def one_thread() -> Iterator[None]:
 
 def median_latencies_s(calls: Mapping[Any, Callable[[], Any]], repeats: int, warmup: int = 2) -> dict[Any, float]:
     """Median duration of each call in seconds. They take turns, so that other load falls on all alike."""
-    times: dict[Any, list[float]] = {name: [] for name in calls}
+    times: dict[object, list[float]] = {name: [] for name in calls}
     for repeat in range(warmup + repeats):
         for name, call in calls.items():
             start = time.perf_counter()
@@ -47,7 +48,7 @@ def median_latencies_s(calls: Mapping[Any, Callable[[], Any]], repeats: int, war
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def inference_call(network: nn.Module, example_input: Any) -> Callable[[], None]:
+def inference_call(network: nn.Module, example_input: object) -> Callable[[], None]:
     """A call of a network in inference, its results waited for where it runs on a GPU."""
     args, kwargs = call_arguments(example_input)
     on_gpu = any(p.is_cuda for p in network.parameters())
@@ -63,7 +64,7 @@ def inference_call(network: nn.Module, example_input: Any) -> Callable[[], None]
 
 
 def width_latencies_s(
-    dynamic: Any,
+    dynamic: DynamicNetwork,
     example_input: Any,
     sizes: Mapping[str, Sequence[int]] | None = None,
     *,
@@ -147,7 +148,7 @@ def suggest_multiple_of(latency_s: Mapping[int, float], candidates: Sequence[int
 
 
 def suggest_multiples(
-    dynamic: Any, example_input: Any, *, others: Literal["now", "full"] = "now", repeats: int = 15
+    dynamic: DynamicNetwork, example_input: object, *, others: Literal["now", "full"] = "now", repeats: int = 15
 ) -> dict[str, int]:
     """For each width the ``multiple_of`` that suits this machine, by :func:`suggest_multiple_of`.
 

@@ -35,7 +35,7 @@ NARROW = 8
 """Elements of each width when fields are measured: what is seen does not depend on how many look."""
 
 
-def network_fields(network: nn.Module, example_input: Any, *, time_dim: int = -1) -> dict[str, ReceptiveField]:
+def network_fields(network: nn.Module, example_input: object, *, time_dim: int = -1) -> dict[str, ReceptiveField]:
     """Receptive fields of a plain or dynamic network's modules; see :func:`receptive_fields`.
 
     A dynamic one is measured at a few elements of each width, which takes a fraction of the time.

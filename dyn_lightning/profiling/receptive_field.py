@@ -62,7 +62,7 @@ class ReceptiveField:
 WHOLE = ReceptiveField(math.inf, math.inf, None)
 
 
-def receptive_fields(network: nn.Module, example_input: Any, *, time_dim: int = -1) -> dict[str, ReceptiveField]:
+def receptive_fields(network: nn.Module, example_input: object, *, time_dim: int = -1) -> dict[str, ReceptiveField]:
     """Measure the receptive field of every module's output.
 
     Fields longer than the example are said to be infinite: give an example that is longer than the field.
@@ -184,7 +184,7 @@ class _Probe:
         whole: modules of whose outputs each depends on all of the signal.
     """
 
-    def __init__(self, network: nn.Module, example_input: Any, time_dim: int, dtype: torch.dtype) -> None:
+    def __init__(self, network: nn.Module, example_input: object, time_dim: int, dtype: torch.dtype) -> None:
         self.network, self.dtype = copy.deepcopy(network).eval().to(dtype), dtype
         self.args, self.kwargs = tree_map(self._cast, call_arguments(example_input))
         self.key, signal = _signal(self.args, self.kwargs)
@@ -208,11 +208,11 @@ class _Probe:
         for name, module in self.network.named_modules():
             module.register_forward_hook(self._keep(name))
 
-    def _cast(self, leaf: Any) -> Any:
+    def _cast(self, leaf: object) -> Any:
         return leaf.to(self.dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
 
     def _keep(self, name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, out: Any) -> None:
+        def hook(module: nn.Module, args: object, out: object) -> None:
             tensors = [x for x in tensors_in(out) if x.is_floating_point() and x.dim()]
             if not tensors:
                 return
@@ -281,9 +281,9 @@ class _Probe:
         self.bounded = [name for name, reached in eighth.items() if not reached.all()]
 
 
-def _signal(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int | str, Tensor]:
+def _signal(args: tuple[object, ...], kwargs: Mapping[str, object]) -> tuple[int | str, Tensor]:
     """The first tensor of floats among a call's arguments, and where it stands."""
-    places: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+    places: list[tuple[int | str, object]] = [*enumerate(args), *kwargs.items()]
     for key, value in places:
         if isinstance(value, Tensor) and value.is_floating_point() and value.dim():
             return key, value

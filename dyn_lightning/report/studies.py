@@ -70,7 +70,7 @@ class Study:
     """
 
     dataset: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     unit: str
     systems: Sequence[System]
     metrics: Sequence[str]
@@ -164,7 +164,7 @@ def _by_settings(runs: Sequence[Run], labels: Sequence[str]) -> list[tuple[dict[
             values.setdefault(label, set()).add(text_of(config.get(key)))
         if any(len(found) > 1 for found in values.values()):
             settings.append(key)
-    groups: dict[str, tuple[dict[str, Any], list[tuple[Run, str]]]] = {}
+    groups: dict[str, tuple[dict[str, object], list[tuple[Run, str]]]] = {}
     for run, label, config in zip(runs, labels, configs, strict=True):
         own = {key: config.get(key) for key in settings}
         groups.setdefault(text_of(own), (own, []))[1].append((run, label))

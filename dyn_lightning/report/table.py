@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from dyn_lightning.files import csv_cell
 from dyn_lightning.runs.statistics import Summary
@@ -64,7 +63,7 @@ class Table:
         writer = csv.DictWriter(text, heads, lineterminator="\n")
         writer.writerow({head: csv_cell(head) for head in heads})
         for row in self.rows:
-            cells: dict[str, Any] = {}
+            cells: dict[str, object] = {}
             for column in self.columns:
                 cell = row.get(column.key)
                 if isinstance(cell, Summary):

@@ -68,7 +68,7 @@ def make_numbered(root: Path) -> Path:
 
 def reserve(trainer: lightning.Trainer) -> None:
     """Make the folder of a logger that numbers its runs, so that a run which begins meanwhile takes another."""
-    logger: Any = trainer.loggers[0] if trainer.loggers else None
+    logger: object = trainer.loggers[0] if trainer.loggers else None
     if not isinstance(logger, (CSVLogger, TensorBoardLogger)) or logger._version is not None:
         return
     while True:

@@ -16,7 +16,7 @@ _SHORT_VALUE = 24
 _SKIPPED = ("init_args", "dict_kwargs", _CLASS)
 
 
-def labels_of(configs: Sequence[Mapping[str, Any]], names: Sequence[str | None] | None = None) -> list[str]:
+def labels_of(configs: Sequence[Mapping[str, object]], names: Sequence[str | None] | None = None) -> list[str]:
     """A label for each run: the same for the same configuration but for seeds, another for every other.
 
     Args:
@@ -39,14 +39,14 @@ def labels_of(configs: Sequence[Mapping[str, Any]], names: Sequence[str | None] 
     return _distinct(labels, [(name or "", key) for name, key in zip(given, keys, strict=True)])
 
 
-def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+def flat(config: Any, prefix: str = "") -> dict[str, object]:
     """Nested mappings and lists as dotted keys; of a list of classes the classes' names are the keys.
 
     >>> flat({"callbacks": [{"class_path": "a.Stop", "init_args": {"n": 2}}], "lr": 0.1})
     {'callbacks.Stop.class_path': 'a.Stop', 'callbacks.Stop.init_args.n': 2, 'lr': 0.1}
     """
     if isinstance(config, Mapping) and config:
-        items: Iterator[tuple[Any, Any]] = iter(config.items())
+        items: Iterator[tuple[object, object]] = iter(config.items())
     elif isinstance(config, list) and any(isinstance(value, Mapping) for value in config):
         items = _named(config)
     else:
@@ -54,14 +54,14 @@ def flat(config: Any, prefix: str = "") -> dict[str, Any]:
     return {k: v for key, value in items for k, v in flat(value, f"{prefix}.{key}" if prefix else str(key)).items()}
 
 
-def differing(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def differing(configs: Sequence[Mapping[str, object]]) -> list[dict[str, Any]]:
     """Of each configuration, flat or nested, the settings in which they differ."""
     flats = [flat(config) for config in configs]
     keys = _unlike(flats)
     return [{key: one[key] for key in keys if key in one} for one in flats]
 
 
-def _named(entries: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+def _named(entries: Sequence[object]) -> Iterator[tuple[str, Any]]:
     """Entries of a list under their classes' names, others under their places."""
     seen: dict[str, int] = {}
     for place, entry in enumerate(entries):
@@ -74,7 +74,7 @@ def _named(entries: Sequence[Any]) -> Iterator[tuple[str, Any]]:
         yield name if seen[name] == 1 else f"{name} {seen[name]}", entry
 
 
-def _without_seeds(config: Mapping[str, Any]) -> dict[str, Any]:
+def _without_seeds(config: Mapping[str, Any]) -> dict[str, object]:
     return {key: value for key, value in config.items() if not key.endswith("seed") and key != "seed_everything"}
 
 
@@ -82,7 +82,7 @@ def _text(config: Mapping[str, Any], key: str) -> str:
     return text_of(config[key]) if key in config else _MISSING
 
 
-def _unlike(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+def _unlike(configs: Sequence[Mapping[str, object]]) -> list[str]:
     """Settings of which flat configurations have several values; not of an empty list that others have filled."""
     names = dict.fromkeys(name for config in configs for name in config)
     parents = {name[: match.start()] for name in names for match in re.finditer(r"\.", name)}
@@ -90,7 +90,7 @@ def _unlike(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     return [n for n in unlike if n not in parents or any(config.get(n) not in ([], {}, None) for config in configs)]
 
 
-def _telling(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+def _telling(configs: Sequence[Mapping[str, object]]) -> list[str]:
     """A few settings that tell configurations apart: each time the one that splits most, short values first."""
     distinct = list({text_of(one): one for one in configs}.values())
     keys = _unlike(distinct)
@@ -108,14 +108,14 @@ def _telling(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     return [key for key in keys if key in chosen]
 
 
-def _split(group: Sequence[Mapping[str, Any]], key: str) -> list[list[Mapping[str, Any]]]:
-    parts: dict[str, list[Mapping[str, Any]]] = {}
+def _split(group: Sequence[Mapping[str, object]], key: str) -> list[list[Mapping[str, Any]]]:
+    parts: dict[str, list[Mapping[str, object]]] = {}
     for one in group:
         parts.setdefault(_text(one, key), []).append(one)
     return list(parts.values())
 
 
-def _parts(configs: Sequence[Mapping[str, Any]], compared: Sequence[int], chosen: Sequence[str]) -> list[str]:
+def _parts(configs: Sequence[Mapping[str, object]], compared: Sequence[int], chosen: Sequence[str]) -> list[str]:
     """Each configuration's values of the chosen settings, in words."""
     short = {key: _key(key, chosen) for key in chosen}
     found = [""] * len(configs)
@@ -129,7 +129,7 @@ def _parts(configs: Sequence[Mapping[str, Any]], compared: Sequence[int], chosen
     return found
 
 
-def _word(name: str, key: str, value: Any, others: Sequence[Any]) -> str:
+def _word(name: str, key: str, value: Any, others: Sequence[object]) -> str:
     """One setting in words: a class by its name, what is absent by "no"."""
     classes = {text_of(other) for other in others if other != _MISSING}
     if key.endswith(f".{_CLASS}") or key == _CLASS:
@@ -173,8 +173,8 @@ def _backbone(config: Mapping[str, Any]) -> str:
 
 def _distinct(labels: Sequence[str], keys: Sequence[Any]) -> list[str]:
     """Labels of at most ``LONGEST`` characters, numbered where those of several configurations would be the same."""
-    taken: dict[str, Any] = {}
-    found: dict[tuple[str, Any], str] = {}
+    taken: dict[str, object] = {}
+    found: dict[tuple[str, object], str] = {}
     for label, key in zip(labels, keys, strict=True):
         if (label, key) in found:
             continue

@@ -55,7 +55,7 @@ def latest_of_each(items: Sequence[T], identity: Callable[[T], Hashable], time: 
     return list(found.values())
 
 
-def latest_records(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def latest_records(records: Sequence[dict[str, object]]) -> list[dict[str, Any]]:
     """The latest record of each run."""
     return latest_of_each(records, identity_of, time_of)
 

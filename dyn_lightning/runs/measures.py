@@ -22,7 +22,7 @@ _BY_SNR, _BY_ATTACK = "eer_snr_db_", "eer_"
 
 def info_of(metric: str, records: Iterable[Mapping[str, Any]]) -> MetricInfo:
     """What a metric is, by the first record that declares it; else by its name."""
-    declared: Mapping[str, Any] | None = None
+    declared: Mapping[str, object] | None = None
     older = False
     for record in records:
         if (about := record.get(KEY)) is None:
@@ -78,7 +78,7 @@ def title_of(metric: str, about: MetricInfo) -> str:
     return f"{name}, {stage}" if stage else name
 
 
-def problem_of(declared: Any) -> str | None:
+def problem_of(declared: object) -> str | None:
     """What keeps a value from being the declarations of a record."""
     if not isinstance(declared, Mapping):
         return f"{KEY} is no object"

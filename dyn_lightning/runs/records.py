@@ -129,13 +129,13 @@ def result_record(
     module: DynamicModule,
     *,
     metrics: Mapping[str, Any],
-    config: Mapping[str, Any],
+    config: Mapping[str, object],
     seed: int | None,
     dataset: str,
     wall_time_s: float,
     history: Mapping[str, Sequence[float]] | None = None,
     command: str | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The record of a finished run: what was run and with what, what came out, and what it cost.
 
     Args:

@@ -90,7 +90,7 @@ def read_sweep(path: str | os.PathLike[str]) -> Sweep:
         raise SweepError(f"{path}: {error}") from error
 
 
-def _parse(path: Path, content: Any) -> Sweep:
+def _parse(path: Path, content: object) -> Sweep:
     if not isinstance(content, Mapping):
         raise SweepError("must be a mapping with method and parameters")
     if strange := [str(key) for key in content if key not in _KEYS]:
@@ -111,14 +111,14 @@ def _parse(path: Path, content: Any) -> Sweep:
     )
 
 
-def _method(content: Mapping[str, Any]) -> str:
-    method: Any = content.get("method")
+def _method(content: Mapping[str, object]) -> str:
+    method: object = content.get("method")
     if method not in _METHODS:
         raise SweepError(f"method={method!r} must be one of {', '.join(_METHODS)}")
     return str(method)
 
 
-def _parameters(content: Mapping[str, Any]) -> tuple[Parameter, ...]:
+def _parameters(content: Mapping[str, object]) -> tuple[Parameter, ...]:
     parameters = content.get("parameters")
     if not isinstance(parameters, Mapping) or not parameters:
         raise SweepError("must name parameters")
@@ -127,7 +127,7 @@ def _parameters(content: Mapping[str, Any]) -> tuple[Parameter, ...]:
     return tuple(read_parameter(name, parameters[name]) for name in sorted(parameters))
 
 
-def _metric(content: Mapping[str, Any], method: str) -> tuple[str | None, str]:
+def _metric(content: Mapping[str, object], method: str) -> tuple[str | None, str]:
     """What is optimised, if anything, and whether it is to be small or large."""
     metric = content.get("metric") or {}
     if not isinstance(metric, Mapping) or (metric and "name" not in metric):
@@ -140,7 +140,7 @@ def _metric(content: Mapping[str, Any], method: str) -> tuple[str | None, str]:
     return metric.get("name"), goal
 
 
-def _run_cap(content: Mapping[str, Any]) -> int | None:
+def _run_cap(content: Mapping[str, object]) -> int | None:
     run_cap = content.get("run_cap")
     if run_cap is not None and (not isinstance(run_cap, int) or run_cap < 1):
         raise SweepError(f"run_cap={run_cap!r} must be a number of runs, 1 or more")

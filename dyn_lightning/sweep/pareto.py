@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -77,7 +76,7 @@ def write_front(points: Sequence[Point], metric: str, path: str | os.PathLike[st
         raise SweepError(f"{path}: must end in .json; the figure goes beside it")
     front, told, called = front_indices(points), differing(points), labels(points)
 
-    def entry(index: int) -> dict[str, Any]:
+    def entry(index: int) -> dict[str, object]:
         point = points[index]
         return {
             metric: point.error,

@@ -48,7 +48,7 @@ class Point:
     unit: str
     configuration: str
     dataset: str | None
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     runs: tuple[str, ...]
     name: str | None = None
     about: MetricInfo | None = None
@@ -164,7 +164,7 @@ def _wandb_records(path: str, metric: str, api: Any = None) -> list[_Placed]:
     ]
 
 
-def _described(config: Mapping[str, Any]) -> dict[str, Any]:
+def _described(config: Mapping[str, Any]) -> dict[str, object]:
     """What a record says of a run, by its configuration in W&B."""
     known = config.get(WANDB_RUN)
     if isinstance(known, Mapping) and isinstance(known.get("config_hash"), str):
@@ -197,7 +197,7 @@ def _point(record: Record, metric: str, place: str) -> Point | None:
     )
 
 
-def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(config: Mapping[str, Any]) -> dict[str, object]:
     return flat(config) if config else {}
 
 

@@ -37,7 +37,7 @@ class Parameter:
 Options = Mapping[str, Any]
 
 # distribution → options that it needs; those that it may have, with their defaults
-_KNOWN: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+_KNOWN: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
     "constant": (("value",), {}),
     "categorical": (("values",), {}),
     "categorical_w_probabilities": (("values", "probabilities"), {}),

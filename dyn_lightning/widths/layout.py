@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,9 +58,9 @@ class Layout:
         for factor in factors:
             flat.extend(factor.factors if isinstance(factor, Layout) else [factor])
         self.factors: tuple[Factor, ...] = tuple(f for f in flat if not (isinstance(f, int) and f == 1))
-        self._cache: dict[tuple[Any, ...], Tensor] = {}
+        self._cache: dict[tuple[object, ...], Tensor] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_cache": {}}
 
     @property

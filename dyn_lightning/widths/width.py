@@ -41,7 +41,7 @@ class Width(nn.Module):
             does not fit ``full_size``.
     """
 
-    positions: ClassVar[Callable[[Any, int], Tensor] | None] = None
+    positions: ClassVar[Callable[[object, int], Tensor] | None] = None
     """Which elements the ``size`` in use are, ascending, (size,); None: the first ones. A method of subclasses that
     choose otherwise."""
     granularity = 1
@@ -78,7 +78,7 @@ class Width(nn.Module):
         self.register_buffer("_samples", torch.tensor(full_size))
         self.probes: list[Tensor] | None = None  # ones on the features of each producer, while somebody asks for them
         self._held: tuple[float, int, bool, int] | None = None  # what _read answers while `held`
-        self._amplitudes: tuple[Any, tuple[Amplitude, Amplitude]] | None = None
+        self._amplitudes: tuple[tuple[float, int, str], tuple[Amplitude, Amplitude]] | None = None
         self.lam_min = 0.0 if lam_min is None else lam_min
         self.set_multiple_of(multiple_of)
 
@@ -95,10 +95,10 @@ class Width(nn.Module):
         self.units = math.ceil(self.full_size / self.multiple_of)
         self.lam_min = max(self.lam_min, 1.0 / self.units)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_held": None, "_amplitudes": None}
 
-    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+    def _apply(self, *args: object, **kwargs: object) -> Any:
         super()._apply(*args, **kwargs)
         if self.theta.dtype in (torch.float16, torch.bfloat16):
             self.theta.data = self.theta.data.float()  # the steps of log λ are finer than half precision
@@ -122,7 +122,7 @@ class Width(nn.Module):
             )
         return math.exp(values[0]) * self.units, int(values[1]), bool(values[2]), int(values[3])
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, object], prefix: str, *args: object) -> None:
         state_dict.setdefault(f"{prefix}_samples", torch.tensor(self.full_size))  # older checkpoints have none
         super()._load_from_state_dict(state_dict, prefix, *args)
 

@@ -40,7 +40,7 @@ class Allowance:
         self._alive = 0
         self.by_value = False  # whether another run on the same shapes may take more
 
-    def check(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    def check(self, function: Callable[..., Any], args: Sequence[object], kwargs: Mapping[str, object]) -> None:
         """Raises RuntimeError where a call would take more than is left, and whatever a call on its shapes raises."""
         wanted, by_value = bytes_for(function, args, kwargs)
         self.by_value |= by_value
@@ -50,7 +50,7 @@ class Allowance:
                 f"input justify {self.limit / 1e9:.3g} GB"
             )
 
-    def alive(self, results: Mapping[str, Any]) -> None:
+    def alive(self, results: Mapping[str, object]) -> None:
         """Note the results that are in use."""
         storages = {t.untyped_storage()._cdata: t.untyped_storage() for t in tensors(list(results.values()))}
         self._alive = sum(s.nbytes() for key, s in storages.items() if key not in self._own)
@@ -67,7 +67,7 @@ class Construction(TorchDispatchMode):
         super().__init__()
         self.left = 2**30 + PER_INPUT_BYTE * file_bytes
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> Any:
         keywords = kwargs or {}
         made = 0 if func._schema.is_mutable else bytes_for(func, args, keywords)[0]
         self.left -= max(made, _LEAST_BYTES)
@@ -85,7 +85,7 @@ def tensors(values: Any) -> list[Tensor]:
     return [x for x in pytree.tree_leaves(values) if isinstance(x, Tensor)]
 
 
-def bytes_for(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int, bool]:
+def bytes_for(function: Callable[..., Any], args: Sequence[object], kwargs: Mapping[str, object]) -> tuple[int, bool]:
     """Bytes that a call will take for what it makes, and whether this hangs on values.
 
     Raises:
@@ -123,7 +123,7 @@ class _Measure(TorchDispatchMode):
         super().__init__()
         self.most = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         seen = {t.untyped_storage()._cdata for t in tensors((args, kwargs))}
         self.most = max(self.most, _made(result, seen))

@@ -86,7 +86,7 @@ def _getitem(values: Any, index: Any) -> Any:
     return values[index]
 
 
-_PLAIN: dict[str, Callable[..., Any]] = {
+_PLAIN: dict[str, Callable[..., object]] = {
     f.__name__: f
     for f in (
         *(operator.getitem, operator.add, operator.sub, operator.mul, operator.floordiv, operator.truediv),
@@ -129,7 +129,7 @@ def name_function(function: Any) -> str:
     return name
 
 
-def find_function(name: str) -> Callable[..., Any]:
+def find_function(name: str) -> Callable[..., object]:
     """The function of a name that :func:`name_function` gave. ArtifactError where it is not allowed."""
     if name in _ARITHMETIC:
         return _ARITHMETIC[name]

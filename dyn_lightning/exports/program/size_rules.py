@@ -117,7 +117,7 @@ def _istft(given: Given) -> int:
     return int(math.prod(x.shape[:-2]) * (samples + 2 * frames * n_fft) * x.element_size())
 
 
-RULES: dict[Any, Callable[[Given], int | None]] = {
+RULES: dict[object, Callable[[Given], int | None]] = {
     **{function: _recurrent(gates) for function, gates in _GATES.items()},
     aten.scaled_dot_product_attention: _attention,
     aten.nonzero: _nonzero,
@@ -170,7 +170,7 @@ def _reflection(given: Given) -> None:
     )
 
 
-CHECKS: dict[Any, Callable[[Given], None]] = {
+CHECKS: dict[object, Callable[[Given], None]] = {
     aten._native_batch_norm_legit_no_training: _batch_norm,
     aten.batch_norm: _batch_norm,
     aten.instance_norm: _batch_norm,

@@ -86,7 +86,7 @@ class Program(nn.Module):
         leaves = pytree.tree_leaves(args) + self._in_order(kwargs)
         if len(leaves) > len(self.inputs):
             raise TypeError(f"the network takes {', '.join(self.inputs)}, but {len(leaves)} values were given")
-        known: dict[str, Any] = dict(zip(self.inputs, leaves + [None] * len(self.inputs), strict=False))
+        known: dict[str, object] = dict(zip(self.inputs, leaves + [None] * len(self.inputs), strict=False))
         known.update({place: self.tensor(place) for place in self.tensors})
         key = _shapes_of(leaves)
         # Traced, or followed by another's tensors, a call is made for its shape alone.
@@ -142,7 +142,7 @@ class Program(nn.Module):
         return f"inputs={self.inputs}, {len(self.calls)} calls"
 
 
-def describe_program(network: nn.Module, example_input: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def describe_program(network: nn.Module, example_input: object) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """A network's calls as JSON values, and the tensors in it that its state dict lacks.
 
     Args:
@@ -232,7 +232,7 @@ def _encode(value: Any) -> Any:
     raise ArtifactError(f"it uses a {type(value).__name__}, which a program cannot hold")
 
 
-def _shapes_of(leaves: Sequence[Any]) -> Any:
+def _shapes_of(leaves: Sequence[object]) -> Any:
     """What tells inputs of other sizes apart; None where they are no plain tensors, as while a network is traced."""
     if not all(type(x) in (Tensor, nn.Parameter) for x in leaves if isinstance(x, Tensor)):
         return None
