@@ -163,7 +163,7 @@ def print_profile(
         call = time_streaming_call(small, example, fields[""], time_dim=time_dim)
         console.print(streaming_summary(call, step_s), soft_wrap=True)
     if latency and module.is_dynamic:
-        console.print(latency_table(width_latencies_s(network, example)))
+        console.print(latency_table(width_latencies_s(module.learned[0], example)))
 
 
 def _print_table(console: Console, complexity: Complexity, title: str, *fields: Any) -> None:
