@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,33 @@ def files_first(args: Sequence[str]) -> list[str]:
         chosen.append(argument)
         following = argument in CONFIG
     return [*args[:1], *files, *others]
+
+
+def with_nulls(args: Sequence[str]) -> list[str]:
+    """The same command line, where Python's None stands as YAML's null, also within a list or dict.
+
+    W&B's agent writes values as Python does; YAML would read the text "None".
+
+    >>> with_nulls(["fit", "--a=None", "--b", "None", "--c={'x': None, 'y': True}", "--d=None.ckpt"])
+    ['fit', '--a=null', '--b', 'null', '--c={"x": null, "y": true}', '--d=None.ckpt']
+    """
+    found = []
+    for argument in args:
+        if argument.startswith("-"):
+            name, equals, value = argument.partition("=")
+            found.append(f"{name}{equals}{_as_yaml(value)}")
+        else:
+            found.append(_as_yaml(argument))
+    return found
+
+
+def _as_yaml(value: str) -> str:
+    if value != "None" and not (value.startswith(("{", "[")) and "None" in value):
+        return value
+    try:
+        return json.dumps(ast.literal_eval(value))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return value  # is no Python
 
 
 def flag(args: Sequence[str], name: str) -> bool:

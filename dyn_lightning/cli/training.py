@@ -35,7 +35,7 @@ from dyn_lightning.cli.help import ShortHelpParser
 from dyn_lightning.cli.network_access import default_wandb_offline
 from dyn_lightning.cli.run_end import end_of_fit, lacking_for_predict, metric_lines
 from dyn_lightning.cli.run_start import RunConfig, claim_folder, without_adverts, without_numbered_logs
-from dyn_lightning.cli.sources import check_moved, check_readable, displaced_budgets, files_first, flag
+from dyn_lightning.cli.sources import check_moved, check_readable, displaced_budgets, files_first, flag, with_nulls
 from dyn_lightning.cli.trainer import WidthsTrainer
 from dyn_lightning.cli.uniform import add_uniform_options, make_uniform
 from dyn_lightning.errors import SettingError, UserError
@@ -104,7 +104,7 @@ class WidthsCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         given = list(sys.argv[1:] if args is None else args) if not isinstance(args, dict) else []
         self._command = typed(["dyn-lightning", *given]) if given else None
-        given = files_first(given)
+        given = with_nulls(files_first(given))
         check_readable(given)
         check_moved(given)
         self._model_before = self._settings_of_checkpoint(given)

@@ -16,6 +16,7 @@ from dyn_lightning.cli.sources import (
     flag,
     given_strings,
     options,
+    with_nulls,
 )
 from dyn_lightning.errors import SettingError, UserError
 
@@ -139,3 +140,20 @@ def test_a_configuration_of_another_encoding_is_named(tmp_path, encoding):
     (tmp_path / "a.yaml").write_bytes(text.encode("utf-8-sig"))
     check_readable(["fit", "-c", str(tmp_path / "a.yaml"), "--model", "absent.yaml", "--trainer.logger", "false"])
     assert configurations(["fit", "-c", str(tmp_path / "a.yaml")])[0][1] == {"seed_everything": 1}
+
+
+def test_pythons_none_is_null_as_sweeps_write_it():
+    """W&B's agent gives ``null`` of a sweep file as None, and dicts and lists in Python's words."""
+    given = ["fit", "--a=None", "--b", "None", "--c={'x': None, 'y': True}", "--d=[None, 1]", "--e=[None", "--f=x=None"]
+    assert [
+        yaml.safe_load(word.partition("=")[2]) for word in with_nulls(given) if "=" in word and "--e" not in word
+    ] == [
+        None,
+        {"x": None, "y": True},
+        [None, 1],
+        "x=None",
+    ]
+    assert with_nulls(given)[2:4] == ["--b", "null"]
+    assert "--e=[None" in with_nulls(given)
+    plain = ["fit", "-c", "None.yaml", "--model.fixed=['band*']", "--x={a: b}"]
+    assert with_nulls(plain) == plain
