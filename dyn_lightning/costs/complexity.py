@@ -119,6 +119,10 @@ class Complexity:
         flops = (lam.log() * exponents).sum(1).exp() * coefficients
         return (flops[:, None] * exponents).sum(0) / flops[exponents.any(1)].sum()
 
+    def terms(self, convention: FlopsConvention = "full") -> tuple[Tensor, Tensor]:
+        """The FLOPs, in `unit`, as Σ c Π λ^e: exponents e (terms, widths) and coefficients c (terms,), in float64."""
+        return self._vectors(convention, torch.zeros((), dtype=torch.float64))
+
     def flops_at(self, sizes: Mapping[str, int], convention: FlopsConvention = "full") -> float:
         """Exact FLOPs, in `unit`, at the given size of each Width. ValueError unless all are given."""
         return self._per_second(self._polynomial(convention).at(self._checked(sizes)))
