@@ -205,7 +205,7 @@ def test_a_width_that_costs_nothing_is_free_of_the_others() -> None:
 def test_budget_out_of_reach_names_the_least() -> None:
     network = mlp()
     for width in network.widths.values():
-        width.lam_min = 0.5
+        width.limit(lam_min=0.5)
     least = network.complexity.flops_at({"0": 32, "2": 16})
     with pytest.raises(ValueError, match=f"{least:.4g}.*lam_min"):
         FlopsBudget(share=0.01).check(network)

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback
 
 from dyn_lightning.checks import whole
 from dyn_lightning.errors import SettingError
-from dyn_lightning.widths.width import Width
+from dyn_lightning.widths.width import Width, check_lam_min
 
 
 class LambdaClamp(Callback):
@@ -39,16 +39,15 @@ class LambdaClamp(Callback):
         for pattern, value in self.multiple_of.items():
             whole(1, **{f"multiple_of of {pattern!r}": value})
         for pattern, value in self.lam_min.items():
-            if not 0.0 < value <= 1.0:
-                raise SettingError(f"lam_min={value} for {pattern!r} must lie in (0, 1]")
+            check_lam_min(value, f"lam_min of {pattern!r}")
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         widths: Mapping[str, Width] = _widths(pl_module)
         # Also before a test or a consolidation: a checkpoint's sizes are in these units.
         for name, value in _resolve(self.multiple_of, widths, "multiple_of").items():
-            widths[name].set_multiple_of(int(value))
+            widths[name].limit(multiple_of=value)
         for name, value in _resolve(self.lam_min, widths, "lam_min").items():
-            widths[name].lam_min = max(float(value), 1.0 / widths[name].units)
+            widths[name].limit(lam_min=value)
 
     def on_train_batch_end(
         self,

@@ -56,7 +56,7 @@ class _Recurrent(DynamicLayer):
         for width in self.hidden_widths:
             if self.proj_size and width is not None:
                 # torch.nn.LSTM takes no projection that is as wide as the cells that it is made of.
-                width.lam_min = max(width.lam_min, min(1.0, (self.full("proj_size") + 1) / width.full_size))
+                width.limit(lam_min=max(width.lam_min, min(1.0, (self.full("proj_size") + 1) / width.full_size)))
 
     @property
     def hidden_widths(self) -> tuple[Width | None, ...]:

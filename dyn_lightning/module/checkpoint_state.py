@@ -55,11 +55,10 @@ def _check_units(units: Any, width: Width, name: str, file: str) -> None:
     """See that [``multiple_of``, ``lam_min``] can be those of a width."""
     try:
         multiple_of, lam_min = units
-        good = multiple_of == int(multiple_of) and 1 <= multiple_of <= width.full_size and 0.0 < lam_min <= 1.0
-    except (TypeError, ValueError, OverflowError):
-        good = False
-    if not good:
-        raise UserError(f"{file}: multiple_of and lam_min of {name} are {units}: not of {width.full_size}. {MEND}")
+        width.check_limits(float(lam_min), multiple_of)
+    except (TypeError, ValueError, OverflowError) as error:
+        told = f"multiple_of and lam_min of {name} are {units}: not of {width.full_size}"
+        raise UserError(f"{file}: {told}. {MEND}") from error
 
 
 def _check_width(state: Mapping[str, Any], width: Width, name: str, file: str) -> None:

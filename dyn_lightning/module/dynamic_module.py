@@ -295,8 +295,7 @@ class DynamicModule(PhasedModule):
         # What a frozen size means depends on the unit, which may have been set by a callback.
         for name, (multiple_of, lam_min) in checkpoint.get("widths", {}).items():
             if (width := self.widths.get(name)) is not None:
-                width.set_multiple_of(multiple_of)
-                width.lam_min = lam_min
+                width.limit(lam_min, multiple_of)
         self.steps_per_epoch = checkpoint.get("steps_per_epoch")
         self._step = checkpoint.get("global_step", 0)
         measured = checkpoint.get("threshold_of")

@@ -105,7 +105,7 @@ def try_least_sizes(dynamic: DynamicNetwork, graph: Graph, widths: Widths) -> Mi
         mismatch = _follow(dynamic, plain_copy(dynamic), graph, sizes, widths)
         near = [s for s in mismatch.sizes if sizes[s] == 1 and s.full_size > 2] if mismatch else []
         for size in near:
-            widths[size].lam_min = 2 / size.full_size
+            widths[size].limit(lam_min=2 / size.full_size)
         if not near:
             break
     _set_sizes(widths, {size: size.full_size for size in widths})

@@ -100,7 +100,7 @@ def width_latencies_s(
             for other in trial.widths.values():
                 other.freeze(other.full_size if others == "full" else other.size)
             width = trial.widths[name]
-            width.set_multiple_of(width.granularity)
+            width.limit(multiple_of=width.granularity)
             width.freeze(-(-size // width.granularity) * width.granularity)
             calls[width.size] = inference_call(consolidate(trial)[0], example_input)
         with one_thread():
@@ -152,7 +152,7 @@ def suggest_multiples(
 ) -> dict[str, int]:
     """For each width the ``multiple_of`` that suits this machine, by :func:`suggest_multiple_of`.
 
-    Give it to the callback ``LambdaClamp``, or to each width's ``set_multiple_of``.
+    Give it to the callback ``LambdaClamp``, or to each width's ``limit``.
     """
     latencies = width_latencies_s(dynamic, example_input, others=others, repeats=repeats)
     return {name: suggest_multiple_of(of_width) for name, of_width in latencies.items()}

@@ -67,8 +67,6 @@ class Width(nn.Module):
             kind = _KINDS.get(boundary)
             use = f"write width_class: {kind}" if kind else f"use one of {', '.join(BOUNDARIES)}"
             raise SettingError(f"boundary={boundary!r} is unknown: {use}")
-        if lam_min is not None and not 0.0 < lam_min <= 1.0:
-            raise SettingError(f"lam_min must lie in (0, 1], got {lam_min}")
         self.boundary = boundary
         self.resampled = resampled
         self.full_size = full_size
@@ -79,11 +77,31 @@ class Width(nn.Module):
         self.probes: list[Tensor] | None = None  # ones on the features of each producer, while somebody asks for them
         self._held: tuple[float, int, bool, int] | None = None  # what _read answers while `held`
         self._amplitudes: tuple[tuple[float, int, str], tuple[Amplitude, Amplitude]] | None = None
-        self.lam_min = 0.0 if lam_min is None else lam_min
-        self.set_multiple_of(multiple_of)
+        self.lam_min = 0.0
+        self.limit(lam_min, multiple_of)
 
-    def set_multiple_of(self, multiple_of: int) -> None:
-        """Set the elements in a unit. Raises ValueError outside 1…N, or where calls take multiples of others alone."""
+    def limit(self, lam_min: float | None = None, multiple_of: int | None = None) -> None:
+        """Set the least λ, which is never below one unit, and the elements in a unit; None leaves what there is.
+
+        Raises:
+            SettingError: as :meth:`check_limits`.
+        """
+        self.check_limits(lam_min, multiple_of)
+        if multiple_of is not None:
+            self.multiple_of = int(multiple_of)
+            self.units = math.ceil(self.full_size / self.multiple_of)
+        self.lam_min = max(self.lam_min if lam_min is None else float(lam_min), 1.0 / self.units)
+
+    def check_limits(self, lam_min: float | None = None, multiple_of: int | None = None) -> None:
+        """See that :meth:`limit` takes these.
+
+        Raises:
+            SettingError: for a λ outside (0, 1], or a unit outside 1…N or that calls do not take.
+        """
+        if lam_min is not None:
+            check_lam_min(lam_min)
+        if multiple_of is None:
+            return
         if multiple_of != int(multiple_of) or not 1 <= multiple_of <= self.full_size:
             raise SettingError(f"multiple_of={multiple_of} must lie in 1…{self.full_size}, the width's full size")
         if multiple_of % self.granularity:
@@ -91,9 +109,6 @@ class Width(nn.Module):
                 f"multiple_of={multiple_of} must be a multiple of {self.granularity}: calls that take this size of "
                 f"{self.full_size} take no others"
             )
-        self.multiple_of = multiple_of
-        self.units = math.ceil(self.full_size / self.multiple_of)
-        self.lam_min = max(self.lam_min, 1.0 / self.units)
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_held": None, "_amplitudes": None}
@@ -287,6 +302,12 @@ class Width(nn.Module):
         state = "frozen" if self.frozen else "learning" if self.learning else "at rest"
         size = f"{self.size} of {self.full_size}"
         return f"{size}, lam_min={self.lam_min:.4g}, multiple_of={self.multiple_of}, {state}"
+
+
+def check_lam_min(lam_min: float, what: str = "lam_min") -> None:
+    """Raises SettingError for a least λ outside (0, 1]; ``what`` it is called in the message."""
+    if not 0.0 < lam_min <= 1.0:
+        raise SettingError(f"{what} must lie in (0, 1], got {lam_min}")
 
 
 @contextmanager

@@ -21,7 +21,7 @@ SHARE, LIMIT = 0.16, 4.0
 def at_share(dynamic: Any, share: float, multiple_of: int) -> tuple[nn.Module, float]:
     """The consolidated network at the largest common λ that keeps to a share of the FLOPs; the share it has."""
     for width in dynamic.widths.values():
-        width.set_multiple_of(min(multiple_of, width.full_size))
+        width.limit(multiple_of=min(multiple_of, width.full_size))
     full = dynamic.complexity.flops_full_size()
     for step in range(1000, 0, -1):
         for width in dynamic.widths.values():

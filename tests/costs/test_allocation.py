@@ -23,8 +23,8 @@ def test_sizes_within_fill_the_budget_and_never_exceed_it(
 ) -> None:
     network = NETWORK
     for width in network.widths.values():
-        width.set_multiple_of(multiple_of)
-        width.lam_min = 1.0 / width.units
+        width.limit(multiple_of=multiple_of)
+        width.limit(lam_min=1.0 / width.units)
     set_lams(network, *lams)
     cost = network.complexity
     budget = cost.fixed_flops() + share * cost.learnable_flops()
@@ -95,8 +95,8 @@ def test_move_to_finds_the_one_factor_on_all_sizes(lams: tuple[float, float], lo
 def test_move_to_stops_at_the_limits_of_lam(log_share: float, lams: tuple[float, float]) -> None:
     network = mlp()
     for width in network.widths.values():
-        width.lam_min = 0.25
-    network.widths["0"].lam_min = 0.5
+        width.limit(lam_min=0.25)
+    network.widths["0"].limit(lam_min=0.5)
     set_lams(network, 0.7, 0.6)
     move_to(network, log_share)
     assert [math.exp(w.theta.item()) for w in network.widths.values()] == pytest.approx(lams)

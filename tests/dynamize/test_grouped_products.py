@@ -56,9 +56,9 @@ def test_sizes_are_learned_in_steps_of_16_bytes(dtype: torch.dtype, unit: int) -
 def test_other_steps_are_refused(kind: type[Width]) -> None:
     x = torch.randn(6, 5)
     width = dynamize(Experts(32, 48, torch.float32), x, width_class=kind).widths["a"]
-    width.set_multiple_of(8)
+    width.limit(multiple_of=8)
     with pytest.raises(SettingError, match="multiple_of=6 must be a multiple of 4"):
-        width.set_multiple_of(6)
+        width.limit(multiple_of=6)
 
 
 def test_a_size_with_room_for_one_step_is_fixed() -> None:

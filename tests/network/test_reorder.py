@@ -64,7 +64,7 @@ def random_scores(net: Any) -> dict[str, Tensor]:
 def test_the_function_stays_and_the_elements_move(name: str, multiple_of: int) -> None:
     net, x = make(name)
     for width in net.widths.values():
-        width.set_multiple_of(multiple_of)
+        width.limit(multiple_of=multiple_of)
     before, state = run_in_eval(net, x), copy.deepcopy(net.state_dict())
     reorder(net, random_scores(net))
     for one, other in zip(run_in_eval(net, x), before, strict=True):
@@ -77,7 +77,7 @@ def test_the_function_stays_and_the_elements_move(name: str, multiple_of: int) -
 
 def test_units_go_by_falling_importance_as_a_whole() -> None:
     net = dynamize(nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)), torch.randn(1, 3))
-    net.widths["0"].set_multiple_of(2)
+    net.widths["0"].limit(multiple_of=2)
     bias = net[0].bias.detach().clone()
     # units (0, 1) and (2, 3); the fifth element is no whole unit and stays last, whatever its worth
     reorder(net, {"0": torch.tensor([3.0, 0.0, 1.0, 2.5, 9.0])})

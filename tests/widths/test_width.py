@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dyn_lightning.errors import SettingError
 from dyn_lightning.layers import Linear
 from dyn_lightning.widths import BOUNDARIES
 from dyn_lightning.widths.layout import Layout
@@ -343,3 +344,21 @@ def test_bad_values() -> None:
     for size in (0, 9):
         with pytest.raises(ValueError, match="cannot freeze"):
             width.freeze(size)
+
+
+def test_limits_are_set_in_one_place():
+    width = Width(12)
+    width.limit(0.5, 3)
+    assert (width.lam_min, width.multiple_of, width.units) == (0.5, 3, 4)
+    width.limit(lam_min=0.01)
+    assert width.lam_min == 0.25, "never below one unit"
+    width.limit(multiple_of=6)
+    assert (width.lam_min, width.units) == (0.5, 2), "the unit has grown"
+
+
+@pytest.mark.parametrize("limits", [(0.0, None), (1.5, None), (math.nan, 2), (0.5, 0), (None, 13), (None, 1.5)])
+def test_limits_that_cannot_be_are_refused_and_change_nothing(limits):
+    width = Width(12)
+    with pytest.raises(SettingError, match=r"lam_min|multiple_of"):
+        width.limit(*limits)
+    assert (width.lam_min, width.multiple_of) == (1 / 12, 1)
