@@ -77,7 +77,7 @@ def dynamize(
         A :class:`DynamicNetwork`, also an instance of the backbone's class.
 
     Raises:
-        ValueError: where a pattern matches nothing, or nothing can be learned; the message lists what could
+        SettingError: where a pattern matches nothing, or nothing can be learned; the message lists what could
             be matched, and why the rest is fixed. Where the backbone has an attribute that a DynamicNetwork
             needs; where a part of it is scripted, traced or has no parameters yet, or it is one layer by itself.
         TypeError: where the backbone cannot be called with the example input, or answers no tensor.

@@ -25,7 +25,7 @@ class LambdaClamp(Callback):
         multiple_of: elements given up together, for every width or by pattern; None leaves the widths' own.
 
     Raises:
-        ValueError: for λ_min outside (0, 1]; at the start of a fit, for a granularity that does not fit a
+        SettingError: for λ_min outside (0, 1]; at the start of a fit, for a granularity that does not fit a
             width or a pattern that matches none.
     """
 

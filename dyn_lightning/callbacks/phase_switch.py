@@ -34,7 +34,7 @@ class PhaseSwitch(Callback):
         mode: "min" or "max".
 
     Raises:
-        ValueError: for negative lengths, an unknown mode, a monitored value that is not logged, or, at the
+        SettingError: for negative lengths, an unknown mode, a monitored value that is not logged, or, at the
             start of a fit, phases longer than the run.
         TypeError: at the start of a fit, for a module without phases.
     """

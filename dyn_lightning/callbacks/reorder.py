@@ -32,7 +32,7 @@ class Reorder(Callback):
         every: steps of the search after which the elements still in use are ranked anew; None: once is enough.
 
     Raises:
-        ValueError: if ``batches`` or ``every`` is not positive.
+        SettingError: if ``batches`` or ``every`` is not positive.
     """
 
     def __init__(self, batches: int = 8, every: int | None = None) -> None:

@@ -40,7 +40,7 @@ class ScoreAtBudget(Callback):
         share_of_all: the budget as a share of all FLOPs at full size, in (0, 1). Give one of the three.
 
     Raises:
-        ValueError: if not exactly one budget is given, for one that is not positive or a negative weight; at the
+        SettingError: if not exactly one budget is given, for one that is not positive or a negative weight; at the
             start of a run, for a share where nothing is learned; after a validation, if the monitored value is not
             logged.
         TypeError: at the start of a run, for a module that counts no FLOPs.

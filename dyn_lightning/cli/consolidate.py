@@ -60,7 +60,7 @@ def consolidate_checkpoint(
         exports: "onnx", "pt2" and "int8".
 
     Raises:
-        ValueError: if a budget is out of reach, the curve is asked for without data, or either of a run that learned
+        SettingError: if a budget is out of reach, the curve is asked for without data, or either of a run that learned
             no sizes.
         RuntimeError: if the consolidated network does not compute the same.
         ExportError: if one of ``exports`` cannot be made; all else was done, and is printed.

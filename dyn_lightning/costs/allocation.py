@@ -43,7 +43,7 @@ def sizes_within(dynamic: Costed, budget: float) -> dict[str, int]:
     take most from the smallest: a K of 1.8 is 2 units, not 1.
 
     Raises:
-        ValueError: if the least sizes cost more than the budget.
+        SettingError: if the least sizes cost more than the budget.
     """
     complexity, widths = dynamic.complexity, dynamic.complexity.widths
     k = {name: float(width.k.detach()) for name, width in widths.items()}

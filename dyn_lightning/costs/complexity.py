@@ -52,7 +52,7 @@ class Complexity:
         uncounted: "name (kind)" of the operations without a known cost: their FLOPs are missing everywhere.
 
     Raises:
-        ValueError: if ``duration_s`` is not positive, or an operation depends on a Width not in ``widths``.
+        SettingError: if ``duration_s`` is not positive, or an operation depends on a Width not in ``widths``.
     """
 
     def __init__(

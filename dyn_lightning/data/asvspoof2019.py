@@ -216,7 +216,7 @@ class ASVspoof2019DataModule(lightning.LightningDataModule):
     Raises:
         DatasetError: in ``setup``: files or lines are missing, malformed or repeated.
         AudioError: while loading: a file that cannot be used.
-        ValueError: n_samples below 1, a speed factor outside [0.5, 2], or an unknown kind of noise.
+        SettingError: n_samples below 1, a speed factor outside [0.5, 2], or an unknown kind of noise.
     """
 
     def __init__(

@@ -165,7 +165,7 @@ class Augmentation:
             ("convolutive", "impulsive").
 
     Raises:
-        ValueError: a factor outside [0.5, 2], or an unknown kind of noise.
+        SettingError: a factor outside [0.5, 2], or an unknown kind of noise.
     """
 
     sample_rate: int

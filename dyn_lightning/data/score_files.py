@@ -68,7 +68,7 @@ def write_scores(path: str | os.PathLike[str], table: ScoreTable) -> None:
     The file is there as a whole or not at all.
 
     Raises:
-        ValueError: for a name with white space, or a score that is not a finite number.
+        UserError: for a name with white space, or a score that is not a finite number.
     """
     columns = zip(table.utterance_ids, table.systems, table.keys, table.scores.float().numpy(), strict=True)
     lines = []

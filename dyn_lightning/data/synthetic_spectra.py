@@ -25,7 +25,7 @@ def mel_weights(n_freqs: int = 257, n_mels: int = 32, sample_rate: int = 16000) 
     """Triangular mel filters from 0 Hz to half the sample rate, (n_freqs, n_mels), HTK mel scale, peak 1.
 
     Raises:
-        ValueError: a band is narrower than the frequency spacing and so holds no bin.
+        SettingError: a band is narrower than the frequency spacing and so holds no bin.
     """
     weights = torchaudio.functional.melscale_fbanks(n_freqs, 0.0, sample_rate / 2, n_mels, sample_rate)
     if bool((weights.sum(dim=0) == 0).any()):
@@ -63,7 +63,7 @@ def mel_targets(power: Tensor, n_mels: int = 32, sample_rate: int = 16000, n_out
         (..., n_outputs).
 
     Raises:
-        ValueError: ``n_outputs`` is smaller than ``n_mels``.
+        SettingError: ``n_outputs`` is smaller than ``n_mels``.
     """
     bands = power @ mel_weights(power.shape[-1], n_mels, sample_rate).to(power)
     if n_outputs is None:
@@ -107,7 +107,7 @@ def synthetic_batch(
         Input (n, n_freqs) and target, (n, n_outputs) or (n, n_mels), both float32 and non-negative.
 
     Raises:
-        ValueError: unknown reading, or ``n_outputs < n_mels``.
+        SettingError: unknown reading, or ``n_outputs < n_mels``.
     """
     if reading not in ("padded", "readout"):
         raise SettingError(f"reading={reading!r} is unknown. Use 'padded' or 'readout'.")

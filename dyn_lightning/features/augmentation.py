@@ -22,7 +22,7 @@ class SpecAugment(nn.Module):
     Shapes: (batch, rows, frames) → the same.
 
     Raises:
-        ValueError: if an argument is negative.
+        SettingError: if an argument is negative.
     """
 
     def __init__(self, freq_mask: int = 12, time_mask: int = 20, n_masks: int = 1) -> None:

@@ -19,7 +19,7 @@ class LinearFilterBank(nn.Module):
     Shapes: power (batch, n_freqs, frames) → (batch, n_filters, frames).
 
     Raises:
-        ValueError: if the range is empty or reaches past the Nyquist frequency, or if a filter holds no
+        SettingError: if the range is empty or reaches past the Nyquist frequency, or if a filter holds no
         frequency bin.
     """
 
@@ -62,7 +62,7 @@ class CosineTransform(nn.Module):
     Shapes: (batch, n_bands, frames) → (batch, n_coefficients, frames).
 
     Raises:
-        ValueError: if there are more coefficients than bands.
+        SettingError: if there are more coefficients than bands.
     """
 
     dct: Tensor
@@ -93,7 +93,7 @@ class Deltas(nn.Module):
     Shapes: (batch, rows, frames) → (batch, 3·rows, frames).
 
     Raises:
-        ValueError: if ``win_length`` is even or below 3.
+        SettingError: if ``win_length`` is even or below 3.
     """
 
     kernel: Tensor

@@ -34,7 +34,7 @@ def make_front_end(
     Frames are 1 + (samples − n_fft) // hop_length.
 
     Raises:
-        ValueError: for an unknown kind, or bands that hold no frequency bin.
+        SettingError: for an unknown kind, or bands that hold no frequency bin.
     """
     spectrogram = Spectrogram(n_fft, hop_length)
     n_freqs = spectrogram.n_freqs
@@ -60,7 +60,7 @@ def make_normalisation(kind: Normalisation, n_rows: int) -> nn.Module:
     - ``running``: by running statistics of the training data.
 
     Raises:
-        ValueError: for an unknown kind.
+        SettingError: for an unknown kind.
     """
     if kind == "fixed":
         return FixedScaling()

@@ -44,7 +44,7 @@ class RunningNorm(nn.Module):
     Shapes: (batch, n_rows, frames) → the same.
 
     Raises:
-        ValueError: if ``momentum`` is not in (0, 1].
+        SettingError: if ``momentum`` is not in (0, 1].
     """
 
     running_mean: Tensor

@@ -20,7 +20,7 @@ class SincFilterBank(nn.Module):
     Shapes: audio (batch, samples) → (batch, n_filters, samples − kernel_size + 1).
 
     Raises:
-        ValueError: if ``kernel_size`` is even (its filters would have no centre), or the audio is shorter.
+        SettingError: if ``kernel_size`` is even (its filters would have no centre), or the audio is shorter.
     """
 
     filters: Tensor

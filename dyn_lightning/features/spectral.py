@@ -26,7 +26,7 @@ class Spectrogram(nn.Module):
     Shapes: audio (batch, samples) → (batch, n_fft // 2 + 1, frames).
 
     Raises:
-        ValueError: if the audio is too short for a single frame.
+        SettingError: if the audio is too short for a single frame.
     """
 
     window: Tensor
@@ -81,7 +81,7 @@ class MelFilterBank(nn.Module):
     Shapes: power (batch, n_freqs, frames) → (batch, n_mels, frames).
 
     Raises:
-        ValueError: if the range is empty or reaches past the Nyquist frequency, or if a band holds no
+        SettingError: if the range is empty or reaches past the Nyquist frequency, or if a band holds no
         frequency bin.
     """
 
@@ -156,7 +156,7 @@ class FixedScaling(nn.Module):
 
 
 def check_range(f_min: float, f_max: float, sample_rate: int) -> None:
-    """Raise a ValueError if a range of frequencies in Hz is empty or reaches past the Nyquist frequency."""
+    """Raise a SettingError if a range of frequencies in Hz is empty or reaches past the Nyquist frequency."""
     if not 0.0 <= f_min < f_max <= sample_rate / 2:
         raise SettingError(
             f"need 0 <= f_min < f_max <= sample_rate / 2, got f_min={f_min}, f_max={f_max}, sample_rate={sample_rate}"
@@ -164,7 +164,7 @@ def check_range(f_min: float, f_max: float, sample_rate: int) -> None:
 
 
 def check_filters(fb: Tensor, argument: str) -> None:
-    """Raise a ValueError that names the argument to lower if a filter of (n_freqs, filters) holds no frequency bin."""
+    """Raise a SettingError naming the argument to lower if a filter of (n_freqs, filters) holds no frequency bin."""
     empty = int((fb.amax(0) == 0).sum())
     if empty:
         raise SettingError(
@@ -174,7 +174,7 @@ def check_filters(fb: Tensor, argument: str) -> None:
 
 
 def check_min_samples(audio: Tensor, min_samples: int) -> None:
-    """Raise a ValueError that names the least number of samples if ``audio`` (…, samples) is shorter."""
+    """Raise a SettingError that names the least number of samples if ``audio`` (…, samples) is shorter."""
     if not torch.compiler.is_exporting() and audio.size(-1) < min_samples:
         raise SettingError(f"audio is too short: {audio.size(-1)} samples, at least {min_samples} are needed (pad it)")
 

@@ -91,7 +91,7 @@ def score_utterances(
         ArtifactError: if the artifact cannot be used.
         DatasetError: if the protocol cannot be used, or names an utterance without a file; if the inputs hold no audio
             or two files of one name, or not one file can be used.
-        ValueError: if batch_size is below 1.
+        SettingError: if batch_size is below 1.
     """
     if batch_size < 1:
         raise SettingError(f"batch_size must be at least 1, got {batch_size}")

@@ -96,7 +96,7 @@ class Predictor:
 
     Raises:
         ArtifactError: if the metadata lacks a value that is needed.
-        ValueError: for a duration or hysteresis below 0, or a block of no length.
+        SettingError: for a duration or hysteresis below 0, or a block of no length.
     """
 
     def __init__(
@@ -239,7 +239,7 @@ def predict_files(
 
     Raises:
         ArtifactError: if the artifact cannot be used.
-        ValueError: if the inputs hold no audio, two files would have one name, or an option is wrong.
+        SettingError: if the inputs hold no audio, two files would have one name, or an option is wrong.
     """
     if frame_scores not in (None, "npy", "csv"):
         raise SettingError(f"frame_scores must be npy, csv or None, got {frame_scores!r}")

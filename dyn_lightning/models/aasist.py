@@ -86,7 +86,7 @@ class AASIST(nn.Module):
     Shapes: audio (batch, samples) → (batch, num_classes); of two, index 1 is bona fide.
 
     Raises:
-        ValueError: for an unknown classifier, or audio that leaves no frame.
+        SettingError: for an unknown classifier, or audio that leaves no frame.
     """
 
     def __init__(

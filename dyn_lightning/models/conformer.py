@@ -34,7 +34,7 @@ class SelfAttention(nn.Module):
     """LayerNorm → multi-head self-attention over all frames. Shapes: (batch, frames, d_model) → the same.
 
     Raises:
-        ValueError: if ``num_heads`` does not divide ``d_model``.
+        SettingError: if ``num_heads`` does not divide ``d_model``.
     """
 
     def __init__(self, d_model: int, num_heads: int, dropout: float = 0.0) -> None:
@@ -67,7 +67,7 @@ class ConvolutionModule(nn.Module):
     Shapes: (batch, frames, d_model) → the same.
 
     Raises:
-        ValueError: if ``kernel_size`` is even: the frames could not stay where they are.
+        SettingError: if ``kernel_size`` is even: the frames could not stay where they are.
     """
 
     def __init__(self, d_model: int, kernel_size: int, dropout: float = 0.0) -> None:
@@ -129,7 +129,7 @@ class Conformer(nn.Module):
     Shapes: audio (batch, samples) or features (batch, n_mels, frames) → logits (batch, frames).
 
     Raises:
-        ValueError: if the heads do not divide ``d_model`` or the kernel is even.
+        SettingError: if the heads do not divide ``d_model`` or the kernel is even.
     """
 
     def __init__(

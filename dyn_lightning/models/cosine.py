@@ -40,7 +40,7 @@ def make_classifier(kind: Classifier, in_features: int, num_classes: int) -> nn.
     """The last layer of a network: ``linear`` gives logits, ``cosine`` cosines.
 
     Raises:
-        ValueError: for an unknown kind.
+        SettingError: for an unknown kind.
     """
     if kind == "linear":
         return nn.Linear(in_features, num_classes)

@@ -34,7 +34,7 @@ class CRNNVAD(nn.Module):
     Shapes: audio (batch, samples) → logits (batch, frames - 2), frames = 1 + (samples - n_fft) // hop_length.
 
     Raises:
-        ValueError: if the audio is shorter than three frames.
+        SettingError: if the audio is shorter than three frames.
     """
 
     def __init__(

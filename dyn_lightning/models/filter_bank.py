@@ -18,7 +18,7 @@ class FilterBankNet(nn.Module):
     Shapes: (batch, n_freqs) → (batch, n_targets) with ``readout``, (batch, n_bands) without.
 
     Raises:
-        ValueError: if there are fewer bands than targets.
+        SettingError: if there are fewer bands than targets.
     """
 
     def __init__(self, n_freqs: int = 257, n_bands: int = 64, n_targets: int = 32, readout: bool = True) -> None:

@@ -55,7 +55,7 @@ class ResNet34(nn.Module):
     Shapes: spectrogram (batch, 1, bands, frames) → logits (batch, num_classes).
 
     Raises:
-        ValueError: if ``channels`` and ``blocks`` are not of one length, or for an unknown classifier.
+        SettingError: if ``channels`` and ``blocks`` are not of one length, or for an unknown classifier.
     """
 
     def __init__(

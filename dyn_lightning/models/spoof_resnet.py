@@ -29,7 +29,7 @@ class SpoofResNet(nn.Module):
     Shapes: audio (batch, samples) → logits (batch, num_classes); of two, index 1 is bona fide.
 
     Raises:
-        ValueError: for an unknown front end, normalisation or classifier; if the audio is shorter than n_fft.
+        SettingError: for an unknown front end, normalisation or classifier; if the audio is shorter than n_fft.
     """
 
     def __init__(

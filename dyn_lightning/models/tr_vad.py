@@ -102,7 +102,7 @@ class TrVAD(nn.Module):
     Shapes: audio (batch, samples) → logits (batch, frames), frames = 1 + (samples - n_fft) // hop_length.
 
     Raises:
-        ValueError: if the kernel is even, or the audio is shorter than one frame.
+        SettingError: if the kernel is even, or the audio is shorter than one frame.
     """
 
     def __init__(

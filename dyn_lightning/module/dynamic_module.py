@@ -86,7 +86,7 @@ class DynamicModule(PhasedModule):
         steps_per_epoch: optimiser steps of an epoch, as they were counted; None before the first one is over.
 
     Raises:
-        ValueError: for a pattern that matches nothing, an example that cannot be made, or sizes to learn
+        SettingError: for a pattern that matches nothing, an example that cannot be made, or sizes to learn
             without an objective.
     """
 

@@ -108,7 +108,7 @@ def evaluate(network: nn.Module, task: Task, batches: Iterable[Mapping[str, Any]
     """Mean loss and the task's metrics of a network in evaluation mode; its mode is put back.
 
     Raises:
-        ValueError: if there are no batches.
+        SettingError: if there are no batches.
     """
     metrics, losses, items = task.new_metrics(), 0.0, 0
     with evaluating(network):

@@ -47,7 +47,7 @@ def sizes_for(
         share_of_all: instead, of all FLOPs at full size.
 
     Raises:
-        ValueError: unless exactly one budget is given, or if it is out of reach.
+        SettingError: unless exactly one budget is given, or if it is out of reach.
     """
     complexity = dynamic.complexity
     budget = budget_in_flops(complexity, share=share, share_of_all=share_of_all, flops_per_second=flops_per_second)
@@ -125,7 +125,7 @@ def save_curve(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], 
         metric: what is drawn; ``eer`` where there is one, else the first one, else the loss.
 
     Raises:
-        ValueError: if there are no rows, or they lack the metric.
+        SettingError: if there are no rows, or they lack the metric.
     """
     if not rows:
         raise SettingError("the curve has no points")

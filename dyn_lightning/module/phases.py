@@ -104,7 +104,7 @@ class PhasedModule(EvaluatedModule):
     def set_phase(self, phase: Phase) -> None:
         """Enter a phase: in warmup the widths rest, in search they learn, in settle they are frozen for good.
 
-        Raises ValueError for a name that is no phase, or for a way back out of settle.
+        Raises SettingError for a name that is no phase, or for a way back out of settle.
         """
         if phase not in PHASES:
             raise SettingError(f"phase={phase!r} is unknown: use one of {', '.join(PHASES)}")

@@ -33,7 +33,7 @@ class StackedRNN(nn.Module):
             as torch.nn has them.
 
     Raises:
-        ValueError: for another ``kind``.
+        SettingError: for another ``kind``.
     """
 
     def __init__(

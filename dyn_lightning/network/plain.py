@@ -23,7 +23,7 @@ def example_input(backbone: nn.Module, duration_s: float | None, shape: Sequence
     """Zeros for a backbone to be counted on: of ``shape``, or (1, duration_s · backbone.sample_rate).
 
     Raises:
-        ValueError: where neither says how large it is.
+        SettingError: where neither says how large it is.
     """
     positive(example_duration_s=duration_s)
     if shape is not None and not (shape and all(type(n) is int and n >= 1 for n in shape)):

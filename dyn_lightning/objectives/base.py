@@ -17,7 +17,7 @@ class Objective(nn.Module):
         return False
 
     def check(self, dynamic: DynamicNetwork) -> None:
-        """Raise ValueError where the goal cannot be met by this network."""
+        """Raise SettingError where the goal cannot be met by this network."""
 
     def budget(self, complexity: Complexity) -> float | None:
         """The FLOPs that the final sizes may cost, all included, in the complexity's unit; None: there is no limit."""

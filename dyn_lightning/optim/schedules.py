@@ -52,7 +52,7 @@ def make_schedule(
             is inversely proportional to the width (arXiv 2203.03466, table 3), which is 1; with 0 it does not grow.
 
     Raises:
-        ValueError: for an unknown schedule, or ``hold`` outside [0, 1).
+        SettingError: for an unknown schedule, or ``hold`` outside [0, 1).
     """
     check_schedule(schedule, hold, growth)
 

@@ -84,7 +84,7 @@ def width_latencies_s(
         For each width, size in elements → seconds of a call.
 
     Raises:
-        ValueError: for a name that no width has.
+        SettingError: for a name that no width has.
     """
     wanted = {n: sizes_to_time(w.full_size) for n, w in dynamic.widths.items()} if sizes is None else sizes
     unknown = sorted(set(wanted) - set(dynamic.widths.keys()))

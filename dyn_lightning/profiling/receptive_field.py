@@ -79,7 +79,7 @@ def receptive_fields(network: nn.Module, example_input: object, *, time_dim: int
         and those that mix time with another dimension, are left out.
 
     Raises:
-        ValueError: if the example holds no tensor of floats, or its time less than eight steps.
+        SettingError: if the example holds no tensor of floats, or its time less than eight steps.
         RuntimeError: if an operation of the network cannot be differentiated forwards.
     """
     try:

@@ -169,7 +169,7 @@ def plot_history(history: Mapping[str, Sequence[float]], path: str | os.PathLike
         path: of the figure; it is there as a whole or not at all.
 
     Raises:
-        ValueError: if the history has no steps.
+        UserError: if the history has no steps.
     """
     if not history.get("step", ()):
         raise UserError("the history is empty: set log_every_n_steps below the number of steps")

@@ -116,7 +116,7 @@ def read_runs(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The latest record of each run of a file; says on the error output where others are left out.
 
     Raises:
-        ValueError: as :func:`read_results`.
+        FileError: as :func:`read_results`.
     """
     records = read_results(path)
     latest = latest_records(records)

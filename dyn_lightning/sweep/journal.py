@@ -84,7 +84,7 @@ def new_record(folder: Path, before: int, since_utc: str) -> dict[str, Any] | No
         since_utc: when that was.
 
     Raises:
-        ValueError: if it cannot be read.
+        FileError: if it cannot be read.
     """
     lines = count_records(folder)
     records = read_results(folder / RESULTS) if lines else []

@@ -27,7 +27,7 @@ class Classification(Task):
         label_smoothing: share of each target that is spread evenly over all classes, in [0, 1]; in the loss alone.
 
     Raises:
-        ValueError: for a ``label_smoothing`` outside of [0, 1].
+        SettingError: for a ``label_smoothing`` outside of [0, 1].
     """
 
     output_name = "logits"

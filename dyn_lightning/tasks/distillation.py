@@ -25,7 +25,7 @@ class Distillation(Task):
         temperature: by which both networks' logits are divided.
 
     Raises:
-        ValueError: for a weight outside [0, 1] or a temperature that is not positive.
+        SettingError: for a weight outside [0, 1] or a temperature that is not positive.
         TypeError: in training, for a task without logits.
     """
 

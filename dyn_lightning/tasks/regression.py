@@ -56,7 +56,7 @@ def pad_outputs(output: Tensor, target: Tensor) -> Tensor:
     """Zeros behind the last dimension up to the target's size.
 
     Raises:
-        ValueError: if there are more outputs than targets.
+        SettingError: if there are more outputs than targets.
     """
     missing = target.shape[-1] - output.shape[-1]
     if missing < 0:

@@ -45,7 +45,7 @@ class SpoofDetection(Task):
         n_samples: length of the items of the latest validation, to which inference cuts utterances; 0 before.
 
     Raises:
-        ValueError: for another loss, a weight or scale that is not positive, or a margin that cosines cannot have.
+        SettingError: for another loss, a weight or scale that is not positive, or a margin that cosines cannot have.
     """
 
     predictor = "utterance_scores"
@@ -159,7 +159,7 @@ def bonafide_scores(output: Tensor, kind: Loss) -> Tensor:
     """One score per utterance, higher means bona fide: (B, 2) → second minus first; oc_softmax: (B,) or (B, 1) → (B,).
 
     Raises:
-        ValueError: if the output has another shape.
+        SettingError: if the output has another shape.
     """
     _check_output(output, kind)
     return output.reshape(-1) if kind == "oc_softmax" else output[:, 1] - output[:, 0]

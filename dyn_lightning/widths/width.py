@@ -37,7 +37,7 @@ class Width(nn.Module):
             more coarsely. No element is the last one, so there is no noise: λ's gradient comes through the sampling.
 
     Raises:
-        ValueError: if ``boundary`` is unknown, ``lam_min`` lies outside (0, 1], or ``multiple_of``
+        SettingError: if ``boundary`` is unknown, ``lam_min`` lies outside (0, 1], or ``multiple_of``
             does not fit ``full_size``.
     """
 
@@ -149,7 +149,7 @@ class Width(nn.Module):
 
     @torch.no_grad()
     def set_lam(self, lam: float) -> None:
-        """Set λ. Raises ValueError outside (0, 1]."""
+        """Set λ. Raises SettingError outside (0, 1]."""
         if not 0.0 < lam <= 1.0:
             raise SettingError(f"λ must lie in (0, 1], got {lam}")
         self.theta.fill_(math.log(lam))
@@ -220,7 +220,7 @@ class Width(nn.Module):
         """Fix the size at ``size`` elements (the kept size when absent), rounded down to whole units (one at
         least).
 
-        Raises ValueError outside 1…N.
+        Raises SettingError outside 1…N.
         """
         size = self.size if size is None else size
         if not 1 <= size <= self.full_size:
