@@ -32,7 +32,8 @@ class ScoreAtBudget(Callback):
     that takes the best of a run's values would choose by it.
 
     Args:
-        monitor: a logged value of the validation, the less the better, such as ``val/eer``.
+        monitor: a logged value of the validation, the less the better, such as ``val/eer``; None: that by which the
+            task says that its networks are compared first.
         share: the budget as a share of the learnable FLOPs at full size, in (0, 1); what is fixed comes on top.
         flops_per_second: the budget in FLOPs per second of audio, all included (per call for a network without a
             duration).
@@ -48,7 +49,7 @@ class ScoreAtBudget(Callback):
 
     def __init__(
         self,
-        monitor: str = "val/eer",
+        monitor: str | None = None,
         share: float | None = None,
         flops_per_second: float | None = None,
         weight: float = 0.1,
@@ -71,17 +72,23 @@ class ScoreAtBudget(Callback):
         assert isinstance(pl_module, DynamicModule)
         if trainer.sanity_checking or (pl_module.is_dynamic and pl_module.phase != "settle"):
             return
-        error = trainer.callback_metrics.get(self.monitor)
-        if error is None:
+        monitor = self.monitor or next((m for m, i in pl_module.metric_info.items() if _is_first(m, i)), None)
+        error = None if monitor is None else trainer.callback_metrics.get(monitor)
+        if monitor is None or error is None:
             known = ", ".join(sorted(trainer.callback_metrics))
-            raise SettingError(f"ScoreAtBudget: monitor={self.monitor!r} is not logged; there are {known}")
+            raise SettingError(f"ScoreAtBudget: monitor={monitor!r} is not logged; there are {known}")
         complexity = pl_module.complexity
         cost = complexity.flops_at(complexity.sizes_now)
         score = score_at_budget(float(error), cost, self.budget(complexity), self.weight)
-        name = f"{self.monitor}_at_budget"
+        name = f"{monitor}_at_budget"
         trainer.callback_metrics[name] = torch.tensor(score)
-        about = pl_module.metric_info.get(self.monitor) or MetricInfo(self.monitor)
+        about = pl_module.metric_info.get(monitor) or MetricInfo(monitor)
         pl_module.metric_info[name] = MetricInfo(f"{about.label} at budget", lower_is_better=True)
         step = trainer.fit_loop.epoch_loop._batches_that_stepped  # what Lightning logs the monitored value by
         for logger in trainer.loggers:
             logger.log_metrics({name: score}, step=step)
+
+
+def _is_first(metric: str, about: MetricInfo) -> bool:
+    """Whether networks are compared by a metric of the validation first, and the less of it the better."""
+    return metric.startswith("val") and about.is_main and about.lower_is_better is True

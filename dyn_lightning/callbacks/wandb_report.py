@@ -12,11 +12,9 @@ from lightning.pytorch.loggers import WandbLogger
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
-from torchmetrics.utilities import dim_zero_cat
 
 from dyn_lightning.callbacks.complexity_logger import ComplexityLogger
 from dyn_lightning.data.score_files import ScoreTable
-from dyn_lightning.metrics.eer_by_system import decode_strings
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.report.charts import det_charts, kept_charts
 from dyn_lightning.report.studies import Run, studies_of
@@ -25,7 +23,6 @@ from dyn_lightning.report.tables import group_tables
 from dyn_lightning.runs.history import columns_of, history_figure, history_of
 from dyn_lightning.runs.records import result_record
 from dyn_lightning.runs.statistics import Summary
-from dyn_lightning.tasks.spoof_detection import SpoofMetrics
 
 HISTORY, KEPT, LAYERS, DET = "report/sizes_and_cost", "report/kept", "report/layers", "report/det"
 _RUN = "this run"
@@ -101,20 +98,9 @@ def tables_of_test(module: DynamicModule, metrics: Mapping[str, Any]) -> list[Ta
 
 
 def scores_of_test(module: DynamicModule) -> dict[str, ScoreTable]:
-    """Test set → scores of its utterances, over all processes; of spoofing countermeasures, where both classes are."""
-    found: dict[str, ScoreTable] = {}
-    for name, metrics in module.evaluations("test").items():
-        if not isinstance(metrics, SpoofMetrics):
-            continue
-        by_system = metrics.eer_by_system.update_called
-        metric: Any = metrics.eer_by_system if by_system else metrics.eer
-        with metric.sync_context():
-            scores, targets = dim_zero_cat(metric.scores).cpu(), dim_zero_cat(metric.targets).tolist()
-            systems = decode_strings(dim_zero_cat(metric.systems)) if by_system else ["-"] * len(targets)
-        if {0, 1} <= set(targets):
-            keys = ["bonafide" if target == 1 else "spoof" for target in targets]
-            found[name] = ScoreTable([""] * len(targets), systems, keys, scores)
-    return found
+    """Test set → scores of its utterances, over all processes; where the task has such scores."""
+    tables = {name: metrics.scores() for name, metrics in module.evaluations("test").items()}
+    return {name: table for name, table in tables.items() if table is not None}
 
 
 def _loggers(trainer: lightning.Trainer) -> list[WandbLogger]:

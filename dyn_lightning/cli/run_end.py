@@ -13,37 +13,35 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from dyn_lightning.callbacks import Consolidate
 from dyn_lightning.callbacks.final_checkpoint import final_checkpoint
 from dyn_lightning.inference.predictors import predictor_named
+from dyn_lightning.metrics.info import MetricInfo
 from dyn_lightning.module.artifact import summary
 from dyn_lightning.runs.environment import typed
 from dyn_lightning.runs.folder import CONFIG
+from dyn_lightning.runs.measures import info_by_name
 
-_SHARES = ("eer", "accuracy", "error_rate", "miss_rate", "false_alarm_rate", "recall", "precision", "f1")
-
-
-def shown(name: str, value: float) -> str:
-    """A metric for people: four digits, and a share of 1 in percent, as ``score`` and the report say it.
-
-    >>> shown("test/eer_A01", 0.0651234), shown("val/loss", 0.123456)
-    ('6.51 %', '0.1235')
-    """
-    last = name.rpartition("/")[2]
-    if any(last == share or last.startswith(f"{share}_") for share in _SHARES) and not last.endswith("_at_budget"):
-        return f"{100 * value:.2f} %"
-    return f"{value:.4g}"
+About = Mapping[str, MetricInfo]
+"""Metric → what it is, as far as the task or a callback says."""
 
 
-def metric_lines(metrics: Mapping[str, Any], indent: str = "") -> list[str]:
+def shown(name: str, value: float, about: About) -> str:
+    """A metric for people, as ``score`` and the report say it; of one that nobody declared its name tells."""
+    return (about.get(name) or info_by_name(name)).shown(value)
+
+
+def metric_lines(metrics: Mapping[str, Any], about: About, indent: str = "") -> list[str]:
     """Metrics in one line for each data set: ``val: loss 0.1235, eer 6.51 %``.
 
     Args:
         metrics: ``<data set>/<metric>`` → value; those of training are left out.
+        about: what they are.
         indent: before each line.
     """
     sets: dict[str, list[str]] = {}
-    for name, value in metrics.items():
-        group, _, last = name.partition("/dataloader_idx_")[0].rpartition("/")
+    for key, value in metrics.items():
+        name = key.partition("/dataloader_idx_")[0]
+        group, _, last = name.rpartition("/")
         if group and not group.startswith("train"):
-            text = f"{last} {shown(name, float(value))}"
+            text = f"{last} {shown(name, float(value), about)}"
             if text not in sets.setdefault(group, []):
                 sets[group].append(text)
     return [f"{indent}{group}: {', '.join(texts)}" for group, texts in sets.items()]
@@ -67,7 +65,7 @@ def end_of_fit(trainer: Trainer, folder: Path, metrics: Mapping[str, Any], resul
     best, score = _best(trainer)
     if best:
         lines.append(f"best checkpoint: {_short(best)}" + (f" ({score})" if score else ""))
-    lines += metric_lines(metrics)
+    lines += metric_lines(metrics, _about(trainer))
     if results is not None:
         lines.append(f"record: a line of {_short(results)}")
     lines.append(f"next: {_next(trainer, folder, None if made is None else made.written, best)}")
@@ -110,12 +108,18 @@ def _predictor(module: Any) -> str:
     return str(getattr(getattr(module, "task", None), "predictor", ""))
 
 
+def _about(trainer: Trainer) -> About:
+    found: About = getattr(trainer.lightning_module, "metric_info", {})
+    return found
+
+
 def _best(trainer: Trainer) -> tuple[str, str]:
     """The checkpoint that ships, and what it was best in."""
     path = final_checkpoint(trainer)
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.monitor is not None and path in callback.best_k_models:
-            return path, f"{callback.monitor} {shown(callback.monitor, float(callback.best_k_models[path]))}"
+            value = shown(callback.monitor, float(callback.best_k_models[path]), _about(trainer))
+            return path, f"{callback.monitor} {value}"
     return path, ""
 
 

@@ -46,6 +46,7 @@ from dyn_lightning.runs import config_hash, keep_result, result_record
 from dyn_lightning.runs.environment import revision, typed
 from dyn_lightning.runs.folder import run_folder
 from dyn_lightning.runs.identity import config_file, data_name, run_config
+from dyn_lightning.runs.measures import DECLARED, write_declared
 from dyn_lightning.sweep.points import WANDB_RUN
 
 SWITCHES = {"enable_checkpointing": Checkpoint, "enable_progress_bar": ProgressBar}
@@ -232,6 +233,8 @@ class WidthsCLI(LightningCLI):
             if isinstance(logger, WandbLogger) and self.trainer.is_global_zero:
                 logger.experiment.finish()  # its last words come before ours
         if self.trainer.is_global_zero:
+            if folder.is_dir() and self.model.metric_info:
+                write_declared(self.model.metric_info, folder / DECLARED)  # for whoever reads the logs
             print(end_of_fit(self.trainer, folder, metrics, path))
 
     def _record(self, path: str) -> dict[str, Any]:
@@ -270,7 +273,7 @@ class WidthsCLI(LightningCLI):
     def _measure(self, evaluate: Callable[..., Any], options: dict[str, Any]) -> None:
         evaluate(**{**options, "verbose": False})
         if options.get("verbose", True) and self.trainer.is_global_zero:
-            print("\n".join(metric_lines(self.trainer.callback_metrics)))
+            print("\n".join(metric_lines(self.trainer.callback_metrics, self.model.metric_info)))
 
 
 def _of_one_command(name: str) -> type[WidthsCLI]:

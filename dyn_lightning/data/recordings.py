@@ -46,8 +46,9 @@ class AnnotatedRecordings(Dataset[dict[str, Any]]):
         self, recordings: Sequence[Recording] | str | os.PathLike[str], sample_rate: int, frames: Frames = FRAMES
     ) -> None:
         self.sample_rate, self.frames = sample_rate, frames
-        named = isinstance(recordings, (str, os.PathLike))
-        self.recordings: list[Recording] = ami(recordings) if named else list(recordings)
+        if isinstance(recordings, (str, os.PathLike)):
+            recordings = ami(recordings)
+        self.recordings: list[Recording] = list(recordings)
 
     def __len__(self) -> int:
         return len(self.recordings)

@@ -98,7 +98,7 @@ class EvaluatedModule(lightning.LightningModule):
             about = {"loss": LOSS_INFO, **metrics.describe(found)}
             self.metric_info |= {f"{prefix}/{name}": info for name, info in about.items()}
             for name, value in found.items():
-                self.log(f"{prefix}/{name}", value, prog_bar=name == "eer")
+                self.log(f"{prefix}/{name}", value, prog_bar=name in about and about[name].is_main)
             if stage == "val" and index == 0 and "threshold" in found:
                 self.threshold.fill_(found["threshold"])
 

@@ -122,7 +122,7 @@ def save_curve(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], 
     Args:
         rows: what :func:`accuracy_cost_curve` gave.
         path: without suffix.
-        metric: what is drawn; ``eer`` where there is one, else the first one, else the loss.
+        metric: what is drawn; the first that the task measures but for a threshold, else the loss.
 
     Raises:
         SettingError: if there are no rows, or they lack the metric.
@@ -131,7 +131,7 @@ def save_curve(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], 
         raise SettingError("the curve has no points")
     known = rows[0]["metrics"]
     others = [name for name in known if name not in ("loss", "threshold")]
-    metric = metric or ("eer" if "eer" in known else (others or ["loss"])[0])
+    metric = metric or (others or ["loss"])[0]
     if metric not in known:
         raise SettingError(f"metric: {metric} is none of {', '.join(known)}")
     unit = next(u for u in ("flops_per_second", "flops_per_call") if u in rows[0])

@@ -123,7 +123,7 @@ def front_chart(
             tips[gid] = _tip(point, title, scale, f"{flops} per {per}")
     if shown:
         x = [p.flops_per_second / scale for p in shown if p.flops_per_second is not None]
-        axes.plot(x, [p.eer_percent for p in shown], "x", color="0.5", markersize=5, label="published", zorder=1.5)
+        axes.plot(x, [p.error_percent for p in shown], "x", color="0.5", markersize=5, label="published", zorder=1.5)
     _style_cost_axis(axes, [p.flops.mean / scale for p in points])
     axes.set_xlabel(f"{flops} per {per}")
     axes.set_ylabel(title)

@@ -21,7 +21,6 @@ from dyn_lightning.report.table import Table
 from dyn_lightning.runs.figure_style import flops_scale
 from dyn_lightning.runs.history import WIDTHS_CAPTION, FitHistory, history_figure
 from dyn_lightning.runs.latest import left_out
-from dyn_lightning.runs.measures import is_test_eer
 from dyn_lightning.runs.statistics import Summary
 
 TITLE = "Error and complexity of the finished runs"
@@ -110,8 +109,9 @@ class Page:
         return f"<!DOCTYPE html>\n{document}\n"
 
     def _study(self, study: Study, suffix: str, published: Sequence[Published]) -> Markup:
-        laid_over = [p for p in published if is_published(study, p)]
-        tested = next((metric for metric in study.metrics if is_test_eer(metric)), None)
+        main = study.main_metric
+        tested = main if main is not None and main.startswith("test") else None
+        laid_over = [p for p in published if is_published(study, p) and p.metric == (tested or "").rpartition("/")[2]]
         # Costs of two counts have no place on one axis.
         apart = study.published_unit is not None
         fronts = [

@@ -27,6 +27,9 @@ _HASH = re.compile(r"-[0-9a-f]{12}$")
 _FLOPS = {f"{prefix}flops{per}": f for prefix, f in (("", 1.0), ("m", 1e6), ("g", 1e9)) for per in ("", "_per_second")}
 
 
+_PERCENT = "_percent"
+
+
 @dataclass
 class Sources:
     """All that was found.
@@ -59,15 +62,17 @@ class Published:
         dataset: on which it was got.
         name: of the system.
         flops_per_second: as published.
-        eer_percent: as published.
+        error_percent: as published.
         note: what is to be known to compare it.
+        metric: what the error is, by its name in records.
     """
 
     dataset: str
     name: str
     flops_per_second: float | None
-    eer_percent: float
+    error_percent: float
     note: str = ""
+    metric: str = "eer"
 
 
 def read_sources(paths: Sequence[str | os.PathLike[str]], protocol: str | None = None) -> Sources:
@@ -101,9 +106,9 @@ def read_sources(paths: Sequence[str | os.PathLike[str]], protocol: str | None =
 
 
 def read_published(path: str | os.PathLike[str]) -> list[Published]:
-    """Published results of a CSV file: columns ``dataset``, ``system`` or ``model``, ``eer_percent``, and a count of
-    FLOPs, ``flops_per_second`` or ``mflops…`` or ``gflops…`` (may be empty). A ``note`` says what is to be known to
-    compare them; other columns lengthen the name.
+    """Published results of a CSV file: columns ``dataset``, ``system`` or ``model``, ``<metric>_percent``, such as
+    ``eer_percent``, and a count of FLOPs, ``flops_per_second`` or ``mflops…`` or ``gflops…`` (may be empty). A ``note``
+    says what is to be known to compare them; other columns lengthen the name.
 
     Raises:
         DatasetError: names the file and the column or line that is wrong.
@@ -115,24 +120,42 @@ def read_published(path: str | os.PathLike[str]) -> list[Published]:
             rows, columns = list(reader), list(reader.fieldnames or ())
     except (OSError, UnicodeError, csv.Error) as error:
         raise DatasetError(f"{path}: cannot be read ({error})") from error
-    name_column = next((c for c in ("system", "model") if c in columns), None)
-    cost = next((c for c in columns if c in _FLOPS), None)
-    if "dataset" not in columns or "eer_percent" not in columns or name_column is None or cost is None:
+    named = _named_columns(columns)
+    if named is None:
         raise DatasetError(
             f"{path}: its columns are {', '.join(columns) or 'none'}. It needs dataset, system (or model), eer_percent "
-            "and flops_per_second (or mflops, gflops)."
+            "(or another metric's) and flops_per_second (or mflops, gflops)."
         )
-    extra = [c for c in columns if c not in ("dataset", "eer_percent", "note", name_column, cost)]
     found = []
     for number, row in enumerate(rows, start=2):
-        details = ", ".join(f"{c} {row[c]}" for c in extra if row[c] and row[c] != "-")
-        name = f"{row[name_column]} ({details})" if details else row[name_column]
         try:
-            flops = _FLOPS[cost] * float(row[cost]) if row[cost] else None
-            found.append(Published(row["dataset"], name, flops, float(row["eer_percent"]), row.get("note") or ""))
+            found.append(_published(row, *named, columns))
         except (TypeError, ValueError) as error:
             raise DatasetError(f"{path}, line {number}: {error}. Mend the number.") from error
     return found
+
+
+def _named_columns(columns: Sequence[str]) -> tuple[str, str, str] | None:
+    """The columns of name, cost and error of published results; None where one is absent."""
+    name = next((c for c in ("system", "model") if c in columns), None)
+    cost = next((c for c in columns if c in _FLOPS), None)
+    error = next((c for c in columns if c.endswith(_PERCENT)), None)
+    if "dataset" not in columns or name is None or cost is None or error is None:
+        return None
+    return name, cost, error
+
+
+def _published(row: Mapping[str, str], name: str, cost: str, error: str, columns: Sequence[str]) -> Published:
+    extra = [c for c in columns if c not in ("dataset", "note", name, cost, error)]
+    details = ", ".join(f"{c} {row[c]}" for c in extra if row[c] and row[c] != "-")
+    return Published(
+        row["dataset"],
+        f"{row[name]} ({details})" if details else row[name],
+        _FLOPS[cost] * float(row[cost]) if row[cost] else None,
+        float(row[error]),
+        row.get("note") or "",
+        error.removesuffix(_PERCENT),
+    )
 
 
 def _files_in(folder: Path) -> Iterator[Path]:

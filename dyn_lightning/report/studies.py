@@ -11,7 +11,7 @@ from dyn_lightning.metrics.info import MetricInfo
 from dyn_lightning.runs.checks import unit_of
 from dyn_lightning.runs.labels import flat, labels_of
 from dyn_lightning.runs.latest import identity_of, latest_of_each, text_of, time_of
-from dyn_lightning.runs.measures import info_of, is_judged_by, is_test_eer
+from dyn_lightning.runs.measures import info_of, is_judged_by, main_metrics
 from dyn_lightning.runs.statistics import Summary, summarise
 
 Record = Mapping[str, Any]
@@ -81,6 +81,25 @@ class Study:
     def info(self, metric: str) -> MetricInfo:
         """What a metric is."""
         return info_of(metric, (run.record for run in self.runs))
+
+    @property
+    def main_metric(self) -> str | None:
+        """By which networks are compared first, of those that are shown; None where the task says of none."""
+        return next((name for name in self.metrics if self.info(name).is_main), None)
+
+    @property
+    def other_metrics(self) -> list[str]:
+        """Beside a main metric, what else networks are judged by in tests, but for the loss."""
+        if self.main_metric is None:
+            return []
+        records = [run.record for run in self.runs]
+        known = dict.fromkeys(name for record in records for name in record["metrics"] if name.startswith("test"))
+        return [
+            name
+            for name in known
+            if name not in self.metrics and name.rpartition("/")[2] != "loss"
+            if is_judged_by(name, records) and self.info(name).lower_is_better is not None
+        ]
 
     @property
     def has_several_networks(self) -> bool:
@@ -214,15 +233,25 @@ def _main_metrics(runs: Sequence[Run], wanted: Sequence[str]) -> list[str]:
     known = list(dict.fromkeys(k for run in runs for k, v in run.record["metrics"].items() if v is not None))
     if wanted:
         return [name for name in wanted if name in known]
-    tests = [name for name in known if is_test_eer(name)]
-    if tests:  # that which is also known in detail first
-        return sorted(tests, key=lambda name: (-sum(other.startswith(f"{name}_") for other in known), name))
-    if "val/eer" in known:
-        return ["val/eer"]
-    judged = [name for name in known if is_judged_by(name, [run.record for run in runs])]
+    records = [run.record for run in runs]
+    if main := main_metrics(known, records, "test") or main_metrics(known, records, "val"):
+        return sorted(main, key=lambda name: (-_n_parts(name, known, records), name))  # that known in detail first
+    return _judged(known, records)
+
+
+def _n_parts(metric: str, known: Sequence[str], records: Sequence[Record]) -> int:
+    """How many parts of its evaluation set a metric is known of as well."""
+    stage, label = metric.rpartition("/")[0], info_of(metric, records).label
+    same = [info_of(name, records) for name in known if name.rpartition("/")[0] == stage]
+    return sum(about.label == label for about in same if about.group)
+
+
+def _judged(known: Sequence[str], records: Sequence[Record]) -> list[str]:
+    """The first few of those that a network is judged by: of a test, else of the validation; the loss where alone."""
+    judged = [name for name in known if is_judged_by(name, records)]
     plain = [name for name in judged if name.split("/")[-1] != "loss"]
     tested = [name for name in plain if name.startswith("test/")]
-    return (tested or plain or judged or known)[:3]
+    return list(tested or plain or judged or known)[:3]
 
 
 def _seed(run: Run) -> float:

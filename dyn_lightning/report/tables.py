@@ -32,12 +32,13 @@ def systems_table(study: Study) -> Table:
     """One row a system: its error, cost and size; another where its last checkpoint was measured as well."""
     scale, flops = flops_scale(study.full_flops)
     flops += "/s" if study.unit == "flops_per_second" else "/call"
+    main = (study.main_metric or "").rpartition("/")[2]
     columns = [Column("system", "system"), Column("seeds", "seeds", "d")]
     columns += [replace(_metric(study, metric), summary=True, interval=True) for metric in study.metrics]
     columns += [
-        Column("min_tdcf", "min t-DCF", ".4f", summary=True),
-        Column("eer_utterances_low", "over utterances: low", ".1f"),
-        Column("eer_utterances_high", "high", ".1f"),
+        *(_other(study, metric) for metric in study.other_metrics),
+        Column(f"{main}_utterances_low", "over utterances: low", ".1f"),
+        Column(f"{main}_utterances_high", "high", ".1f"),
         Column(study.unit, flops, "4", scale, summary=True),
         Column("percent_of_full", "% of full size", ".1f", summary=True),
         Column("percent_of_learnable", "% of learnable", ".1f", summary=True),
@@ -54,7 +55,7 @@ def systems_table(study: Study) -> Table:
     caption = "Systems, those that cost most first."
     if any(len(system.runs) > 1 for system in study.systems):
         caption += " Mean ± standard deviation over seeds; in brackets the 95 % interval of the mean (Student’s t)."
-    if any("eer_utterances_low" in row for row in rows):
+    if any(f"{main}_utterances_low" in row for row in rows):
         caption += " Over utterances: the 95 % interval of what drawing other ones does to a run."
     return of_columns_used(Table("systems", caption, columns, rows))
 
@@ -64,14 +65,11 @@ def _system_row(study: Study, system: System, metrics: str) -> dict[str, Cell]:
     row: dict[str, Cell] = {"system": system.name, "seeds": len(system.runs)}
     for metric in study.metrics:
         row[_key(study, metric)] = summarise(run.metric(metric, metrics) for run in system.runs)
-    intervals = [run.record.get("eer_interval") for run in system.runs]
-    known = [found for found in intervals if isinstance(found, list) and len(found) == 2]
-    if known and metrics == "metrics":
-        row["eer_utterances_low"], row["eer_utterances_high"] = (
-            100 * sum(found[end] for found in known) / len(known) for end in (0, 1)
-        )
+    if study.main_metric is not None and metrics == "metrics":
+        row |= _interval_over_utterances(system, study.main_metric, study.info(study.main_metric).scale)
+    for metric in study.other_metrics:
+        row[_other(study, metric).key] = summarise(run.metric(metric, metrics) for run in system.runs)
     row |= {
-        "min_tdcf": system.over(lambda run: run.metric("test/min_tdcf", metrics)),
         unit: system.over(lambda run: run.record[unit]),
         "percent_of_full": system.over(study.share),
         "percent_of_learnable": system.over(study.learnable_share),
@@ -80,6 +78,23 @@ def _system_row(study: Study, system: System, metrics: str) -> dict[str, Cell]:
         "wall_time_s": system.over(lambda run: None if run.record.get("resumed") else run.record.get("wall_time_s")),
     }
     return row
+
+
+def _interval_over_utterances(system: System, metric: str, scale: float) -> dict[str, Cell]:
+    """The mean over seeds of the ends of ``<metric>_interval``, where records have it."""
+    name = metric.rpartition("/")[2]
+    intervals = [run.record.get(f"{name}_interval") for run in system.runs]
+    known = [found for found in intervals if isinstance(found, list) and len(found) == 2]
+    ends = zip(("low", "high"), (0, 1), strict=True)
+    return {f"{name}_utterances_{end}": scale * sum(f[i] for f in known) / len(known) for end, i in ends if known}
+
+
+def _other(study: Study, metric: str) -> Column:
+    """The column of a metric of tests that no figure is of."""
+    about, stage = study.info(metric), metric.rpartition("/")[0]
+    title = about.title if stage == "test" else title_of(metric, about)
+    key = metric.removeprefix("test/").replace("/", "_") + ("_percent" if about.unit == "%" else "")
+    return Column(key, title, ".2f" if about.unit == "%" else ".4f", summary=True)
 
 
 def group_tables(study: Study) -> list[Table]:

@@ -51,7 +51,7 @@ def _numbers(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _problem_of_lists(record: Mapping[str, Any]) -> str | None:
-    for name in (*(f"{unit}_full" for unit in UNITS), "eer_interval"):
+    for name in (*(f"{unit}_full" for unit in UNITS), *(key for key in record if key.endswith("_interval"))):
         values = record.get(name)
         many = values if isinstance(values, list) else [values]
         if values is not None and not (many and all(map(is_number, many))):

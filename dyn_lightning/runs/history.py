@@ -17,9 +17,11 @@ from matplotlib.figure import Figure
 
 from dyn_lightning.data.audio import DatasetError
 from dyn_lightning.errors import UserError
+from dyn_lightning.metrics.info import MetricInfo
 from dyn_lightning.module.checkpoint_io import read_checkpoint
 from dyn_lightning.runs.checks import UNITS
 from dyn_lightning.runs.figure_style import PALETTE, flops_scale, save_figure, short_label
+from dyn_lightning.runs.measures import DECLARED, info_by_name, read_declared
 
 Curve = tuple[Sequence[float], Sequence[float]]
 """Steps and values."""
@@ -42,7 +44,8 @@ class FitHistory:
         widths: name → kept elements.
         full: name → elements at full size.
         flops: unit → FLOPs.
-        errors: name → a validation metric.
+        errors: name → a validation metric, one by which networks are compared first.
+        about: of these, name → what it is.
     """
 
     label: str
@@ -50,6 +53,7 @@ class FitHistory:
     full: dict[str, float] = field(default_factory=dict)
     flops: dict[str, Curve] = field(default_factory=dict)
     errors: dict[str, Curve] = field(default_factory=dict)
+    about: dict[str, MetricInfo] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Whether there is anything to see: a size or cost that changed, or a validation."""
@@ -57,8 +61,16 @@ class FitHistory:
         return bool(self.errors) or any(len(set(values)) > 1 for _, values in curves)
 
 
-def history_of(columns: Mapping[str, Curve], label: str = "") -> FitHistory:
-    """Sort logged columns by what they are: ``width/<name>/size`` (or ``…/k``), ``complexity/<unit>``, ``val/….``."""
+def history_of(
+    columns: Mapping[str, Curve], label: str = "", declared: Mapping[str, MetricInfo] | None = None
+) -> FitHistory:
+    """Sort logged columns by what they are: ``width/<name>/size`` (or ``…/k``), ``complexity/<unit>``, ``val/….``.
+
+    Args:
+        columns: name → steps and values.
+        label: of the fit.
+        declared: what metrics are, where their task's declarations were kept; of others their names tell.
+    """
     found = FitHistory(label)
     kinds: dict[str, dict[str, Curve]] = {}
     for key, curve in columns.items():
@@ -66,8 +78,10 @@ def history_of(columns: Mapping[str, Curve], label: str = "") -> FitHistory:
             kinds.setdefault(match["name"] or ONLY, {})[match["what"]] = curve
         elif key.startswith("complexity/") and key.removeprefix("complexity/") in UNITS:
             found.flops[key.removeprefix("complexity/")] = curve
-        elif key.startswith("val/") and key.endswith("eer"):
-            found.errors[key] = curve
+        elif key.startswith("val/"):
+            about = (declared or {}).get(key) or info_by_name(key)
+            if about.is_main:
+                found.errors[key], found.about[key] = curve, about
     for name, curves in kinds.items():
         if chosen := curves.get("size") or curves.get("k"):
             found.widths[name] = chosen
@@ -83,7 +97,7 @@ def read_history(path: str | os.PathLike[str], label: str) -> FitHistory:
     """
     path = Path(path)
     columns = _csv_columns(path) if path.suffix == ".csv" else _checkpoint_columns(path)
-    return history_of(columns, label)
+    return history_of(columns, label, read_declared(path.with_name(DECLARED)))
 
 
 def columns_of(history: Mapping[str, Any]) -> dict[str, Curve]:
@@ -119,7 +133,7 @@ def brief_history(history: Mapping[str, Sequence[float]], most_steps: int = MOST
 
 
 def history_figure(history: FitHistory, size: tuple[float, float] = (4.8, 4.4)) -> Figure:
-    """Sizes over the steps (lines; where there are many, kept shares as colours), FLOPs, and the validation's EER.
+    """Sizes over the steps (lines; where there are many, kept shares as colours), FLOPs, and the validation.
 
     Args:
         history: with widths, FLOPs or both.
@@ -146,12 +160,7 @@ def history_figure(history: FitHistory, size: tuple[float, float] = (4.8, 4.4)) 
                 _step(axes, (steps, [v / scale for v in values]), color="black")
                 axes.set_ylabel(name + ("/s" if unit == "flops_per_second" else "/call"))
         else:
-            for number, (name, (steps, values)) in enumerate(history.errors.items()):
-                axes.plot(
-                    *_thinned((steps, [100 * v for v in values])), color=PALETTE[number % len(PALETTE)], label=name
-                )
-            axes.set_ylabel("EER (%)")
-            axes.legend(**_LEGEND, ncols=2)
+            _draw_errors(history, axes)
         if not (part == "widths" and many):
             if part != "errors":
                 axes.set_ylim(bottom=0)
@@ -231,6 +240,16 @@ def _thinned(curve: Curve) -> Curve:
 
 def _step(axes: Axes, curve: Curve, **style: Any) -> None:
     axes.step(*_thinned(curve), where="post", **style)
+
+
+def _draw_errors(history: FitHistory, axes: Axes) -> None:
+    """A line for each metric of the validation."""
+    about = {name: history.about.get(name) or info_by_name(name) for name in history.errors}
+    for number, (name, (steps, values)) in enumerate(history.errors.items()):
+        scaled = [about[name].scale * v for v in values]
+        axes.plot(*_thinned((steps, scaled)), color=PALETTE[number % len(PALETTE)], label=name)
+    axes.set_ylabel(", ".join(dict.fromkeys(one.title for one in about.values())))
+    axes.legend(**_LEGEND, ncols=2)
 
 
 def _draw_shares(history: FitHistory, axes: Axes, figure: Figure) -> None:

@@ -15,7 +15,7 @@ from dyn_lightning.runs.checks import UNITS, is_number, problem_of
 from dyn_lightning.runs.labels import differing as differing_settings
 from dyn_lightning.runs.labels import flat, labels_of
 from dyn_lightning.runs.latest import identity_of, latest_of_each, time_of
-from dyn_lightning.runs.measures import info_of
+from dyn_lightning.runs.measures import info_of, usual_metric
 from dyn_lightning.runs.records import read_lines
 from dyn_lightning.sweep.journal import JOURNAL
 from dyn_lightning.sweep.space import SweepError
@@ -86,6 +86,16 @@ def read_points(sources: Iterable[str], metric: str) -> Found:
     found = _points(latest, metric)
     points = [point for point in found if point is not None]
     return Found(points, len(found) - len(points), len(placed) - len(latest))
+
+
+def metric_of(sources: Iterable[str]) -> str:
+    """By which runs are compared where nobody says: what the records of files say that their task is judged by first.
+
+    Raises:
+        SweepError: for a source that is missing or holds no runs.
+    """
+    files = [source for source in sources if not source.startswith(WANDB_PREFIX)]
+    return usual_metric([one.record for source in files for one in _file_records(source)])
 
 
 def file_points(path: str | os.PathLike[str], metric: str) -> list[Point | None]:

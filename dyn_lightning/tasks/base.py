@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dyn_lightning.data.score_files import ScoreTable
 from dyn_lightning.metrics.info import MetricInfo
 
 Batch = Mapping[str, Any]
@@ -93,6 +94,13 @@ class TaskMetrics(nn.Module):
     @abstractmethod
     def compute(self) -> dict[str, Tensor | float]:
         """Name → value over all batches."""
+
+    def scores(self) -> ScoreTable | None:
+        """Scores of the set's utterances, over all processes, of which a DET curve is drawn; None for no such scores.
+
+        Each process has to call it.
+        """
+        return None
 
     def describe(self, names: Iterable[str]) -> dict[str, MetricInfo]:
         """What metrics are, by the names that :meth:`compute` gave; of those that are left out only the name is known.

@@ -12,12 +12,14 @@ from typing import Any, Literal, get_args
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchmetrics.utilities import dim_zero_cat
 
 from dyn_lightning.checks import positive, within
+from dyn_lightning.data.score_files import UNKNOWN, ScoreTable
 from dyn_lightning.errors import SettingError
 from dyn_lightning.metrics import info
 from dyn_lightning.metrics.eer import EER
-from dyn_lightning.metrics.eer_by_system import EERBySystem
+from dyn_lightning.metrics.eer_by_system import EERBySystem, decode_strings
 from dyn_lightning.metrics.info import MetricInfo
 from dyn_lightning.metrics.tdcf import MinTDCF
 from dyn_lightning.tasks.base import Batch, Task, TaskMetrics
@@ -148,6 +150,18 @@ class SpoofMetrics(TaskMetrics):
         if self.eer_by_system.update_called:
             found.update({f"eer_{system}": rate for system, rate in self.eer_by_system.compute().items()})
         return found
+
+    def scores(self) -> ScoreTable | None:
+        """None where the set lacks bona fide or spoofed utterances."""
+        by_system = self.eer_by_system.update_called
+        metric: Any = self.eer_by_system if by_system else self.eer
+        with metric.sync_context():
+            scores, targets = dim_zero_cat(metric.scores).cpu(), dim_zero_cat(metric.targets).tolist()
+            systems = decode_strings(dim_zero_cat(metric.systems)) if by_system else [UNKNOWN] * len(targets)
+        if not {0, 1} <= set(targets):
+            return None
+        keys = ["bonafide" if target == 1 else "spoof" for target in targets]
+        return ScoreTable([""] * len(targets), systems, keys, scores)
 
     def describe(self, names: Iterable[str]) -> dict[str, MetricInfo]:
         whole = {"eer": info.EER_INFO, "threshold": info.THRESHOLD_INFO, "min_tdcf": _MIN_TDCF}

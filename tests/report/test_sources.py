@@ -132,7 +132,7 @@ def test_published_points_have_units_and_a_data_set(tmp_path):
     path = tmp_path / "published.csv"
     path.write_text("dataset,model,stacks,gflops,eer_percent\nLA,ResNet34,-,5.64,6.26\nLA,Dyn,0 1,,2.5\n")
     first, second = read_published(path)
-    assert (first.dataset, first.name, first.flops_per_second, first.eer_percent) == ("LA", "ResNet34", 5.64e9, 6.26)
+    assert (first.dataset, first.name, first.flops_per_second, first.error_percent) == ("LA", "ResNet34", 5.64e9, 6.26)
     assert (second.name, second.flops_per_second) == ("Dyn (stacks 0 1)", None)
     path.write_text("dataset,system,flops,eer_percent,note\nLA,a,2,3,No GRU.\n")
     assert read_published(path) == [Published("LA", "a", 2.0, 3.0, "No GRU.")]
