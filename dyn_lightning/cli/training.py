@@ -41,6 +41,7 @@ from dyn_lightning.cli.uniform import add_uniform_options, make_uniform
 from dyn_lightning.errors import SettingError, UserError
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.module.checkpoint_io import write_whole_checkpoints
+from dyn_lightning.module.trainer_checks import naming_precision
 from dyn_lightning.optional import missing
 from dyn_lightning.runs import config_hash, keep_result, result_record
 from dyn_lightning.runs.environment import revision, typed
@@ -260,6 +261,10 @@ class WidthsCLI(LightningCLI):
             record |= {key: value for key, value in known.items() if value}
             keep_result(path, record, went_on_from=self.config[self.subcommand].get("ckpt_path"))
         return metrics
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        with naming_precision(self.trainer.precision):
+            super()._run_subcommand(subcommand)
 
     def validate(self, **options: Any) -> None:
         self._measure(self.trainer.validate, options)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning
@@ -9,8 +12,10 @@ from lightning.pytorch.callbacks import ModelPruning
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dyn_lightning.errors import SettingError
+from dyn_lightning.errors import SettingError, first_line
 from dyn_lightning.layers import DynamicLayer
+
+_HALVES = re.compile(r"\b(Complex)?(Half|BFloat16)\b")  # as torch names them
 
 
 def check_trainer(module: Any, trainer: lightning.Trainer) -> None:
@@ -49,3 +54,24 @@ def following_norm(network: nn.Module) -> str | None:
         if isinstance(layer, _BatchNorm) and isinstance(layer, DynamicLayer):
             return name
     return None
+
+
+@contextmanager
+def naming_precision(precision: str) -> Iterator[None]:
+    """Say what an operation that torch lacks in half precision asks for, such as a Fourier transform on the CPU.
+
+    Args:
+        precision: of the trainer.
+
+    Raises:
+        SettingError: in place of torch's error, where the whole network is in half precision.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if precision not in ("16-true", "bf16-true") or not _HALVES.search(str(error)):
+            raise
+        raise SettingError(
+            f"precision {precision}: an operation of the network or the loss is not there in half precision on this "
+            f"device ({first_line(error)}). Use precision bf16-mixed, which leaves such operations in float32"
+        ) from error

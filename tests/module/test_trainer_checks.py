@@ -8,6 +8,7 @@ from torch import nn
 from dyn_lightning import DynamicModule
 from dyn_lightning.callbacks import PhaseSwitch
 from dyn_lightning.errors import SettingError
+from dyn_lightning.module.trainer_checks import naming_precision
 from dyn_lightning.objectives import FlopsBudget
 from dyn_lightning.tasks import Regression
 
@@ -39,3 +40,16 @@ def test_synchronised_norms_are_named(make_trainer):
     module.trainer = trainer
     with pytest.raises(SettingError, match="sync_batchnorm would replace 1, which follows"):
         module.setup("fit")
+
+
+def test_an_operation_that_half_precision_lacks_is_named():
+    audio = torch.randn(64, dtype=torch.float16)
+    with (
+        pytest.raises(SettingError, match=r"^precision 16-true: an operation .*Half.* Use precision bf16-mixed"),
+        naming_precision("16-true"),
+    ):
+        torch.fft.rfft(audio)
+    with pytest.raises(RuntimeError, match="Half"), naming_precision("32-true"):
+        torch.fft.rfft(audio)
+    with pytest.raises(RuntimeError, match=r"shapes|size"), naming_precision("16-true"):
+        torch.ones(2, 3) @ torch.ones(2, 3)
