@@ -17,9 +17,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from dyn_lightning.costs import decompositions, front_end, losses, ordering, products, transforms, weighted
 from dyn_lightning.costs.base import FUNCTIONS, MODULES, OpCost, function_name
-from dyn_lightning.costs.per_element import activation, function_by_element
+from dyn_lightning.costs.per_element import function_by_element
 from dyn_lightning.graph.polynomial import Polynomial
 
 if TYPE_CHECKING:
@@ -35,12 +37,14 @@ def op_cost(op: Op) -> OpCost:
 
     A layer under ``torch.nn.utils.parametrize`` costs what it costs without, as once its weights are folded.
     """
-    if op.kind.startswith("Parametrized"):
-        op = replace(op, kind=op.kind.removeprefix("Parametrized"))
     if op.module is None:
         found = FUNCTIONS.get(function_name(op.kind), function_by_element)(op) or OpCost(counted=False)
         return found if op.times == 1 else replace(found, flops_full=op.times * found.flops_full)
-    cost = MODULES.get(op.kind, activation)(op)
+    if not MODULES:
+        raise RuntimeError("no layer's price is known: import dyn_lightning.layers first")
+    kind = next((k for k in type(op.module).__mro__ if not k.__name__.startswith("Parametrized")), nn.Module)
+    price = MODULES.get(kind)
+    cost = None if price is None else price(op)
     if cost is not None:
         return cost
     parameters = sum(p.numel() for p in op.module.parameters())

@@ -7,7 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
 from dyn_lightning.graph.polynomial import Polynomial
+from dyn_lightning.registry import Registry
 
 if TYPE_CHECKING:
     from dyn_lightning.graph import Axis, Op
@@ -39,23 +42,22 @@ class OpCost:
 Formula = Callable[["Op"], OpCost | None]
 """What an operation of one kind costs; None where it depends on something that an Op does not tell."""
 
-MODULES: dict[str, Formula] = {}
-FUNCTIONS: dict[str, Formula] = {}
-
-
-def prices_modules(*kinds: str) -> Callable[[Formula], Formula]:
-    """Register the formula of layers with these class names."""
-    return lambda formula: _register(MODULES, kinds, formula)
+MODULES: Registry[type[nn.Module], Formula] = Registry("price")
+FUNCTIONS: Registry[str, Formula] = Registry("price")
 
 
 def prices_functions(*names: str) -> Callable[[Formula], Formula]:
-    """Register the formula of functions and methods with these names, written as `function_name` does."""
-    return lambda formula: _register(FUNCTIONS, names, formula)
+    """Register the formula of functions and methods with these names, written as `function_name` does.
 
+    Raises SettingError where one of them has a price already.
+    """
 
-def _register(table: dict[str, Formula], kinds: Sequence[str], formula: Formula) -> Formula:
-    table.update(dict.fromkeys(kinds, formula))
-    return formula
+    def register(formula: Formula) -> Formula:
+        for name in names:
+            FUNCTIONS.add(name, formula, by=formula)
+        return formula
+
+    return register
 
 
 def function_name(kind: str) -> str:

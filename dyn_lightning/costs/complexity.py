@@ -233,24 +233,11 @@ def role(op: Op) -> str:
 
     A layer without weights across elements (a norm, an activation, a depthwise convolution) only follows.
     """
-    produced = _produced_axes(op)
+    produced = op.hidden or op.makes
     dynamic = any(_has_width(axis) for axis in produced)
     consumed = [axis for x in op.inputs for axis in x]
     adaptive = any(_has_width(axis) for axis in consumed) or (not produced and any(map(_has_width, op.hidden)))
     return "+".join(["DCL"] * dynamic + ["ACL"] * adaptive) or "FCL"
-
-
-def _produced_axes(op: Op) -> Sequence[Axis]:
-    module: Any = op.module
-    if op.hidden:
-        return op.hidden
-    if op.kind in ("Linear", "GRUCell", "LSTMCell", "RNNCell", "Embedding"):
-        return op.outputs[0][-1:]
-    if op.kind == "MelFilterBank":
-        return op.outputs[0][-2:-1]
-    if op.kind.startswith("Conv") and (module.groups == 1 or module.groups != module.in_channels):
-        return op.outputs[0][-1 - len(module.kernel_size) :][:1]
-    return ()
 
 
 def _has_width(axis: Axis) -> bool:

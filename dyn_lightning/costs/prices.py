@@ -158,12 +158,3 @@ COMPLEX_PER_OUTPUT = {
 }  # fmt: skip
 """Function → real FLOPs per output where numbers are complex: |z| is two squares, a sum and a root; e^z an exponential,
 a cosine, a sine and two products; log z a modulus, a logarithm and an angle. Others cost twice what real ones do."""
-
-FREE_MODULES = _names(
-    """
-    AlphaDropout ChannelShuffle CircularPad1d CircularPad2d ConstantPad1d ConstantPad2d Dropout Dropout1d Dropout2d
-    Dropout3d FeatureAlphaDropout Flatten Identity PixelShuffle PixelUnshuffle ReflectionPad1d ReflectionPad2d
-    ReplicationPad1d ReplicationPad2d Unflatten Unfold ZeroPad1d ZeroPad2d
-    """
-)
-"""torch.nn's layers that move or copy elements, or do nothing in inference: 0 FLOPs."""

@@ -139,10 +139,14 @@ def _einsum(op: Op) -> OpCost | None:
 @prices_functions("bilinear")
 def _bilinear(op: Op) -> OpCost:
     """Inputs: x, y, the weight (out, in x, in y) and, maybe, a bias."""
-    product, plus = op.product_and_sum
     weight = op.inputs[2]
-    per_output = (product + plus) * (numel(weight[1:]) + size(weight[1])) + plus * (len(op.inputs) > 3)
-    return OpCost(numel(op.outputs[0]) * per_output)
+    return OpCost(bilinear_flops(op, size(weight[1]), size(weight[2]), len(op.inputs) > 3))
+
+
+def bilinear_flops(op: Op, in1: Polynomial, in2: Polynomial, bias: bool) -> Polynomial:
+    """For each output a sum of products with y for each of x's features, and one of x with these sums."""
+    product, plus = op.product_and_sum
+    return numel(op.outputs[0]) * ((product + plus) * (in1 * in2 + in1) + plus * bias)
 
 
 @prices_functions("cdist")

@@ -10,6 +10,7 @@ from dyn_lightning.graph.polynomial import Polynomial
 
 if TYPE_CHECKING:
     from dyn_lightning.graph import Op
+    from dyn_lightning.graph.notes import Axes
 
 _KINDS = [
     f"fft{inverse}{kind}{dims}"
@@ -133,7 +134,13 @@ def _local_response_norm(op: Op) -> OpCost | None:
 
 
 @prices_functions("embeddingbag")
-def _embedding_bag(op: Op) -> OpCost:
-    """Every entry that is looked up is added to its bag."""
-    indices, table = op.inputs[:2]
-    return OpCost(numel(indices) * size(table[-1]))
+def _embedding_bag(op: Op) -> OpCost | None:
+    """Its detail: the mode, and whether there are weights."""
+    return None if op.detail is None else OpCost(embedding_bag_flops(op.inputs[0], op.outputs[0], *op.detail))
+
+
+def embedding_bag_flops(indices: Axes, out: Axes, mode: str, weighted: bool) -> Polynomial:
+    """Every entry that is looked up is added to its bag (or compared), once it is multiplied by a weight of its own if
+    there are ``weighted`` ones; the mean is divided.
+    """
+    return numel(indices) * size(out[-1]) * (1 + weighted) + numel(out) * (mode == "mean")

@@ -2,7 +2,8 @@
 
 The network runs once on an example input, and every tensor carries a note on each of its dimensions (an Axis)
 through the run: Python's own control flow and containers need no tracing then. What a layer or function does to the
-notes is said in :mod:`.layers`, :mod:`.products` and :mod:`.shapes`; a function without a rule fixes the sizes it
+notes is said by the rules in :mod:`.products` and :mod:`.shapes`, and by each layer's own class in
+:mod:`dyn_lightning.layers`, which registers it in :mod:`.declared`; a function without a rule fixes the sizes it
 touches, and says so. :mod:`.verify` runs the network again at other sizes and finds the call that does not agree.
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from dyn_lightning.graph.axes import Axis, Size, Sum, axis_size, axis_sizes, fix_sizes, make_axis, normal, substitute
+from dyn_lightning.graph.declared import LAYERS
 from dyn_lightning.graph.notes import Event, Graph, Op, Pass
 from dyn_lightning.graph.tracer import Tracer
 from dyn_lightning.graph.unification import unify
@@ -36,8 +38,11 @@ def read_graph(
         also: further runs, whose sizes are found too; the operations are those of the example input in evaluation mode.
 
     Raises:
+        RuntimeError: where no layer is declared, for nothing has imported :mod:`dyn_lightning.layers`.
         TypeError: where the network cannot be called with the example input, or answers no tensor.
     """
     from dyn_lightning.graph import rules
 
+    if not LAYERS:
+        raise RuntimeError("no layer is known: import dyn_lightning.layers first")
     return Tracer(network, rules).run([Pass(example_input), *also], free_outputs)

@@ -1,71 +1,16 @@
-"""Multi-head attention, as a layer and as a function: what it does to Axes, and how its own sizes are bound."""
+"""Multi-head attention as a function: what it does to Axes."""
 
 from __future__ import annotations
 
 import inspect
-from typing import Any
 
 import torch.nn.functional as F
-from torch import nn
 
-from dyn_lightning.graph.axes import Axis, axis_size, concatenated, fix_sizes, make_axis, normal
-from dyn_lightning.graph.binding import bind
+from dyn_lightning.graph.axes import Axis, axis_size, fix_sizes, make_axis, normal
 from dyn_lightning.graph.call import Call
 from dyn_lightning.graph.notes import Axes
 from dyn_lightning.graph.shapes import axis_from
-from dyn_lightning.graph.tracer import Tracer
 from dyn_lightning.graph.unification import split_sum, unify
-from dyn_lightning.inputs import tensors_in
-from dyn_lightning.modules.attention import SlimMultiheadAttention
-
-ATTENTIONS = (nn.MultiheadAttention, SlimMultiheadAttention)
-
-
-def attention(t: Tracer, name: str, m: Any, inputs: tuple[Axes, ...], out: Any) -> tuple[list[Axes], list[Axis]]:
-    """nn.MultiheadAttention: heads, the size of each head's queries and keys, and that of its values are apart."""
-    query, key, value = (inputs[0], *inputs[1:3]) if len(inputs) > 2 else (inputs[0],) * 3
-    known = t.graph.bindings.get(name)
-    if known is None:
-        slim = isinstance(m, SlimMultiheadAttention)
-        heads = t.new_size(f"{name}.heads", m.num_heads)
-        head_size = t.new_size(f"{name}.head_size", m.head_size if slim else m.head_dim)
-        value_size = t.new_size(f"{name}.value_size", m.value_size if slim else m.head_dim)
-        made = t.new_size(f"{name}.out_proj", m.embed_dim)
-    else:
-        heads, head_size, value_size, made = (known[k] for k in ("heads", "head_size", "value_size", "out"))
-    reason = f"{name} is called with inputs of different make{t.line}"
-    bind(
-        t, name, heads=heads, head_size=head_size, value_size=value_size,
-        in_axis=query[-1], key_axis=key[-1], value_axis=value[-1], out=made,
-    )  # fmt: skip
-    inner, values = make_axis(*heads, *head_size), make_axis(*heads, *value_size)
-    rows = concatenated([inner, inner, values])
-    if m.in_proj_weight is not None:
-        for other in (key[-1], value[-1]):
-            unify(query[-1], other, f"{name} projects queries, keys and values by one matrix{t.line}")
-        t.own(m.in_proj_weight, (rows, query[-1]), reason)
-    else:
-        for weight, row, x in ((m.q_proj_weight, inner, query), (m.k_proj_weight, inner, key)):
-            t.own(weight, (row, x[-1]), reason)
-        t.own(m.v_proj_weight, (values, value[-1]), reason)
-    if m.in_proj_bias is not None:
-        t.own(m.in_proj_bias, (rows,), reason)
-    if m.bias_k is not None:
-        t.own(m.bias_k, ((1,), (1,), inner), reason)
-        t.own(m.bias_v, ((1,), (1,), values), reason)
-    t.own(m.out_proj.weight, (made, values), reason)
-    if m.out_proj.bias is not None:
-        t.own(m.out_proj.bias, (made,), reason)
-    results = tensors_in(out)
-    axes: list[Axes] = [(*query[:-1], made)]
-    for weights in results[1:]:
-        per_head = weights.dim() == len(query) + 1
-        noted: list[Axis] = [(int(n),) for n in weights.shape]
-        if per_head:
-            noted[-3] = heads
-        axes.append(tuple(noted))
-    return axes, [heads, head_size, value_size]
-
 
 _SIGNATURE = inspect.signature(F.multi_head_attention_forward)
 

@@ -146,6 +146,10 @@ def _repeats(c: Call) -> int:
     return abs(int(c.argument(1, "n")))
 
 
+def _bags(c: Call) -> tuple[str, bool]:
+    return str(c.argument(6, "mode", default="mean")), c.argument(8, "per_sample_weights") is not None
+
+
 _DETAILS: dict[str, Callable[[Call], Any]] = {
     "einsum": equation_of,
     "multi_head_attention_forward": attention_detail,
@@ -168,5 +172,6 @@ _DETAILS: dict[str, Callable[[Call], Any]] = {
     **dict.fromkeys(("triplet_margin_loss", "triplet_margin_with_distance_loss"), _triplet),
     **{f"fractional_max_pool{n}d": _pool for n in (2, 3)},
     "local_response_norm": _local,
+    "embedding_bag": _bags,
     **dict.fromkeys(("matrix_power", "linalg_matrix_power"), _repeats),
 }

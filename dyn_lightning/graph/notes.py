@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ class Op:
     ``shared``: the axes of its parameters that a layer called before it has as well; ``complexes``: of each tensor
     that goes in and has no integers, whether its numbers are complex (a layer's weights are as its input is);
     ``times``: how often it runs for one call in the code, as torch.vmap has it; ``runs``: False where the pass that is
-    counted does not run it, so that only its parameters count.
+    counted does not run it, so that only its parameters count; ``makes``: the sizes that a layer makes.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Op:
     runs: bool = True
     complexes: tuple[bool, ...] = ()
     times: int = 1
+    makes: tuple[Axis, ...] = ()
 
     @property
     def product_and_sum(self) -> tuple[int, int]:
@@ -46,6 +47,22 @@ class Op:
         if not any(self.complexes):
             return 1, 1
         return (6 if all(self.complexes) else 2), 2
+
+    def with_sizes(self, resolve: Callable[[Axis], Axis], module: nn.Module | None = None) -> Op:
+        """The same call, every dimension put through ``resolve``, of the layer's twin in another network."""
+
+        def each(tensors: tuple[Axes, ...]) -> tuple[Axes, ...]:
+            return tuple(tuple(resolve(axis) for axis in x) for x in tensors)
+
+        return replace(
+            self,
+            module=module,
+            inputs=each(self.inputs),
+            outputs=each(self.outputs),
+            hidden=tuple(map(resolve, self.hidden)),
+            shared=each(self.shared),
+            makes=tuple(map(resolve, self.makes)),
+        )
 
 
 @dataclass(frozen=True)
@@ -107,7 +124,8 @@ class Graph:
     Attributes:
         passes: the runs; costs are those of the first.
         sizes: every Size that was made.
-        bindings: for each layer, what its sizes are made of: ``in_axis``, ``out`` (Axes), ``hidden``.
+        bindings: for each layer, what its sizes are: an Axis, or a list of them, under each size's name.
+        rules: the rule of each of these layers (a ``LayerRule``).
         bare: parameters and buffers that the network's code uses by themselves, as (module, name) → Axes.
         attributes: integer attributes that must follow sizes.
         fixed: layers that make no learnable size, and why.
@@ -118,6 +136,7 @@ class Graph:
     passes: list[Pass] = field(default_factory=list)
     sizes: list[Size] = field(default_factory=list)
     bindings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rules: dict[str, Any] = field(default_factory=dict)
     bare: dict[tuple[str, str], Axes] = field(default_factory=dict)
     attributes: dict[Attribute, Axis] = field(default_factory=dict)
     fixed: dict[str, str] = field(default_factory=dict)

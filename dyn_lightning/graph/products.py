@@ -179,9 +179,27 @@ def embedding(c: Call) -> list[Axes]:
     return [(*indices, table[1])]
 
 
+def bag_axes(t: Tracer, indices: Axes, features: Axis, out: Tensor, what: str) -> Axes:
+    """Bags of entries, a row each, or one after the other: (bags, features)."""
+    if len(indices) == 2:
+        fix_sizes(indices[1], f"{what} sums over it{t.line}")
+        return indices[0], features
+    fix_sizes(indices[0], f"{what} cuts it into bags{t.line}")
+    return (int(out.shape[0]),), features
+
+
+def embedding_bag(c: Call) -> list[Axes]:
+    """F.embedding_bag: indices, a table (entries, size), and maybe offsets and weights → (bags, size)."""
+    indices, table = c.inputs[:2]
+    fix_sizes(table[0], "its elements are named by indices")
+    return [bag_axes(c.t, indices, normal(table[1]), c.results[0], f"the function {c.name} in {c.t.where}")]
+
+
 def bilinear(c: Call) -> list[Axes]:
     """F.bilinear: (…, a), (…, b), weight (out, a, b) → (…, out)."""
     x, y, weight = c.inputs[:3]
+    for a, b in zip(x[:-1], y[:-1], strict=True):
+        unify(a, b, c.reason)
     unify(x[-1], weight[1], c.reason)
     unify(y[-1], weight[2], c.reason)
     if len(c.inputs) > 3:
@@ -279,6 +297,7 @@ PRODUCT_RULES: dict[str, Any] = {
     "einsum": einsum,
     "scaled_dot_product_attention": attention,
     "embedding": embedding,
+    "embedding_bag": embedding_bag,
     "bilinear": bilinear,
     "weight_norm": weight_norm,
     "cdist": bilinear_distance,

@@ -7,11 +7,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from dyn_lightning.graph.attention import attention_function
-from dyn_lightning.graph.axes import Axis, axis_size, axis_sizes, fix_sizes, is_free, make_axis
-from dyn_lightning.graph.call import Call
+from dyn_lightning.graph.axes import Axis, Size, axis_size, axis_sizes, fix_sizes, is_free, make_axis
+from dyn_lightning.graph.call import Call, Rule
+from dyn_lightning.graph.declared import LAYERS, is_leaf
 from dyn_lightning.graph.details import detail_of, runs_of_vmap
 from dyn_lightning.graph.ints import NotedInt
-from dyn_lightning.graph.layers import SIZED, UNKNOWN_FORM, is_leaf, on_layer, pooled
+from dyn_lightning.graph.layers import UNKNOWN_FORM, on_layer, pooled
 from dyn_lightning.graph.notes import Axes, Op
 from dyn_lightning.graph.numbers import follow
 from dyn_lightning.graph.pieces import set_item
@@ -20,6 +21,7 @@ from dyn_lightning.graph.shapes import FACTORIES, SHAPE_RULES, arange, factory
 from dyn_lightning.graph.tracer import Tracer
 from dyn_lightning.graph.unification import unify_all
 from dyn_lightning.inputs import tensors_in
+from dyn_lightning.registry import Registry
 
 __all__ = ["function_name", "is_leaf", "on_end", "on_equal", "on_function", "on_layer", "on_modules"]
 
@@ -51,7 +53,10 @@ REDUCTIONS = frozenset({
     "mean", "sum", "amax", "amin", "max", "min", "std", "var", "logsumexp", "norm", "vector_norm", "prod", "any", "all",
     "nanmean", "nansum", "median", "argmax", "argmin", "std_mean", "var_mean", "linalg_vector_norm",
 })  # fmt: skip
-FUNCTION_RULES = {**SHAPE_RULES, **PRODUCT_RULES, "multi_head_attention_forward": attention_function}
+FUNCTION_RULES: Registry[str, Rule] = Registry("rule")
+for _table in (SHAPE_RULES, PRODUCT_RULES, {"multi_head_attention_forward": attention_function}):
+    for _name, _rule in _table.items():
+        FUNCTION_RULES.add(_name, _rule)
 POOLS = frozenset({
     "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
     "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "lp_pool1d",
@@ -63,9 +68,10 @@ COUNTING = frozenset({"expand", "broadcast_to", "repeat", "tile", "multi_head_at
 
 def on_modules(t: Tracer, modules: dict[str, nn.Module]) -> None:
     """Note which layers are not taken as the torch.nn layers that they seem to be."""
+    kinds = tuple(rule.plain for rule in LAYERS.values() if not rule.followed)
     for name, module in modules.items():
-        base = next((kind for kind in SIZED if isinstance(module, kind)), None)
-        if base in (nn.MultiheadAttention, nn.GRU, nn.LSTM, nn.RNN) and not is_leaf(module):
+        if isinstance(module, kinds) and not is_leaf(module):
+            base = next(kind for kind in kinds if isinstance(module, kind))
             t.graph.fixed[name] = f"{name} is a {type(module).__name__}, not a {base.__name__} itself"
 
 
@@ -79,10 +85,9 @@ def on_end(t: Tracer) -> None:
     held = {size for axes in t.bare_parameters() for axis in axes for size in axis_sizes(axis)}
     made = {
         size
-        for bound in t.graph.bindings.values()
-        for key, axis in bound.items()
-        if key in ("out", "hidden", "project", "heads", "head_size", "value_size")
-        for size in _all_sizes(axis)
+        for name, bound in t.graph.bindings.items()
+        for key in t.graph.rules[name].makes
+        for size in _all_sizes(bound.get(key))
     }
     read = {size for op in t.graph.all_ops() for axes in op.outputs for axis in axes for size in axis_sizes(axis)}
     for axes in t.graph.bare.values():
@@ -95,16 +100,19 @@ def on_end(t: Tracer) -> None:
             if part not in held and part not in made:
                 part.fix("nothing that is trained makes it")
     for name, bound in t.graph.bindings.items():
-        for axis in (*bound.get("hidden", ()), *([bound["project"]] if "project" in bound else [])):
+        for axis in (axis for key in t.graph.rules[name].whole for axis in _axes(bound.get(key))):
             whole = [f for f in axis if not isinstance(f, int)]
             if len(whole) != 1 or whole[0].root.definition is not None:
                 fix_sizes(axis, f"{name} has one size, which the code behind it takes apart")
 
 
-def _all_sizes(bound: Any) -> list[Any]:
-    if isinstance(bound, list):
-        return [size for axis in bound for size in axis_sizes(axis)]
-    return list(axis_sizes(bound)) if isinstance(bound, tuple) else []
+def _axes(bound: Any) -> list[Axis]:
+    """What a size is bound to, as a list: one Axis, several, or none."""
+    return bound if isinstance(bound, list) else [] if bound is None else [bound]
+
+
+def _all_sizes(bound: Any) -> list[Size]:
+    return [size for axis in _axes(bound) for size in axis_sizes(axis)]
 
 
 def function_name(func: Any) -> str:

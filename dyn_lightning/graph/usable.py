@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dyn_lightning.errors import SettingError
-from dyn_lightning.graph.layers import SIZED, is_leaf
+from dyn_lightning.graph.declared import LAYERS, is_leaf
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
@@ -48,7 +48,7 @@ def usable(network: AnyModule) -> AnyModule:
                 f"dynamize: {what} is a {type(module).__name__} that has no parameters yet. Call the network once with "
                 "the example input first"
             )
-    if is_leaf(network) and isinstance(network, SIZED):
+    if is_leaf(network) and (LAYERS[type(network)].names or [*network.parameters()]):
         raise SettingError(
             f"dynamize: the network is a {type(network).__name__} by itself. Put it into a module, as "
             "nn.Sequential(layer), or into one of your own"

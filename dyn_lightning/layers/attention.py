@@ -7,7 +7,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dyn_lightning.costs.base import ZERO, OpCost, numel, size
+from dyn_lightning.costs.prices import SOFTMAX
+from dyn_lightning.costs.weighted import weighted
+from dyn_lightning.graph import Axis, Op, make_axis, unify
+from dyn_lightning.graph.axes import concatenated
+from dyn_lightning.graph.layer_call import LayerCall
+from dyn_lightning.graph.notes import Axes
+from dyn_lightning.graph.polynomial import Polynomial
 from dyn_lightning.layers.base import DynamicLayer
+from dyn_lightning.layers.linear import Linear
 from dyn_lightning.modules import attention as plain
 from dyn_lightning.widths.layout import Concat, Layout
 
@@ -25,8 +34,92 @@ class _Attention(DynamicLayer):
     so that nothing jumps when a feature leaves.
     """
 
+    made = ("heads", "head_size", "value_size", "out_width")
+    more = ("in_width", "key_width", "value_width")
+    followed = False
     dropout: float
     batch_first: bool
+
+    @staticmethod
+    def trace(c: LayerCall) -> list[Axes]:
+        """Heads, the size of each head's queries and keys, and that of its values are apart."""
+        m = c.module
+        query, key, value = (c.inputs[0], *c.inputs[1:3]) if len(c.inputs) > 2 else (c.inputs[0],) * 3
+        known = c.bound
+        if known is None:
+            slim = isinstance(m, plain.SlimMultiheadAttention)
+            heads = c.make("heads", m.num_heads)
+            head_size = c.make("head_size", m.head_size if slim else m.head_dim)
+            value_size = c.make("value_size", m.value_size if slim else m.head_dim)
+            made = c.t.new_size(f"{c.name}.out_proj", m.embed_dim)
+        else:
+            heads, head_size, value_size, made = (known[k] for k in ("heads", "head_size", "value_size", "out_width"))
+        c.bind(
+            heads=heads, head_size=head_size, value_size=value_size,
+            in_width=query[-1], key_width=key[-1], value_width=value[-1], out_width=made,
+        )  # fmt: skip
+        inner, values = make_axis(*heads, *head_size), make_axis(*heads, *value_size)
+        rows = concatenated([inner, inner, values])
+        if m.in_proj_weight is not None:
+            for other in (key[-1], value[-1]):
+                unify(query[-1], other, f"{c.name} projects queries, keys and values by one matrix{c.t.line}")
+            c.t.own(m.in_proj_weight, (rows, query[-1]), c.reason)
+        else:
+            for weight, row, x in ((m.q_proj_weight, inner, query), (m.k_proj_weight, inner, key)):
+                c.t.own(weight, (row, x[-1]), c.reason)
+            c.t.own(m.v_proj_weight, (values, value[-1]), c.reason)
+        if m.in_proj_bias is not None:
+            c.t.own(m.in_proj_bias, (rows,), c.reason)
+        if m.bias_k is not None:
+            c.t.own(m.bias_k, ((1,), (1,), inner), c.reason)
+            c.t.own(m.bias_v, ((1,), (1,), values), c.reason)
+        c.t.own(m.out_proj.weight, (made, values), c.reason)
+        if m.out_proj.bias is not None:
+            c.t.own(m.out_proj.bias, (made,), c.reason)
+        axes: list[Axes] = [(*query[:-1], made)]
+        for weights in c.results[1:]:
+            per_head = weights.dim() == len(query) + 1
+            noted: list[Axis] = [(int(n),) for n in weights.shape]
+            if per_head:
+                noted[-3] = heads
+            axes.append(tuple(noted))
+        c.hidden = (heads, head_size, value_size)
+        return axes
+
+    @staticmethod
+    def price(op: Op) -> OpCost:
+        module: Any = op.module
+        slim = isinstance(module, plain.SlimMultiheadAttention)
+        q, k, v = op.inputs[:3] if len(op.inputs) >= 3 else op.inputs[:1] * 3
+        if op.hidden:
+            heads, head_size, value_size = map(size, op.hidden)
+        else:
+            heads = Polynomial.constant(module.num_heads)
+            head_size = Polynomial.constant(module.head_size if slim else module.head_dim)
+            value_size = Polynomial.constant(module.value_size) if slim else head_size
+        bias = module.in_proj_bias is not None
+        # A learned key and value may be appended, and one of zeros.
+        appended = (module.bias_k is not None) + bool(module.zero_attn if slim else module.add_zero_attn)
+        keys = size(k[1] if len(k) == 3 and module.batch_first else k[0]) + appended
+        rows = (heads * head_size, heads * head_size, heads * value_size)
+        projections = [weighted(size(x[-1]), n, numel(x[:-1]), bias) for x, n in zip((q, k, v), rows, strict=True)]
+        projections.append(weighted(heads * value_size, size(op.outputs[0][-1]), numel(q[:-1]), bias))
+        total = sum(projections, start=OpCost())
+        # Scores and their scale, softmax, and the weighted sums of values.
+        per_query = heads * keys * (2 * head_size + SOFTMAX + 2 * value_size) + heads * head_size
+        learned = heads * (head_size + value_size) * (module.bias_k is not None)
+        return OpCost(total.flops_full + numel(q[:-1]) * per_query, ZERO, total.params + learned)
+
+    @classmethod
+    def replacing(cls, plain: Any, refs: dict[str, Any]) -> dict[nn.Module, nn.Module]:
+        """Itself, and the layer inside it that projects what it answers."""
+        out, inner = refs["out_width"], {name: ref for name, ref in refs.items() if name != "out_width"}
+        value_size = plain.head_dim if isinstance(plain, nn.MultiheadAttention) else plain.value_size
+        values = Layout(refs["heads"] or plain.num_heads, refs["value_size"] or value_size)
+        made = Linear.replacing(plain.out_proj, {"out_width": out, "in_width": values if values.widths else None})
+        if any(ref is not None for ref in refs.values()):
+            made[plain] = cls.from_plain(plain, **inner)
+        return made
 
     @property
     def _full_parts(self) -> tuple[int, int, int]:
@@ -59,9 +152,6 @@ class _Attention(DynamicLayer):
             "bias_k": (None, None, keys),
             "bias_v": (None, None, values),
         }
-
-    def plain_sizes(self) -> dict[str, Any]:
-        raise NotImplementedError("attention builds its plain form itself")
 
     def forward(
         self,
@@ -137,6 +227,11 @@ class MultiheadAttention(_Attention, nn.MultiheadAttention):
     """
 
     plain_class = nn.MultiheadAttention
+    sizes = {
+        "embed_dim": "in_width", "num_heads": "heads", "head_dim": "head_size", "kdim": "key_width",
+        "vdim": "value_width",
+    }  # fmt: skip
+    kept_as = {"bias": lambda m: m.in_proj_bias is not None, "add_bias_kv": lambda m: m.bias_k is not None}
 
     def bind(self, **widths: Any) -> None:
         # torch.nn.TransformerEncoderLayer asks for this before it takes its fused path, which reads the full weights.
@@ -162,6 +257,12 @@ class SlimMultiheadAttention(_Attention, plain.SlimMultiheadAttention):
     """
 
     plain_class = plain.SlimMultiheadAttention
+    # It may answer another size than it reads: that is the one that it is called by.
+    sizes = {
+        "embed_dim": "out_width", "out_size": "out_width", "num_heads": "heads", "head_size": "head_size",
+        "value_size": "value_size",
+    }  # fmt: skip
+    kept_as = {"heads": lambda m: m.num_heads}
 
     @property
     def _full_parts(self) -> tuple[int, int, int]:

@@ -3,37 +3,112 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from dyn_lightning.costs.base import OpCost
+from dyn_lightning.graph.declared import LAYERS, Features
+from dyn_lightning.graph.layer_call import LayerCall
+from dyn_lightning.graph.notes import Axes, Op
+from dyn_lightning.layers.declare import declare
+from dyn_lightning.modules.kinds import describes
+from dyn_lightning.registry import Registry
 from dyn_lightning.widths.layout import Layout, as_layout
 from dyn_lightning.widths.width import Width
 
+_NOISE = frozenset({"quiet", "noisy"})
+
 Size = int | Width | Layout
+
+DYNAMIC_LAYERS: Registry[type[nn.Module], type[DynamicLayer]] = Registry("dynamic form")
+"""The dynamic class for each plain one."""
 
 
 class DynamicLayer(nn.Module):
-    """A torch.nn layer whose sizes may follow Widths.
+    """A torch.nn layer whose sizes may follow Widths. Its class says all that there is to know of such layers.
 
     ``out_width``: this layer produces the width, or a Layout of widths (dynamic complexity layer, DCL).
     ``in_width``: its input has them (adaptive, ACL). Both, or neither. Widths are referred to, not registered: they
     belong to no layer. Parameters keep torch.nn's names and full shapes; a forward pass uses slices of them.
 
-    Subclasses inherit from their torch.nn class, name it in ``plain_class`` and say by ``layouts`` what the
-    dimensions of their parameters and buffers are made of.
+    A class that names its ``plain_class``, which it inherits from as well, is declared by that: ``dynamize`` takes
+    layers of the plain class by it. SettingError where another class is declared for the same one.
+
+    Attributes:
+        sizes: integer attribute → the size that it is; for a tuple of integers, the sizes of its entries.
+        tensors: parameter or buffer → for each of its dimensions the size that it is, or None.
+        made: sizes that such layers make; all others are those of what goes in.
+        more: sizes that no attribute names.
+        whole: sizes that the code behind the layer cannot take apart.
+        features: ``made`` by such layers; ``each`` treated by itself; ``normed`` each by itself; or ``mixed``.
+        followed: whether a class derived of the plain one can be followed by the functions that it calls.
+        described: whether artifacts have to say how to make the plain layer: one of sizes of its own.
+        arguments: of the plain class's constructor, where it does not name them.
+        kept_as: constructor's argument → what it was, asked of the layer, where no attribute of that name tells.
     """
 
     plain_class: ClassVar[type[nn.Module]]
+    sizes: ClassVar[Mapping[str, str | tuple[str, ...]]] = {}
+    tensors: ClassVar[Mapping[str, tuple[str | None, ...]]] = {}
+    made: ClassVar[tuple[str, ...]] = ("out_width",)
+    more: ClassVar[tuple[str, ...]] = ()
+    whole: ClassVar[tuple[str, ...]] = ()
+    features: ClassVar[Features] = "mixed"
+    followed: ClassVar[bool] = True
+    described: ClassVar[bool] = True
+    arguments: ClassVar[tuple[str, ...]] = ()
+    kept_as: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
     _refs: dict[str, Any]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "plain_class" not in vars(cls):
+            return
+        plain = cls.plain_class
+        declare(
+            plain, trace=cls.trace, price=cls.price, by=cls, sizes=cls.sizes, tensors=cls.tensors, makes=cls.made,
+            more=cls.more, whole=cls.whole, features=cls.features, followed=cls.followed,
+        )  # fmt: skip
+        DYNAMIC_LAYERS.add(plain, cls, by=cls)
+        if cls.described:
+            describes(plain, arguments=cls.arguments, kept_as=cls.kept_as, by=cls)
+
+    @staticmethod
+    def trace(c: LayerCall) -> list[Axes]:
+        """What a call does to Axes: binds the layer's sizes, and answers the Axes of each result.
+
+        An error of Python's own (an index, a key, a type) says that this form of call is not known: all that goes in
+        is then fixed.
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def price(op: Op) -> OpCost | None:
+        """What a call costs in both conventions, and its parameters; None where the call does not tell."""
+        raise NotImplementedError
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Arguments as the plain class has them, and the Widths or Layouts of sizes by their names."""
+        named = {*LAYERS[self.plain_class].names, *_NOISE}
+        widths = {name: kwargs.pop(name) for name in sorted(named & kwargs.keys())}
+        super().__init__(*args, **kwargs)
+        self.bind(**widths)
+
+    @classmethod
+    def replacing(cls, plain: nn.Module, refs: dict[str, Any]) -> dict[nn.Module, nn.Module]:
+        """What stands in the network for a plain layer, and for parts of it, whose sizes are ``refs``."""
+        learned = any(isinstance(ref, (Layout, Width, tuple)) for ref in refs.values())
+        return {plain: cls.from_plain(plain, **refs)} if learned else {}
 
     def bind(self, **widths: Any) -> None:
         """Tie sizes of this layer to Widths or Layouts; ``quiet`` and ``noisy``: see :attr:`noisy_width`.
 
-        Raises ValueError where the full sizes differ.
+        Raises SettingError for a size that such layers have not, ValueError where the full sizes differ.
         """
+        LAYERS[self.plain_class].check({k: v for k, v in widths.items() if k not in _NOISE})
         self.__dict__["_refs"] = {k: v for k, v in widths.items() if v is not None and v is not False}
         # Attributes may be set to current sizes for the network's own code while it runs.
         self.__dict__["_full"] = {k: v for k, v in self.__dict__.items() if type(v) is int}
@@ -95,9 +170,9 @@ class DynamicLayer(nn.Module):
     def makes(self) -> set[Width]:
         """The Widths that this layer produces."""
         refs = self.__dict__.get("_refs", {})
-        made = [refs.get(name) for name in ("out_width", "heads", "head_size", "value_size", "proj_width")]
-        made += refs.get("hidden_widths") or ()
-        return {w for ref in made if ref is not None for w in as_layout(ref).widths}
+        made = [refs.get(name) for name in self.made]
+        several = [ref if isinstance(ref, tuple) else (ref,) for ref in made]
+        return {w for refs in several for ref in refs if ref is not None for w in as_layout(ref).widths}
 
     def train(self, mode: bool = True) -> Any:
         # A Width's mode decides sizes on both of its sides, so it must turn with the layers that share it.
@@ -107,11 +182,13 @@ class DynamicLayer(nn.Module):
 
     def layouts(self) -> Mapping[str, tuple[Layout | None, ...]]:
         """For each parameter or buffer that has learned dimensions: one Layout (or None) a dimension."""
-        raise NotImplementedError
+        refs = {name: self.ref(name) for names in self.tensors.values() for name in names if name is not None}
+        return {key: tuple(refs.get(name or "") for name in names) for key, names in self.tensors.items()}
 
     def plain_sizes(self) -> dict[str, Any]:
         """Attributes of the plain layer that differ once it is cut to the kept sizes."""
-        raise NotImplementedError
+        named = {key: name for key, name in self.sizes.items() if isinstance(name, str)}
+        return {key: kept(self.ref(name), self.full(key)) for key, name in named.items()}
 
     def _tensor(self, name: str) -> Tensor | None:
         return self._parameters[name] if name in self._parameters else self._buffers.get(name)

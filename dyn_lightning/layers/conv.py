@@ -1,11 +1,19 @@
 """Convolutions able to follow Widths."""
 
+import math
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dyn_lightning.layers.base import DynamicLayer, Size, kept
+from dyn_lightning.costs.base import ZERO, OpCost, full_size, has_bias, numel, size
+from dyn_lightning.costs.weighted import weighted
+from dyn_lightning.graph import Axis, Op, axis_size, fix_sizes, normal
+from dyn_lightning.graph.layer_call import LayerCall
+from dyn_lightning.graph.notes import Axes
+from dyn_lightning.graph.polynomial import Polynomial
+from dyn_lightning.graph.products import conv_axes, group_axes
+from dyn_lightning.layers.base import DynamicLayer
 from dyn_lightning.widths.layout import Layout, as_layout
 
 
@@ -22,9 +30,35 @@ class _Conv(DynamicLayer):
     transposed: bool
     kernel_size: tuple[int, ...]
 
-    def __init__(self, *args: Any, out_width: Size | None = None, in_width: Size | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.bind(out_width=out_width, in_width=in_width)
+    sizes = {"in_channels": "in_width", "out_channels": "out_width"}
+    features = "made"
+
+    @staticmethod
+    def trace(c: LayerCall) -> list[Axes]:
+        m, x, spatial = c.module, c.inputs[0], (int(n) for n in c.module.kernel_size)
+        at = len(x) - 1 - len(m.kernel_size)
+        reason = f"{c.name} is a convolution of {m.groups} groups"
+        taps: list[Axis | None] = [(n,) for n in spatial]
+        _, within = group_axes(c.t, x[at], m.groups, reason, own=True)
+        depthwise = m.groups > 1 and axis_size(within) == 1
+        if m.transposed:
+            weight = c.own(m.weight, [x[at], (int(m.weight.shape[1]),) if depthwise else None, *taps])
+        else:
+            made = normal((*x[at], int(m.weight.shape[0]) // m.groups)) if depthwise else None
+            weight = c.own(m.weight, [made, within, *taps])
+        y, _ = conv_axes(c.t, x, weight, c.results[0], m.groups, transposed=m.transposed, reason=reason, own=True)
+        if at == 0:
+            for axis in (x[0], y[0]):
+                fix_sizes(axis, f"{c.name} is called without a batch dimension{c.t.line}")
+        c.bind(in_width=x[at], out_width=y[at])
+        if _is_depthwise(m):
+            c.features, c.produces = "each", ()
+        return [y]
+
+    @classmethod
+    def replacing(cls, plain: nn.Module, refs: dict[str, Any]) -> dict[nn.Module, nn.Module]:
+        follows = _is_depthwise(plain)
+        return super().replacing(plain, {k: v for k, v in refs.items() if not (follows and k == "out_width")})
 
     def bind(self, **widths: Any) -> None:
         if self.groups > 1:
@@ -67,13 +101,14 @@ class _Conv(DynamicLayer):
         return {"weight": (*dims, *spatial), "bias": (self._out,)}
 
     def plain_sizes(self) -> dict[str, Any]:
-        sizes = {
-            "in_channels": kept(self.in_width, self.in_channels),
-            "out_channels": kept(self._out, self.out_channels),
-        }
-        if self.depthwise and self.in_width is not None:
-            sizes["groups"] = self.in_width.size
+        sizes = super().plain_sizes()
+        if self.depthwise and self.in_width is not None and self._out is not None:
+            sizes |= {"out_channels": self._out.size, "groups": self.in_width.size}
         return sizes
+
+
+def _is_depthwise(conv: Any) -> bool:
+    return bool(conv.groups == conv.in_channels > 1)
 
 
 def _in_blocks(layout: Layout, groups: int) -> bool:
@@ -91,7 +126,14 @@ def _within(layout: Layout | None, groups: int) -> Layout | None:
 
 
 class _PlainConv(_Conv):
-    _padding: Any
+    @staticmethod
+    def price(op: Op) -> OpCost:
+        module: Any = op.module
+        x, y, channel = op.inputs[0], op.outputs[0], -1 - len(module.kernel_size)
+        in_per_group = Polynomial.constant(1) if _is_depthwise(module) else size(x[channel]) / module.groups
+        positions = numel(y[:channel]) * numel(y[channel + 1 :])
+        fan_in = in_per_group * math.prod(module.kernel_size)
+        return weighted(fan_in, size(y[channel]), positions, has_bias(module), op.product_and_sum)
 
     def forward(self, input: Tensor) -> Tensor:
         weight, bias = self.cut("weight"), self.cut("bias")
@@ -132,6 +174,32 @@ class Conv3d(_PlainConv, nn.Conv3d):
 
 
 class _TransposedConv(_Conv):
+    @staticmethod
+    def price(op: Op) -> OpCost:
+        module: Any = op.module
+        x, y, channel = op.inputs[0], op.outputs[0], -1 - len(module.kernel_size)
+        bias, taps = has_bias(module), math.prod(module.kernel_size)
+        out_per_group = (
+            Polynomial.constant(module.out_channels // module.groups)
+            if _is_depthwise(module)
+            else size(y[channel]) / module.groups
+        )
+        params = size(x[channel]) * out_per_group * taps + size(y[channel]) * bias
+        product, plus = op.product_and_sum
+        full = (product + plus) * numel(x) * out_per_group * taps + numel(y) * plus * bias
+        # The paper's convention multiplies each output by every tap, but adds only where taps do meet.
+        reached, lengths = 1, 1
+        for axis, k, s, p, d in zip(
+            x[channel + 1 :], module.kernel_size, module.stride, module.padding, module.dilation, strict=True
+        ):
+            n_in = full_size(axis)
+            n_out = (n_in - 1) * s - 2 * p + d * (k - 1) + 1
+            reached *= sum(0 <= i * s + j * d - p < n_out for i in range(n_in) for j in range(k))
+            lengths *= n_out
+        filters = numel(x[:channel]) * size(x[channel]) * out_per_group
+        paper = filters * (numel(y[channel + 1 :]) * (taps + 1) + (reached - lengths)) - numel(y) * (not bias)
+        return OpCost(full, ZERO if len(module.kernel_size) == 3 else paper, params)
+
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         me: Any = self
         spatial = len(self.kernel_size)

@@ -1,12 +1,14 @@
 """Linear layer able to follow Widths."""
 
-from typing import Any
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dyn_lightning.layers.base import DynamicLayer, Size, kept
-from dyn_lightning.widths.layout import Layout
+from dyn_lightning.costs.base import OpCost, has_bias, numel, size
+from dyn_lightning.costs.weighted import weighted
+from dyn_lightning.graph import Op
+from dyn_lightning.graph.layer_call import LayerCall
+from dyn_lightning.graph.notes import Axes
+from dyn_lightning.layers.base import DynamicLayer
 
 
 class Linear(DynamicLayer, nn.Linear):
@@ -16,19 +18,20 @@ class Linear(DynamicLayer, nn.Linear):
     """
 
     plain_class = nn.Linear
+    sizes = {"in_features": "in_width", "out_features": "out_width"}
+    tensors = {"weight": ("out_width", "in_width"), "bias": ("out_width",)}
+    features = "made"
 
-    def __init__(self, *args: Any, out_width: Size | None = None, in_width: Size | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.bind(out_width=out_width, in_width=in_width)
+    @staticmethod
+    def trace(c: LayerCall) -> list[Axes]:
+        x = c.inputs[0]
+        bound = c.bind(in_width=x[-1])
+        return [(*x[:-1], bound["out_width"])]
 
-    def layouts(self) -> dict[str, tuple[Layout | None, ...]]:
-        return {"weight": (self.out_width, self.in_width), "bias": (self.out_width,)}
-
-    def plain_sizes(self) -> dict[str, Any]:
-        return {
-            "in_features": kept(self.in_width, self.in_features),
-            "out_features": kept(self.out_width, self.out_features),
-        }
+    @staticmethod
+    def price(op: Op) -> OpCost:
+        x, y = op.inputs[0], op.outputs[0]
+        return weighted(size(x[-1]), size(y[-1]), numel(y[:-1]), has_bias(op.module), op.product_and_sum)
 
     def forward(self, input: Tensor) -> Tensor:
         weight, bias = self.cut("weight"), self.cut("bias")

@@ -1,4 +1,6 @@
-"""A mel filter bank whose number of bands is learned (the voice-activity case of arXiv 2601.13704)."""
+"""A mel filter bank whose number of bands is learned (the voice-activity case of arXiv 2601.13704), and what stands
+around it: a spectrogram, and scalings of its bands.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dyn_lightning.costs.base import OpCost, numel, size
+from dyn_lightning.costs.front_end import fft_flops
 from dyn_lightning.features.spectral import FixedScaling as PlainFixedScaling
 from dyn_lightning.features.spectral import LogCompression as PlainLogCompression
 from dyn_lightning.features.spectral import MelFilterBank as PlainMelFilterBank
+from dyn_lightning.features.spectral import Spectrogram
+from dyn_lightning.graph import Op, fix_sizes
+from dyn_lightning.graph.layer_call import LayerCall
+from dyn_lightning.graph.layers import opaque
+from dyn_lightning.graph.notes import Axes
 from dyn_lightning.layers.base import DynamicLayer
+from dyn_lightning.layers.declare import declare
 from dyn_lightning.widths.layout import Layout
 from dyn_lightning.widths.width import Width
 
@@ -32,10 +42,19 @@ class MelFilterBank(DynamicLayer, PlainMelFilterBank):
     """
 
     plain_class = PlainMelFilterBank
+    sizes = {"n_mels": "out_width"}
 
-    def __init__(self, *args: Any, out_width: Width | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.bind(out_width=out_width)
+    @staticmethod
+    def trace(c: LayerCall) -> list[Axes]:
+        x = c.inputs[0]
+        fix_sizes(x[-2], f"{c.name} expects all frequency bins")
+        bound = c.bind(out_width=c.bound["out_width"] if c.bound else c.make("out_width", c.module.n_mels))
+        return [(*x[:-2], bound["out_width"], x[-1])]
+
+    @staticmethod
+    def price(op: Op) -> OpCost:
+        """Power (…, bins, frames) → (…, bands, frames), as the dense product that it is run as."""
+        return OpCost(2 * numel(op.outputs[0]) * size(op.inputs[0][-2]))
 
     def layouts(self) -> dict[str, tuple[Layout | None, ...]]:
         return {"fb": (None, self.out_width)}
@@ -43,9 +62,6 @@ class MelFilterBank(DynamicLayer, PlainMelFilterBank):
     @property
     def width(self) -> Width | None:
         return None if self.out_width is None else self.out_width.simple
-
-    def plain_sizes(self) -> dict[str, Any]:
-        return {"n_mels": self.n_mels if self.out_width is None else self.out_width.size}
 
     def forward(self, power: Tensor) -> Tensor:
         bands = torch.matmul(self._filters().T.to(power.dtype), power)
@@ -85,11 +101,21 @@ class _BehindFilterBank(DynamicLayer):
     stand at unit scale around zero, or its mean goes with it, and that costs more than the band is worth.
     """
 
-    def layouts(self) -> dict[str, tuple[Layout | None, ...]]:
-        return {}
+    made = ()
+    more = ("in_width",)
+    described = False
+    features = "each"
 
-    def plain_sizes(self) -> dict[str, Any]:
-        return {}
+    @staticmethod
+    def trace(c: LayerCall) -> list[Axes]:
+        if len(c.inputs[0]) > 1:
+            c.bind(in_width=c.inputs[0][1])
+        return [c.inputs[0]]
+
+    @staticmethod
+    def price(op: Op) -> OpCost:
+        """Of each element a sum and a logarithm, or a subtraction and a division."""
+        return OpCost(2 * numel(op.outputs[0]))
 
     @property
     def noisy_width(self) -> Layout | None:
@@ -124,3 +150,14 @@ def respaced_filters(bank: PlainMelFilterBank, n_mels: int) -> Tensor:
     steps = points_hz.diff()
     down, up = -slopes[:, :-2] / steps[:-1], slopes[:, 2:] / steps[1:]
     return torch.minimum(down, up).clamp_min(0.0) * ((n_mels + 1) / (bank.n_mels + 1))
+
+
+def spectrogram_price(op: Op) -> OpCost:
+    """For each frame a window (1 a sample), an FFT, and 3 a bin (power 1: 4; neither 1 nor 2: 5)."""
+    module: Any = op.module
+    bins = module.n_fft // 2 + 1
+    per_bin = 3 + (module.power != 2) + (module.power not in (1, 2))
+    return OpCost(numel(op.outputs[0]) / bins * (module.n_fft + fft_flops(module.n_fft) + per_bin * bins))
+
+
+declare(Spectrogram, trace=opaque, price=spectrogram_price)

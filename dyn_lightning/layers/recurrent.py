@@ -11,9 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from dyn_lightning.layers.base import DynamicLayer, Size, kept
+from dyn_lightning.costs.base import OpCost, numel, size
+from dyn_lightning.costs.weighted import recurrent_layer
+from dyn_lightning.graph import Axis, Op, axis_size, fix_sizes, make_axis, unify
+from dyn_lightning.graph.layer_call import LayerCall
+from dyn_lightning.graph.notes import Axes
+from dyn_lightning.graph.polynomial import Polynomial
+from dyn_lightning.layers.base import DynamicLayer, kept
 from dyn_lightning.modules.stacked_rnn import StackedRNN
-from dyn_lightning.widths.layout import Layout
+from dyn_lightning.widths.layout import Layout, as_layout
 from dyn_lightning.widths.width import Width
 
 
@@ -35,16 +41,31 @@ class _Recurrent(DynamicLayer):
     batch_first: bool
     dropout: float
 
-    def __init__(
-        self,
-        *args: Any,
-        hidden_widths: tuple[Width | None, ...] | None = None,
-        in_width: Size | None = None,
-        proj_width: Width | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self.bind(hidden_widths=hidden_widths, in_width=in_width, proj_width=proj_width)
+    sizes = {"input_size": "in_width", "hidden_size": "hidden_widths", "proj_size": "proj_width"}
+    made = whole = ("hidden_widths", "proj_width")
+    followed = False
+    arguments = ("input_size", "dropout", "batch_first", "bidirectional", "hidden_size", "num_layers", "bias")
+
+    @staticmethod
+    def trace(c: LayerCall) -> list[Axes]:
+        m, known, below = c.module, c.bound, c.inputs[0][-1]
+        hidden: list[Axis] = (
+            known["hidden_widths"]
+            if known
+            else [c.t.new_size(f"{c.name}.l{i}", m.hidden_size) for i in range(m.num_layers)]
+        )
+        project: Axis | None = None
+        if m.proj_size:
+            project = known["proj_width"] if known else c.make("proj_width", m.proj_size)
+        c.bind(hidden_widths=hidden, in_width=below, **({"proj_width": project} if project else {}))
+        _own_weights(c, hidden, below, project)
+        return recurrent_axes(c, hidden, project, 2 if isinstance(m, nn.LSTM) else 1)
+
+    @staticmethod
+    def price(op: Op) -> OpCost:
+        module: Any = op.module
+        kind = next(kind.__name__ for kind in (nn.RNN, nn.GRU, nn.LSTM) if isinstance(module, kind))
+        return recurrent_price(op, kind, module, module.num_layers)
 
     def bind(self, **widths: Any) -> None:
         if widths.get("proj_width") is not None and not self.proj_size:
@@ -52,6 +73,8 @@ class _Recurrent(DynamicLayer):
         hidden = widths.get("hidden_widths")
         if hidden is not None and len(hidden) != self.num_layers:
             raise ValueError(f"{self.num_layers} layers need as many hidden widths, got {len(hidden)}")
+        if hidden is not None:
+            widths["hidden_widths"] = tuple(None if w is None else as_layout(w).simple for w in hidden)
         super().bind(**widths)
         for width in self.hidden_widths:
             if self.proj_size and width is not None:
@@ -109,9 +132,6 @@ class _Recurrent(DynamicLayer):
             below = None if answered is None else Layout(self.directions, answered)
         return layouts
 
-    def plain_sizes(self) -> dict[str, Any]:
-        raise NotImplementedError("a recurrent layer builds its plain form itself")
-
     def _hidden(self, layer: int, *, kept_sizes: bool = False) -> int:
         width = self.hidden_widths[layer]
         if width is None:
@@ -160,18 +180,18 @@ class _Recurrent(DynamicLayer):
         sizes = self._state_sizes(layer)
         if hx is None:
             batch = int(packed.batch_sizes[0]) if packed is not None else x.shape[1]
-            return [x.new_zeros(self.directions, batch, size) for _, size, _ in sizes]
+            return [x.new_zeros(self.directions, batch, n) for _, n, _ in sizes]
         states = hx if self.has_cell else (hx,)
         rows = slice(layer * self.directions, (layer + 1) * self.directions)
         found = []
-        for state, (width, size, full) in zip(states, sizes, strict=True):
+        for state, (width, n, full) in zip(states, sizes, strict=True):
             part = state[rows]
             if packed is not None and packed.sorted_indices is not None:
                 part = part[:, packed.sorted_indices]
             if part.shape[-1] == full and width is not None:
                 part = Layout(width).take(part, 2)
             # What this layer answered before comes back with zeros behind it where another layer is wider.
-            found.append(part[..., :size].contiguous())
+            found.append(part[..., :n].contiguous())
         return found
 
     def _run_layer(
@@ -243,6 +263,83 @@ class _Recurrent(DynamicLayer):
         return plain.train(self.training)
 
 
+def _own_weights(c: LayerCall, hidden: list[Axis], below: Axis, project: Axis | None) -> None:
+    """What a layer's parameters are made of, should the network's code read them by themselves."""
+    m = c.module
+    gates, directions = m.weight_hh_l0.shape[0] // m.hidden_size, 1 + m.bidirectional
+    for i, axis in enumerate(hidden):
+        rows, state = make_axis(gates, *axis), project or axis
+        kinds = {"weight_ih": (rows, below), "weight_hh": (rows, state), "weight_hr": (state, axis)}
+        for key in (key for names in m._all_weights[i * directions :][:directions] for key in names):
+            axes = kinds.get(key.split("_l")[0], (rows,))
+            c.t.own(getattr(m, key), axes, f"{c.name} shares a parameter with another layer")
+        below = make_axis(directions, *state)
+
+
+def recurrent_axes(c: LayerCall, hidden: list[Axis], project: Axis | None, states: int) -> list[Axes]:
+    """What one layer upon the other answers: features, and ``states`` (h, of an LSTM the cells as well).
+
+    Args:
+        c: the call.
+        hidden: each layer's hidden size.
+        project: the size of their projection, one for all, where they have one: that of the features, and of h.
+        states: their number.
+    """
+    t, name, results = c.t, c.name, c.results
+    x, directions = c.inputs[0], 2 if c.module.bidirectional else 1
+    c.hidden = (*hidden, *([project] if project else []))
+    equal = len(set(map(axis_size, hidden))) == 1
+
+    def tie_layers() -> None:
+        reason = f"the final states of {name} are read as one tensor{t.line}"
+        for axis in hidden[1:]:
+            if equal:
+                unify(hidden[0], axis, reason)
+        if not equal:
+            t.fix_axes([tuple(hidden)], reason)
+
+    given = [axes for axes in c.inputs[1:] if len(axes) > 1]  # what else a packed sequence has is of one dimension
+    for i, state in enumerate(given):
+        reason = f"{name} is given its initial state{t.line}"
+        if project is None or i:
+            tie_layers()
+        own = project if project and not i else hidden[0] if equal else None
+        if own is not None:
+            unify(own, state[-1], reason)
+        for axis in state if own is None else state[:-1]:
+            fix_sizes(axis, reason)
+    # A packed output is its data and, without notes of their own, three tensors of indices.
+    first_state = len(results) - states
+    if len(hidden) > 1:
+        for final in results[first_state + bool(project) :]:
+            # Final states of all layers come in one tensor: only where somebody reads it need the layers agree.
+            t.on_use(final, tie_layers)
+    answered = [project or hidden[-1], hidden[-1]]
+    finals = [
+        (*((int(n),) for n in final.shape[:-1]), axis if axis_size(axis) == final.shape[-1] else (final.shape[-1],))
+        for final, axis in zip(results[first_state:], answered, strict=False)
+    ]
+    y = (*x[:-1], make_axis(directions, *answered[0]))
+    indices = [t.fixed_axes(s) for s in results[1:first_state]]
+    return [y, *indices, *finals]
+
+
+def recurrent_price(op: Op, kind: str, layer: Any, layers: int) -> OpCost:
+    """What so many layers like ``layer`` cost, one upon the other, in one or two directions."""
+    hidden, projection = op.hidden[:layers], op.hidden[layers:]
+    proj_size = getattr(layer, "proj_size", 0)
+    if len(hidden) != layers or (projection and not proj_size):
+        raise ValueError(f"{op.name}: {len(op.hidden)} hidden sizes for {layers} layers")
+    projected = size(projection[0]) if projection else Polynomial.constant(proj_size) if proj_size else None
+    total, directions, positions = OpCost(), 2 if layer.bidirectional else 1, numel(op.inputs[0][:-1])
+    step = size(op.inputs[0][-1])
+    for axis in hidden:
+        one = recurrent_layer(kind, layer, step, size(axis), positions, projected)
+        total = total + OpCost(directions * one.flops_full, directions * one.flops_paper, directions * one.params)
+        step = directions * (projected or size(axis))
+    return total
+
+
 def _join(states: list[Tensor]) -> Tensor:
     """Final states of all layers, (L · D, B, H); layers narrower than the widest are filled with zeros."""
     widest = max(s.shape[-1] for s in states)
@@ -275,6 +372,7 @@ class LSTM(_Recurrent, nn.LSTM):
     """
 
     plain_class = nn.LSTM
+    arguments = (*_Recurrent.arguments, "proj_size")
     gates = 4
     has_cell = True
     kernel = "lstm"
@@ -284,6 +382,7 @@ class RNN(_Recurrent, nn.RNN):
     """torch.nn.RNN with learned hidden sizes. Shapes and states as for :class:`GRU`."""
 
     plain_class = nn.RNN
+    arguments = (*_Recurrent.arguments, "nonlinearity")
     gates = 1
     has_cell = False
 

@@ -3,54 +3,52 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
 from dyn_lightning.errors import ArtifactError
-from dyn_lightning.features.spectral import MelFilterBank
-from dyn_lightning.modules.attention import SlimMultiheadAttention
-from dyn_lightning.modules.stacked_rnn import StackedRNN
+from dyn_lightning.registry import Registry
 
-# A layer of a class in this table is described by those constructor's arguments that it keeps as attributes of the
-# same name. To add a class whose constructor's arguments are all kept, name it here.
-KINDS: dict[str, type[nn.Module]] = {
-    cls.__name__: cls
-    for cls in (
-        *(nn.Linear, nn.Bilinear, nn.Embedding, nn.EmbeddingBag),
-        *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
-        *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
-        *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
-        *(nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.PReLU),
-        *(nn.RNN, nn.GRU, nn.LSTM, nn.RNNCell, nn.GRUCell, nn.LSTMCell, nn.MultiheadAttention),
-        *(StackedRNN, SlimMultiheadAttention, MelFilterBank),
-    )
-}
-_STACK = ("input_size", "dropout", "batch_first", "bidirectional")
-_RECURRENT = (*_STACK, "hidden_size", "num_layers", "bias")
-# Arguments of classes whose constructors do not name them.
-_ARGUMENTS: dict[str, tuple[str, ...]] = {
-    "RNN": (*_RECURRENT, "nonlinearity"),
-    "GRU": _RECURRENT,
-    "LSTM": (*_RECURRENT, "proj_size"),
-    "StackedRNN": (*_STACK, "kind", "hidden_sizes", "bias", "proj_size", "nonlinearity"),
-}
-# Arguments that are kept in another form; None where they are not to be given.
-_KEPT_AS: dict[tuple[str, str], Any] = {
-    ("StackedRNN", "bias"): lambda layer: bool(layer.layers[0].bias),
-    ("StackedRNN", "proj_size"): lambda layer: layer.layers[0].proj_size or None,
-    ("StackedRNN", "nonlinearity"): lambda layer: getattr(layer.layers[0], "nonlinearity", None),
-    ("MultiheadAttention", "bias"): lambda layer: layer.in_proj_bias is not None,
-    ("MultiheadAttention", "add_bias_kv"): lambda layer: layer.bias_k is not None,
-    ("SlimMultiheadAttention", "heads"): lambda layer: layer.num_heads,
-}
+
+@dataclass(frozen=True)
+class Kind:
+    """How layers of a class are written down: by those constructor's arguments that they keep as attributes.
+
+    Attributes:
+        cls: the class.
+        arguments: of its constructor, where it does not name them.
+        kept_as: argument → what it was, asked of a layer that keeps it in another form; None: it is not to be given.
+    """
+
+    cls: type[nn.Module]
+    arguments: tuple[str, ...] = ()
+    kept_as: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+
+
+KINDS: Registry[str, Kind] = Registry("layer of its name")
+
+
+def describes(
+    cls: type[nn.Module],
+    *,
+    arguments: tuple[str, ...] = (),
+    kept_as: Mapping[str, Callable[[Any], Any]] | None = None,
+    by: Any = None,
+) -> None:
+    """Let layers of a class be written down: see :class:`Kind`. SettingError where one of that name is already."""
+    KINDS.add(cls.__name__, Kind(cls, arguments, kept_as or {}), by=by or cls)
+
+
 _PLACES = ("device", "dtype", "process_group")
 
 
 def is_known(layer: nn.Module) -> bool:
     """Whether :func:`describe_layer` takes it: the class itself, not one derived of it."""
-    return KINDS.get(type(layer).__name__) is type(layer)
+    found: Kind | None = KINDS.get(type(layer).__name__)
+    return found is not None and found.cls is type(layer)
 
 
 def describe_layer(layer: nn.Module) -> dict[str, Any]:
@@ -63,9 +61,10 @@ def describe_layer(layer: nn.Module) -> dict[str, Any]:
     if not is_known(layer):
         raise ArtifactError(f"{kind} cannot be described, only {', '.join(KINDS)}")
     options = {}
-    for name in _ARGUMENTS.get(kind) or inspect.signature(KINDS[kind]).parameters:
-        if (kind, name) in _KEPT_AS:
-            value = _KEPT_AS[kind, name](layer)
+    known = KINDS[kind]
+    for name in known.arguments or inspect.signature(known.cls).parameters:
+        if name in known.kept_as:
+            value = known.kept_as[name](layer)
             if value is not None:
                 options[name] = value
         elif hasattr(layer, name) and name not in _PLACES and not name.startswith("_"):
@@ -84,10 +83,11 @@ def build_layer(description: Mapping[str, Any]) -> nn.Module:
     kind = description.get("kind")
     if kind not in KINDS:
         raise ArtifactError(
-            f"unknown layer kind {kind!r} (known: {', '.join(KINDS)}); load with the version that wrote it"
+            f"unknown layer kind {kind!r} (known: {', '.join(KINDS)}); load with the version that wrote it, "
+            "and import the module that declares it, if it is your own"
         )
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in description.get("options", {}).items()}
     try:
-        return KINDS[kind](**options)
+        return KINDS[kind].cls(**options)
     except (AssertionError, TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
         raise ArtifactError(f"a {kind} of the options {options} cannot be built ({error})") from error

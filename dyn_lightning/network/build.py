@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,8 +12,7 @@ from torch import nn
 from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.features.spectral import FixedScaling, LogCompression, MelFilterBank
 from dyn_lightning.graph import Axis, Graph, Op, Pass, Size, Sum, axis_sizes, normal, substitute
-from dyn_lightning.graph.attention import ATTENTIONS
-from dyn_lightning.graph.layers import is_leaf
+from dyn_lightning.graph.declared import is_leaf
 from dyn_lightning.layers import DYNAMIC_LAYERS, DynamicLayer
 from dyn_lightning.network.copies import become
 from dyn_lightning.network.dynamic import AnyModule, DynamicNetwork, replace_modules, shallow_copy
@@ -26,10 +24,6 @@ from dyn_lightning.widths.width_dict import WidthDict
 
 NOT_REACHED = "no run has used it"
 AFTER_FILTER_BANK = (LogCompression, FixedScaling)
-_REFS = {
-    "in_axis": "in_width", "out": "out_width", "heads": "heads", "head_size": "head_size", "value_size": "value_size",
-    "key_axis": "key_width", "value_axis": "value_width", "project": "proj_width",
-}  # fmt: skip
 
 
 def build(
@@ -63,16 +57,17 @@ def build(
         made = _layout(normal(axis), widths)
         return made if made.widths else None
 
+    def layouts(axis: Axis | list[Axis]) -> Any:
+        """Of a size, or of several under one name."""
+        if not isinstance(axis, list):
+            return layout(axis)
+        several = tuple(map(layout, axis))
+        return several if any(x is not None for x in several) else None
+
     made: dict[nn.Module, nn.Module] = {}
     for name, bound in graph.bindings.items():
         plain = plain_modules[name]
-        refs: dict[str, object] = {_REFS[key]: layout(axis) for key, axis in bound.items() if key in _REFS}
-        if "hidden" in bound:
-            hidden = tuple(widths.get(next(axis_sizes(axis), None)) for axis in bound["hidden"])  # type: ignore[arg-type]
-            refs["hidden_widths"] = hidden if any(w is not None for w in hidden) else None
-        outer = tuple(layout(axis) for key, axis in bound.items() if key.startswith("in_axis_"))
-        if any(outer):
-            refs["outer"] = outer
+        refs: dict[str, Any] = {key: layouts(axis) for key, axis in bound.items()}
         if isinstance(plain, MelFilterBank):
             refs["quiet"] = name not in makers
         elif isinstance(plain, AFTER_FILTER_BANK) and name not in makers:
@@ -81,13 +76,7 @@ def build(
             refs["quiet"] = True
         elif name in behind.values():
             refs["noisy"] = True
-        elif isinstance(plain, ATTENTIONS):
-            made |= _attention(plain, refs)
-            continue
-        elif getattr(plain, "groups", 1) == getattr(plain, "in_channels", 0) > 1:
-            refs.pop("out_width")  # a depthwise convolution follows
-        if any(isinstance(ref, (Layout, Width, tuple)) for ref in refs.values()):
-            made[plain] = DYNAMIC_LAYERS[type(plain)].from_plain(plain, **refs)
+        made |= DYNAMIC_LAYERS[type(plain)].replacing(plain, refs)
 
     replace_modules(network, made)
     no_nested_tensors(network)
@@ -157,20 +146,6 @@ def _layout(axis: Axis, widths: dict[Size, Width]) -> Layout:
     return merged if merged.widths else Layout(merged.full_size)
 
 
-def _attention(plain: Any, refs: dict[str, Any]) -> dict[nn.Module, nn.Module]:
-    """The dynamic forms of attention and of the layer inside it that projects what it answers."""
-    made: dict[nn.Module, nn.Module] = {}
-    out = refs.pop("out_width")
-    value_size = plain.head_dim if isinstance(plain, nn.MultiheadAttention) else plain.value_size
-    values = Layout(refs["heads"] or plain.num_heads, refs["value_size"] or value_size)
-    inner = values if values.widths else None
-    if out is not None or inner is not None:
-        made[plain.out_proj] = DYNAMIC_LAYERS[nn.Linear].from_plain(plain.out_proj, out_width=out, in_width=inner)
-    if any(ref is not None for ref in (out, *refs.values())):
-        made[plain] = DYNAMIC_LAYERS[type(plain)].from_plain(plain, **refs)
-    return made
-
-
 def _bare(graph: Graph, modules: dict[str, nn.Module], layout: Callable[[Axis], Layout | None]) -> list[Bare]:
     """Bare parameters that follow widths; those that make a size which no layer makes get its noise."""
     makers: dict[Width, str] = {}
@@ -206,14 +181,7 @@ def _op(op: Op, modules: dict[str, nn.Module], widths: dict[Size, Width]) -> Op:
     def resolve(axis: Axis) -> Axis:
         return substitute(axis, lambda size: widths.get(size, size.full_size))
 
-    return replace(
-        op,
-        module=None if op.module is None else modules[op.name],
-        inputs=tuple(tuple(resolve(axis) for axis in x) for x in op.inputs),
-        outputs=tuple(tuple(resolve(axis) for axis in x) for x in op.outputs),
-        hidden=tuple(resolve(axis) for axis in op.hidden),
-        shared=tuple(tuple(resolve(axis) for axis in x) for x in op.shared),
-    )
+    return op.with_sizes(resolve, None if op.module is None else modules[op.name])
 
 
 def _only(axis: Axis) -> Size | None:
@@ -227,11 +195,11 @@ def noise_makers(network: nn.Module, graph: Graph) -> dict[str, Size]:
     last: dict[Size, str] = {}
     for name, bound in graph.bindings.items():
         module = network.get_submodule(name)
-        size = _only(bound["out"]) if "out" in bound else None
+        size = _only(bound["out_width"]) if "out_width" in bound else None
         if isinstance(module, MelFilterBank) and size is not None:
             last[size] = name
         elif isinstance(module, AFTER_FILTER_BANK):
-            size = _only(bound["in_axis"])
+            size = _only(bound["in_width"])
             if size in last:
                 last[size] = name
     return {name: size for size, name in last.items()}
@@ -266,13 +234,13 @@ def resamplable(network: nn.Module, graph: Graph) -> set[Size]:
     for axes in graph.bare.values():
         found -= {size for axis in axes for size in axis_sizes(axis)}
     for name, bound in graph.bindings.items():
-        axis = normal(bound["in_axis"]) if "in_axis" in bound else ()
+        axis = normal(bound["in_width"]) if "in_width" in bound else ()
         module = network.get_submodule(name)
-        takes = "out" in bound or "hidden" in bound or isinstance(module, AFTER_FILTER_BANK)
+        takes = "out_width" in bound or "hidden_widths" in bound or isinstance(module, AFTER_FILTER_BANK)
         if len(axis) != 1 or not takes or getattr(module, "groups", 1) > 1:
             found -= set(axis_sizes(axis))
         if not isinstance(module, MelFilterBank):
             # What another layer makes as well, tied to the bank, samples nothing.
-            made = [bound["out"]] if "out" in bound else bound.get("hidden", ())
+            made = [bound["out_width"]] if "out_width" in bound else bound.get("hidden_widths", ())
             found -= {size for axis in made for size in axis_sizes(axis)}
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -50,19 +49,7 @@ def _check_size(name: str, numbers: float) -> None:
 def plain_complexity(backbone: nn.Module, example: object, duration_s: float | None) -> Complexity:
     """What a backbone costs in which nothing is learned. A warning names the calls that have no price."""
 
-    def sizes(axes: Any) -> Any:
-        return tuple((axis_size(axis),) for axis in axes)
-
-    ops = [
-        replace(
-            op,
-            inputs=tuple(map(sizes, op.inputs)),
-            outputs=tuple(map(sizes, op.outputs)),
-            hidden=sizes(op.hidden),
-            shared=tuple(map(sizes, op.shared)),
-        )
-        for op in read_graph(backbone, example).ops
-    ]
+    ops = [op.with_sizes(lambda axis: (axis_size(axis),), op.module) for op in read_graph(backbone, example).ops]
     cost = Complexity(ops, {}, duration_s, parameters=sum(p.numel() for p in backbone.parameters()))
     warn_uncounted("FLOPs", cost.uncounted)
     return cost

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dyn_lightning.errors import FAILURES, first_line
 from dyn_lightning.graph import Graph, Pass, Size
-from dyn_lightning.graph.layers import is_leaf
+from dyn_lightning.graph.declared import is_leaf
 from dyn_lightning.graph.places import line_of_error
 from dyn_lightning.graph.runner import Runner
 from dyn_lightning.graph.untouched import unchanged

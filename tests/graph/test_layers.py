@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dyn_lightning.features.spectral import LogCompression, MelFilterBank
 from dyn_lightning.graph import Graph, axis_size, read_graph
-from dyn_lightning.graph.layers import is_leaf
+from dyn_lightning.graph.declared import is_leaf
 
 
 def read(*layers: nn.Module, shape: tuple[int, ...] = (2, 3, 9), free_outputs: bool = True) -> Graph:

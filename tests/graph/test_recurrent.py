@@ -76,7 +76,7 @@ def test_cells(kind: Any, gates: int) -> None:
 
     graph = read_graph(Loop(), torch.randn(4, 3, 9))
     assert free(graph) == {"cell": 6}
-    assert graph.bindings["cell"]["gates"] == gates
+    assert graph.rules["cell"].plain is kind
 
 
 def test_projections() -> None:
@@ -93,7 +93,7 @@ def test_stacks_of_unequal_layers(kind: str, bidirectional: bool) -> None:
     assert free(graph) == {"0.l0": 6, "0.l1": 7, "0.l2": 5, "2": 4}
     assert [axis_size(a) for a in graph.ops[0].outputs[0]] == [2, 3, 5 * (1 + bidirectional)]
     assert [axis_size(a) for a in graph.ops[0].hidden] == [6, 7, 5]
-    assert [axis_size(graph.bindings[f"0.layers.{i}"]["in_axis"]) for i in range(3)] == [
+    assert [axis_size(graph.bindings[f"0.layers.{i}"]["in_width"]) for i in range(3)] == [
         9, 6 * (1 + bidirectional), 7 * (1 + bidirectional),
     ]  # fmt: skip
     followed = {(a.name, a.index): axis_size(axis) for a, axis in graph.attributes.items()}

@@ -1,43 +1,19 @@
-"""Tables of vectors and single steps of recurrent layers, able to follow Widths."""
+"""Single steps of recurrent layers, able to follow Widths."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dyn_lightning.layers.base import DynamicLayer, Size, kept
+from dyn_lightning.costs.base import OpCost, numel, size
+from dyn_lightning.costs.weighted import GATES, recurrent_layer
+from dyn_lightning.graph import Op, make_axis, normal, unify
+from dyn_lightning.graph.layer_call import LayerCall
+from dyn_lightning.graph.notes import Axes
+from dyn_lightning.layers.base import DynamicLayer
 from dyn_lightning.widths.layout import Layout
-
-
-class Embedding(DynamicLayer, nn.Embedding):
-    """torch.nn.Embedding with a learned size of its vectors. Shapes: (…) → (…, size)."""
-
-    plain_class = nn.Embedding
-
-    def __init__(self, *args: Any, out_width: Size | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.bind(out_width=out_width)
-
-    def layouts(self) -> dict[str, tuple[Layout | None, ...]]:
-        return {"weight": (None, self.out_width)}
-
-    def plain_sizes(self) -> dict[str, Any]:
-        return {"embedding_dim": kept(self.out_width, self.embedding_dim)}
-
-    def forward(self, input: Tensor) -> Tensor:
-        y = F.embedding(
-            input,
-            self.cut("weight"),
-            self.padding_idx,
-            self.max_norm,
-            self.norm_type,
-            self.scale_grad_by_freq,
-            self.sparse,
-        )
-        return self.noise(y, -1)
 
 
 class _Cell(DynamicLayer):
@@ -50,20 +26,36 @@ class _Cell(DynamicLayer):
     hidden_size: int
     input_size: int
 
-    def __init__(self, *args: Any, out_width: Size | None = None, in_width: Size | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.bind(out_width=out_width, in_width=in_width)
+    sizes = {"input_size": "in_width", "hidden_size": "out_width"}
+
+    @staticmethod
+    def trace(c: LayerCall) -> list[Axes]:
+        """Input and, where given, state (and cell state)."""
+        m, x = c.module, c.inputs[0]
+        known = c.t.known(m.weight_hh)
+        hidden = normal(known[1]) if known else c.make("out_width", m.hidden_size)
+        rows = make_axis(m.weight_hh.shape[0] // m.hidden_size, *hidden)
+        c.t.own(m.weight_ih, (rows, x[-1]), c.reason)
+        c.t.own(m.weight_hh, (rows, hidden), c.reason)
+        for bias in (m.bias_ih, m.bias_hh):
+            if bias is not None:
+                c.t.own(bias, (rows,), c.reason)
+        for state in c.inputs[1:]:
+            unify(hidden, state[-1], c.reason)
+        c.bind(in_width=x[-1], out_width=hidden)
+        c.hidden = (hidden,)
+        return [(*x[:-1], hidden)] * len(c.results)
+
+    @staticmethod
+    def price(op: Op) -> OpCost:
+        x, hidden = op.inputs[0], op.hidden[0] if op.hidden else op.outputs[0][-1]
+        kind = next(name for name in GATES if isinstance(op.module, getattr(nn, f"{name}Cell")))
+        return recurrent_layer(kind, op.module, size(x[-1]), size(hidden), numel(x[:-1]))
 
     def layouts(self) -> dict[str, tuple[Layout | None, ...]]:
         out = self.out_width
         rows = None if out is None else Layout(self.gates, out)
         return {"weight_ih": (rows, self.in_width), "weight_hh": (rows, out), "bias_ih": (rows,), "bias_hh": (rows,)}
-
-    def plain_sizes(self) -> dict[str, Any]:
-        return {
-            "input_size": kept(self.in_width, self.input_size),
-            "hidden_size": kept(self.out_width, self.hidden_size),
-        }
 
     def _weights(self) -> list[Any]:
         return [self.cut(name) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from dyn_lightning.layers import BatchNorm1d, BatchNorm2d, GroupNorm, InstanceNorm1d, LayerNorm, RMSNorm
+from dyn_lightning.layers import BatchNorm1d, BatchNorm2d, InstanceNorm1d
 from dyn_lightning.widths.layout import Layout
 from dyn_lightning.widths.width import Width
 
@@ -64,61 +64,6 @@ def test_batch_norm_checks_its_input() -> None:
         BatchNorm2d(4, in_width=Width(4))(torch.randn(2, 4))
 
 
-@pytest.mark.parametrize("options", [{}, {"elementwise_affine": False}, {"bias": False, "eps": 0.1}], ids=str)
-def test_layer_norm(contract, options: dict) -> None:
-    contract(nn.LayerNorm(8, **options), lambda a: {"in_width": a}, [8], lambda a: (_x(3, 5, a),)).check()
-    contract(nn.LayerNorm(16, **options), lambda a: {"in_width": Layout(2, a)}, [8], lambda a: (_x(3, 2 * a),)).check()
-
-
-def test_layer_norm_is_over_the_elements_in_use() -> None:
-    width = Width(8)
-    layer, x = LayerNorm(8, in_width=width), torch.randn(3, 5)
-    width.freeze(5)
-    torch.testing.assert_close(layer(x).mean(-1), torch.zeros(3), atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize("groups", [1, 2, 4])
-@pytest.mark.parametrize("affine", [True, False])
-def test_group_norm(contract, groups: int, affine: bool) -> None:
-    contract(
-        nn.GroupNorm(groups, 16, affine=affine),
-        lambda a: {"in_width": Layout(4, a)},
-        [4],
-        lambda a: (_x(3, 4 * a, 5),),
-    ).check()
-
-
-def test_group_norm_keeps_each_channel_in_its_group() -> None:
-    width = Width(4)
-    layer, x = GroupNorm(2, 8, in_width=Layout(2, width)), torch.randn(3, 8, 5)
-    width.freeze(3)
-    kept = x[:, [0, 1, 2, 4, 5, 6]]
-    parts = [
-        (part - part.mean((1, 2), keepdim=True)) / (part.var((1, 2), correction=0, keepdim=True) + 1e-5).sqrt()
-        for part in kept.chunk(2, 1)
-    ]
-    expected = torch.cat(parts, 1)
-    torch.testing.assert_close(layer(kept), expected)
-
-
-def test_group_norm_needs_a_width_in_groups() -> None:
-    for size in (Width(8), Layout(Width(4), 2), Layout(Width(2), Width(4))):
-        with pytest.raises(ValueError, match=r"2 groups need in_width=Layout\(2, …\)"):
-            GroupNorm(2, 8, in_width=size)
-
-
-def test_a_group_for_each_channel(contract) -> None:
-    for affine in (True, False):
-        contract(nn.GroupNorm(8, 8, affine=affine), lambda a: {"in_width": a}, [8], lambda a: (_x(3, a, 5),)).check()
-    width = Width(8)
-    layer, plain = GroupNorm(8, 8, in_width=width), nn.GroupNorm(8, 8)
-    width.freeze(5)
-    x = _x(3, 8, 6)
-    torch.testing.assert_close(layer(x[:, :5]), plain(x)[:, :5])
-    small = layer.to_plain()
-    assert (small.num_groups, small.num_channels) == (5, 5)
-
-
 @pytest.mark.parametrize("options", [{}, {"affine": True}, {"affine": True, "track_running_stats": True}], ids=str)
 def test_instance_norm(contract, options: dict) -> None:
     kinds = ((nn.InstanceNorm1d, (5,)), (nn.InstanceNorm2d, (4, 3)), (nn.InstanceNorm3d, (4, 3, 2)))
@@ -149,43 +94,3 @@ def test_instance_norm_of_each_channel_by_itself() -> None:
 @pytest.mark.parametrize("options", [{}, {"affine": False}, {"momentum": None}], ids=str)
 def test_batch_norm_in_three_dimensions(contract, options: dict) -> None:
     contract(nn.BatchNorm3d(8, **options), lambda a: {"in_width": a}, [8], lambda a: (_x(3, a, 4, 2, 2),)).check()
-
-
-@pytest.mark.parametrize("options", [{}, {"elementwise_affine": False}, {"eps": 0.1}], ids=str)
-def test_rms_norm(contract, options: dict) -> None:
-    contract(nn.RMSNorm(8, **options), lambda a: {"in_width": a}, [8], lambda a: (_x(3, 5, a),)).check()
-    contract(nn.RMSNorm(16, **options), lambda a: {"in_width": Layout(2, a)}, [8], lambda a: (_x(3, 2 * a),)).check()
-    contract(
-        nn.RMSNorm([4, 6], **options),
-        lambda a, b: {"outer": (Layout(a),), "in_width": b},
-        [4, 6],
-        lambda a, b: (torch.randn(3, a, b),),
-    ).check()
-
-
-def test_rms_norm_is_over_the_elements_in_use() -> None:
-    width = Width(8)
-    layer, x = RMSNorm(8, eps=1e-6, in_width=width), torch.randn(3, 5)
-    width.freeze(5)
-    torch.testing.assert_close(layer(x), x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt())
-
-
-@pytest.mark.parametrize("options", [{}, {"elementwise_affine": False}, {"bias": False}], ids=str)
-def test_layer_norm_over_several_dimensions(contract, options: dict) -> None:
-    contract(
-        nn.LayerNorm([4, 6], **options),
-        lambda a, b: {"outer": (Layout(a),), "in_width": b},
-        [4, 6],
-        lambda a, b: (torch.randn(3, a, b),),
-    ).check()
-    contract(
-        nn.LayerNorm([4, 5, 6], **options),
-        lambda a: {"outer": (Layout(a), None)},
-        [4],
-        lambda a: (torch.randn(3, a, 5, 6),),
-    ).check()
-
-
-def test_prelu(contract) -> None:
-    contract(nn.PReLU(8), lambda a: {"in_width": a}, [8], lambda a: (_x(3, a, 5) - 4,)).check()
-    contract(nn.PReLU(8), lambda a: {"in_width": a}, [8], lambda a: (_x(3, a) - 4,)).check()
