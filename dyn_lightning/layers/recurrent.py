@@ -5,7 +5,7 @@ H hidden size of a layer, D directions, B batch, T time.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,15 @@ class _Recurrent(DynamicLayer):
     sizes = {"input_size": "in_width", "hidden_size": "hidden_widths", "proj_size": "proj_width"}
     made = whole = ("hidden_widths", "proj_width")
     followed = False
-    arguments = ("input_size", "dropout", "batch_first", "bidirectional", "hidden_size", "num_layers", "bias")
+    arguments: ClassVar[tuple[str, ...]] = (
+        "input_size",
+        "dropout",
+        "batch_first",
+        "bidirectional",
+        "hidden_size",
+        "num_layers",
+        "bias",
+    )
 
     @staticmethod
     def trace(c: LayerCall) -> list[Axes]:

@@ -81,7 +81,7 @@ def build_layer(description: Mapping[str, Any]) -> nn.Module:
         ArtifactError: for an unknown kind, or options that its class refuses.
     """
     kind = description.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ArtifactError(
             f"unknown layer kind {kind!r} (known: {', '.join(KINDS)}); load with the version that wrote it, "
             "and import the module that declares it, if it is your own"
