@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import dyn_lightning
+import dyn_lightning.layers  # what layers can be described
 from dyn_lightning.errors import ArtifactError
 from dyn_lightning.modules.kinds import build_layer, describe_layer, is_known
 

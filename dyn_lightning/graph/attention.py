@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 import torch.nn.functional as F
+from torch import nn
 
 from dyn_lightning.graph.axes import Axis, axis_size, fix_sizes, make_axis, normal
 from dyn_lightning.graph.call import Call
@@ -51,6 +52,8 @@ def attention_function(c: Call) -> list[Axes] | None:
     out, mask = c.t.axes(given["out_proj_weight"])[0], axes("attn_mask")
     if (bias := axes("out_proj_bias")) is not None:
         unify(out, bias[0], reason)
+    if type(c.t.owner(given["out_proj_weight"], 2)) is nn.MultiheadAttention:
+        unify(out, features, reason)  # whose class has one size for both
     batch: Axis = query[1] if len(query) == 3 else (1,)
     if mask is not None and len(mask) == 3:
         unify(make_axis(*batch, *heads), mask[0], reason)

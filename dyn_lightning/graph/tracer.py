@@ -81,6 +81,12 @@ class Tracer(Runner):
             return axes
         return tuple(unify(a, b, reason) for a, b in zip(known[1], axes, strict=True))
 
+    def owner(self, x: Tensor, levels: int = 1) -> nn.Module | None:
+        """The module that a parameter belongs to, or one that holds it some levels up; None for any other tensor."""
+        place = self._own.get(id(x))
+        names = [] if place is None else place[0].split(".")
+        return self.network.get_submodule(".".join(names[: len(names) - levels + 1])) if len(names) >= levels else None
+
     def known(self, x: Tensor) -> Axes | None:
         """Notes on a parameter or buffer that it has already."""
         return self._notes[id(x)][1] if id(x) in self._notes else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -227,11 +228,21 @@ class MultiheadAttention(_Attention, nn.MultiheadAttention):
     """
 
     plain_class = nn.MultiheadAttention
+    by_hand = {
+        "q_proj_weight": (None, "in_width"), "k_proj_weight": (None, "key_width"),
+        "v_proj_weight": (None, "value_width"),
+    }  # fmt: skip
     sizes = {
         "embed_dim": "in_width", "num_heads": "heads", "head_dim": "head_size", "kdim": "key_width",
         "vdim": "value_width",
     }  # fmt: skip
     kept_as = {"bias": lambda m: m.in_proj_bias is not None, "add_bias_kv": lambda m: m.bias_k is not None}
+
+    @classmethod
+    def numbers(cls, plain: Any, key: str, dims: Sequence[Layout | None]) -> Iterator[tuple[str, Layout]]:
+        if key == "in_proj_weight" and dims[1] is not None:
+            yield from ((name, dims[1]) for name in ("embed_dim", "kdim", "vdim"))
+        yield from super().numbers(plain, key, dims)
 
     def bind(self, **widths: Any) -> None:
         # torch.nn.TransformerEncoderLayer asks for this before it takes its fused path, which reads the full weights.

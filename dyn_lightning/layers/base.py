@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -25,6 +25,8 @@ Size = int | Width | Layout
 
 DYNAMIC_LAYERS: Registry[type[nn.Module], type[DynamicLayer]] = Registry("dynamic form")
 """The dynamic class for each plain one."""
+ALIKE: dict[type[nn.Module], type[DynamicLayer]] = {}
+"""Classes that are followed by their functions, and the dynamic class that knows what their attributes are."""
 
 
 class DynamicLayer(nn.Module):
@@ -40,6 +42,7 @@ class DynamicLayer(nn.Module):
     Attributes:
         sizes: integer attribute → the size that it is; for a tuple of integers, the sizes of its entries.
         tensors: parameter or buffer → for each of its dimensions the size that it is, or None.
+        by_hand: the same of parameters that ``trace`` notes itself, as far as their dimensions are sizes.
         made: sizes that such layers make; all others are those of what goes in.
         more: sizes that no attribute names.
         whole: sizes that the code behind the layer cannot take apart.
@@ -53,6 +56,7 @@ class DynamicLayer(nn.Module):
     plain_class: ClassVar[type[nn.Module]]
     sizes: ClassVar[Mapping[str, str | tuple[str, ...]]] = {}
     tensors: ClassVar[Mapping[str, tuple[str | None, ...]]] = {}
+    by_hand: ClassVar[Mapping[str, tuple[str | None, ...]]] = {}
     made: ClassVar[tuple[str, ...]] = ("out_width",)
     more: ClassVar[tuple[str, ...]] = ()
     whole: ClassVar[tuple[str, ...]] = ()
@@ -132,6 +136,24 @@ class DynamicLayer(nn.Module):
         layer.__class__ = cls
         layer.bind(**widths)
         return layer
+
+    @classmethod
+    def numbers(cls, plain: nn.Module, key: str, dims: Sequence[Layout | None]) -> Iterator[tuple[str, Layout]]:
+        """Which integer attributes of a plain layer are sizes of a parameter that code uses by itself.
+
+        Args:
+            plain: the layer.
+            key: the parameter's name.
+            dims: what each of its dimensions is made of.
+
+        Yields:
+            the attribute, or one entry of a tuple as "attribute.index", and what it is made of.
+        """
+        names = cls.tensors.get(key) or cls.by_hand.get(key, ())
+        found = {name: layout for name, layout in zip(names, dims, strict=False) if name and layout is not None}
+        for attribute, name in cls.sizes.items():
+            if isinstance(name, str) and name in found:
+                yield attribute, found[name]
 
     def full(self, name: str) -> int:
         """An integer attribute of the plain layer, at full size."""
@@ -255,6 +277,12 @@ class DynamicLayer(nn.Module):
         for name, value in sizes.items():
             setattr(plain, name, value)
         return plain
+
+
+def form_of(plain: type[nn.Module]) -> type[DynamicLayer] | None:
+    """The dynamic form of a class, or of the first that it is derived of."""
+    forms = ALIKE | dict(DYNAMIC_LAYERS)
+    return next((forms[kind] for kind in plain.__mro__ if kind in forms), None)
 
 
 def kept(layout: Layout | None, otherwise: int) -> int:

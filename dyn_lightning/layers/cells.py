@@ -27,6 +27,7 @@ class _Cell(DynamicLayer):
     input_size: int
 
     sizes = {"input_size": "in_width", "hidden_size": "out_width"}
+    by_hand = {"weight_ih": (None, "in_width"), "weight_hh": (None, "out_width")}
 
     @staticmethod
     def trace(c: LayerCall) -> list[Axes]:

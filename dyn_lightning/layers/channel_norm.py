@@ -1,6 +1,7 @@
 """Norms of each channel by itself, able to follow Widths. They produce no size of their own."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from dyn_lightning.graph import Op, normal
 from dyn_lightning.graph.layer_call import LayerCall
 from dyn_lightning.graph.notes import Axes
 from dyn_lightning.graph.polynomial import Polynomial
-from dyn_lightning.layers.base import DynamicLayer
+from dyn_lightning.layers.base import ALIKE, DynamicLayer
 from dyn_lightning.modules.kinds import describes
 from dyn_lightning.widths.layout import Layout
 
@@ -19,6 +20,9 @@ class _ChannelNorm(DynamicLayer):
     """A layer with one entry per channel in each of its parameters and buffers."""
 
     sizes = {"num_features": "in_width"}
+    by_hand: ClassVar[Mapping[str, tuple[str | None, ...]]] = dict.fromkeys(
+        ("weight", "bias", "running_mean", "running_var"), ("in_width",)
+    )
     made = ()
     features = "normed"
 
@@ -163,3 +167,4 @@ class InstanceNorm3d(_InstanceNorm, nn.InstanceNorm3d):
 
 
 describes(nn.SyncBatchNorm)
+ALIKE[nn.SyncBatchNorm] = BatchNorm1d

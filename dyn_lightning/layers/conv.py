@@ -1,6 +1,7 @@
 """Convolutions able to follow Widths."""
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -54,6 +55,20 @@ class _Conv(DynamicLayer):
         if _is_depthwise(m):
             c.features, c.produces = "each", ()
         return [y]
+
+    @classmethod
+    def numbers(cls, plain: Any, key: str, dims: Sequence[Layout | None]) -> Iterator[tuple[str, Layout]]:
+        first, second = dims[:2] if key == "weight" else (None, None)
+        names = ("in_channels", "out_channels") if plain.transposed else ("out_channels", "in_channels")
+        if first is not None:
+            yield names[0], first
+            if _is_depthwise(plain):
+                each = plain.out_channels // plain.in_channels
+                inside = first if plain.transposed else first.without(each)
+                if inside is not None:
+                    yield from (("in_channels", inside), ("groups", inside), ("out_channels", Layout(inside, each)))
+        if second is not None:
+            yield names[1], Layout(plain.groups, second)
 
     @classmethod
     def replacing(cls, plain: nn.Module, refs: dict[str, Any]) -> dict[nn.Module, nn.Module]:

@@ -1,5 +1,6 @@
 """Norm over groups of channels, able to follow Widths."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from dyn_lightning.graph.polynomial import Polynomial
 from dyn_lightning.graph.products import group_axes
 from dyn_lightning.layers.base import DynamicLayer
 from dyn_lightning.layers.channel_norm import group_norm_price
+from dyn_lightning.widths.layout import Layout
 
 
 class GroupNorm(DynamicLayer, nn.GroupNorm):
@@ -34,6 +36,13 @@ class GroupNorm(DynamicLayer, nn.GroupNorm):
         group_axes(c.t, channels, groups, f"{c.name} normalises in {groups} groups", own=True)
         c.bind(in_width=channels)
         return [tuple(map(normal, c.inputs[0]))]
+
+    @classmethod
+    def numbers(cls, plain: Any, key: str, dims: Sequence[Layout | None]) -> Iterator[tuple[str, Layout]]:
+        for _, layout in super().numbers(plain, key, dims):
+            yield "num_channels", layout
+            if plain.num_groups == plain.num_channels > 1:
+                yield "num_groups", layout
 
     @staticmethod
     def price(op: Op) -> OpCost:

@@ -1,5 +1,6 @@
 """Norms over the last dimensions, able to follow Widths. They produce no size of their own."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -20,6 +21,12 @@ class _LastNorm(DynamicLayer):
     sizes = {"normalized_shape": ("outer", "in_width")}
     made = ()
     normalized_shape: tuple[int, ...]
+
+    @classmethod
+    def numbers(cls, plain: Any, key: str, dims: Sequence[Layout | None]) -> Iterator[tuple[str, Layout]]:
+        for index, layout in enumerate(dims):
+            if layout is not None:
+                yield f"normalized_shape.{index}", layout
 
     @staticmethod
     def trace(c: LayerCall) -> list[Axes]:

@@ -42,6 +42,10 @@ class _Recurrent(DynamicLayer):
     dropout: float
 
     sizes = {"input_size": "in_width", "hidden_size": "hidden_widths", "proj_size": "proj_width"}
+    by_hand = {
+        "weight_ih_l0": (None, "in_width"), "weight_hh_l0": (None, "hidden_widths"),
+        "weight_hr_l0": ("proj_width", "hidden_widths"),
+    }  # fmt: skip
     made = whole = ("hidden_widths", "proj_width")
     followed = False
     arguments: ClassVar[tuple[str, ...]] = (

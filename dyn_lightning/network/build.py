@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -13,7 +14,9 @@ from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.features.spectral import FixedScaling, LogCompression, MelFilterBank
 from dyn_lightning.graph import Axis, Graph, Op, Pass, Size, Sum, axis_sizes, normal, substitute
 from dyn_lightning.graph.declared import is_leaf
+from dyn_lightning.graph.notes import Axes
 from dyn_lightning.layers import DYNAMIC_LAYERS, DynamicLayer
+from dyn_lightning.layers.base import form_of
 from dyn_lightning.network.copies import become
 from dyn_lightning.network.dynamic import AnyModule, DynamicNetwork, replace_modules, shallow_copy
 from dyn_lightning.network.dynamic_class import dynamic_class
@@ -23,6 +26,9 @@ from dyn_lightning.widths.width import Width
 from dyn_lightning.widths.width_dict import WidthDict
 
 NOT_REACHED = "no run has used it"
+# Where torch.nn.utils keeps what a weight is computed from, in modules of their own or under other names.
+_OF_WEIGHT = re.compile(r"\.?parametrizations\.weight$")
+_WEIGHTS = {"weight_v": "weight", "weight_orig": "weight"}
 AFTER_FILTER_BANK = (LogCompression, FixedScaling)
 
 
@@ -82,11 +88,13 @@ def build(
     no_nested_tensors(network)
     modules = dict(network.named_modules())
     width_dict = WidthDict({names[size]: width for size, width in widths.items()})
+    bare = _bare(graph, modules, layout)
     numbers = [
         Number(modules[a.module], a.name, a.index, found)
         for a, axis in graph.attributes.items()
         if (found := layout(axis)) is not None
     ]
+    numbers += own_numbers(graph.bare, modules, layout, {(modules[a.module], a.name) for a in graph.attributes})
     ops = [_op(op, plain_modules, widths) for op in (*graph.ops, *graph.uncounted(), *_bare_ops(graph, plain_modules))]
     added = {
         "widths": width_dict,
@@ -94,7 +102,7 @@ def build(
         "duration_s": duration_s,
         "fixed_reasons": _fixed_reasons(graph, plain_modules, names),
         "plain_class": type(network),
-        "bare": _bare(graph, modules, layout),
+        "bare": bare,
         "numbers": numbers,
         "followed": tuple(dict.fromkeys(p.method for p in graph.passes)),
         "unreached": tuple(graph.unreached),
@@ -165,6 +173,30 @@ def _bare(graph: Graph, modules: dict[str, nn.Module], layout: Callable[[Axis], 
                     makes.append(dim)
         found.append(Bare(modules[name], key, dims, tuple(makes)))
     return found
+
+
+def own_numbers(
+    bare: Mapping[tuple[str, str], Axes],
+    modules: dict[str, nn.Module],
+    layout: Callable[[Axis], Layout | None],
+    known: set[tuple[nn.Module, str]],
+) -> list[Number]:
+    """Integers of layers that say how large parameters are which the code uses by themselves, but for those known.
+
+    A layer that is called by itself is replaced, and its integers with it. Others would say what they were.
+    """
+    found: dict[tuple[nn.Module, str], Number] = {}
+    for (name, key), axes in bare.items():
+        owner, tensor = _OF_WEIGHT.sub("", name), "weight" if _OF_WEIGHT.search(name) else _WEIGHTS.get(key, key)
+        module = modules[owner]
+        kind = None if isinstance(module, DynamicLayer) else form_of(type(module))
+        for place, size in () if kind is None else kind.numbers(module, tensor, tuple(map(layout, axes))):
+            attribute, _, at = place.partition(".")
+            value, index = vars(module).get(attribute), int(at) if at else None
+            full = value if index is None or value is None else value[index]
+            if size.widths and full == size.full_size and (module, attribute) not in known:
+                found.setdefault((module, place), Number(module, attribute, index, size))
+    return list(found.values())
 
 
 def _bare_ops(graph: Graph, modules: dict[str, nn.Module]) -> Iterable[Op]:

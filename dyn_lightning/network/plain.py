@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import dyn_lightning.layers  # noqa: F401 - what is read and counted
 from dyn_lightning.checks import positive
 from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.costs.uncounted import warn_uncounted

@@ -63,6 +63,15 @@ class Layout:
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_cache": {}}
 
+    def without(self, inner: int) -> Layout | None:
+        """This dimension without a fixed size at its end; None where it does not end so."""
+        if inner == 1:
+            return self
+        *others, last = self.factors or (1,)
+        if not isinstance(last, int) or last % inner:
+            return None
+        return Layout(*others, last // inner)
+
     @property
     def widths(self) -> tuple[Width, ...]:
         """Every Width in it, once for each time that it occurs."""
