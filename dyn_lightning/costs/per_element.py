@@ -11,6 +11,7 @@ from dyn_lightning.costs.prices import (
     PER_INPUT,
     PER_OUTPUT,
 )
+from dyn_lightning.graph.polynomial import Polynomial
 
 if TYPE_CHECKING:
     from dyn_lightning.graph import Op
