@@ -85,6 +85,8 @@ def _shares(report: Mapping[str, Any], unit: str) -> list[str]:
     if (budget := report.get("budget")) is not None:
         asked = f" ({report['budget_asked']})" if report.get("budget_asked") else ""
         told += f"; the budget was {budget:,.0f} {unit}{asked}"
+    elif report.get("budget_asked"):
+        told += f"; the budget was {report['budget_asked']}"
     return [f"{told}.", ""]
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import lightning
 import torch
 from lightning.pytorch import Callback
 
 from dyn_lightning.checks import at_least
+from dyn_lightning.costs.budgets import FlopsLimit
+from dyn_lightning.costs.uncounted import patterns, refuse_uncounted
 from dyn_lightning.errors import SettingError
 from dyn_lightning.metrics.info import MetricInfo
 from dyn_lightning.module import DynamicModule
-from dyn_lightning.objectives import FlopsBudget
 
 
 def score_at_budget(error: float, flops: float, budget: float, weight: float) -> float:
@@ -39,10 +42,13 @@ class ScoreAtBudget(Callback):
             duration).
         weight: see :func:`score_at_budget`.
         share_of_all: the budget as a share of all FLOPs at full size, in (0, 1). Give one of the three.
+        allow_uncounted: patterns of calls whose FLOPs may be left out, as for ``FlopsBudget``; those that the run's
+            own objective allows are allowed here as well.
 
     Raises:
         SettingError: if not exactly one budget is given, for one that is not positive or a negative weight; at the
-            start of a run, for a share where nothing is learned; after a validation, if the monitored value is not
+            start of a run, for a share where nothing is learned, or a call that has no price and is not in
+            ``allow_uncounted``; after a validation, if the monitored value is not
             logged.
         TypeError: at the start of a run, for a module that counts no FLOPs.
     """
@@ -54,10 +60,12 @@ class ScoreAtBudget(Callback):
         flops_per_second: float | None = None,
         weight: float = 0.1,
         share_of_all: float | None = None,
+        allow_uncounted: Sequence[str] = (),
     ) -> None:
         at_least(0.0, weight=weight)
         self.monitor, self.share, self.weight = monitor, share, weight
-        self.budget = FlopsBudget(share, flops_per_second, share_of_all, allow_uncounted=["*"]).budget
+        self.allow_uncounted = patterns(allow_uncounted)
+        self.limit = FlopsLimit(share, share_of_all, flops_per_second, allow_uncounted=["*"])
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         if not isinstance(pl_module, DynamicModule):
@@ -66,6 +74,8 @@ class ScoreAtBudget(Callback):
             raise SettingError(
                 f"share={self.share} of the learnable FLOPs, and nothing is learned: give flops_per_second"
             )
+        allowed = pl_module.learned[1].allow_uncounted if pl_module.is_dynamic else ()
+        refuse_uncounted(pl_module.complexity.uncounted, (*self.allow_uncounted, *allowed))
 
     # Not on_validation_epoch_end: a callback's turn comes before the module's, which logs what is monitored.
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -79,7 +89,7 @@ class ScoreAtBudget(Callback):
             raise SettingError(f"ScoreAtBudget: monitor={monitor!r} is not logged; there are {known}")
         complexity = pl_module.complexity
         cost = complexity.flops_at(complexity.sizes_now)
-        score = score_at_budget(float(error), cost, self.budget(complexity), self.weight)
+        score = score_at_budget(float(error), cost, self.limit.at_most(complexity), self.weight)
         name = f"{monitor}_at_budget"
         trainer.callback_metrics[name] = torch.tensor(score)
         about = pl_module.metric_info.get(monitor) or MetricInfo(monitor)

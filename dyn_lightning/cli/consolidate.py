@@ -14,6 +14,7 @@ from torch import nn
 from dyn_lightning.artifact.files import INT8
 from dyn_lightning.checks import whole
 from dyn_lightning.consolidate import Report
+from dyn_lightning.costs.uncounted import patterns, refuse_uncounted
 from dyn_lightning.errors import SettingError
 from dyn_lightning.exports.quantize import compare_int8, quantize
 from dyn_lightning.module import DynamicModule
@@ -45,6 +46,7 @@ def consolidate_checkpoint(
     share_of_all: float | None = None,
     curve_points: int = 0,
     exports: Sequence[str] = (),
+    allow_uncounted: Sequence[str] = (),
 ) -> tuple[nn.Module, Report]:
     """Write the artifact of a module with a checkpoint's weights, and print what was done.
 
@@ -58,10 +60,12 @@ def consolidate_checkpoint(
         share_of_all: such a budget as a share of all FLOPs at full size.
         curve_points: budgets of the curve; 0 for no curve.
         exports: "onnx", "pt2" and "int8".
+        allow_uncounted: patterns of calls that may have no price under a budget, beside those that the run's own
+            objective allows.
 
     Raises:
-        SettingError: if a budget is out of reach, the curve is asked for without data, or either of a run that learned
-            no sizes.
+        SettingError: if a budget is out of reach or a call has no price, the curve is asked for without data, or either
+            of a run that learned no sizes.
         RuntimeError: if the consolidated network does not compute the same.
         ExportError: if one of ``exports`` cannot be made; all else was done, and is printed.
     """
@@ -72,6 +76,9 @@ def consolidate_checkpoint(
     budget_given = bool(asked)
     if not module.is_dynamic and (budget_given or curve_points):
         raise SettingError("consolidate: the run learned no sizes and so has one cost: leave out budget and curve")
+    if budget_given:
+        allowed = (*module.learned[1].allow_uncounted, *patterns(allow_uncounted))
+        refuse_uncounted(module.complexity.uncounted, allowed)
     batches, statistics = _data(module, datamodule, budget_given or curve_points > 0 or module.phase == "search")
     if curve_points:
         if not batches:

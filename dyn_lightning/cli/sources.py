@@ -10,12 +10,13 @@ from typing import Any
 
 import yaml
 
-from dyn_lightning.costs.budgets import WAYS
+from dyn_lightning.costs.budgets import WAYS as FLOPS_WAYS
 from dyn_lightning.errors import SettingError
 from dyn_lightning.files import read_text
 
 CONFIG = ("-c", "--config")
 OPTIONS = "the command line"
+WAYS = (*FLOPS_WAYS, "limit")
 _ENDINGS = (".yaml", ".yml", ".json")
 MOVED = {
     "dyn_lightning.data.filter_bank.": "dyn_lightning.data.synthetic_spectra.",
@@ -133,8 +134,9 @@ def given_strings(args: Sequence[str]) -> set[str]:
 def displaced_budgets(args: Sequence[str], checkpoint: Mapping[str, object] | None = None) -> list[str]:
     """Options that take back the budgets which a later source states in another way.
 
-    A budget is a share, a share of all, or FLOPs per second: one of them on the command line takes the place of another
-    in a file, and in a later file of one in a file before. Both in one source stay, and are refused later.
+    A budget is a share, a share of all, FLOPs per second, or another limit: one of them on the command line takes the
+    place of another in a file, and in a later file of one in a file before. Both in one source stay, and are refused
+    later.
 
     Args:
         args: the command line.
@@ -168,7 +170,8 @@ def _objectives(args: Sequence[str], checkpoint: Mapping[str, object] | None) ->
             parsed = _yaml(value) if value.endswith(_ENDINGS) else _parsed(value)
             yield OPTIONS, _flat(parsed)
         elif name.startswith("--model.objective."):
-            yield OPTIONS, {name.rpartition(".")[2]: value}
+            setting = name.removeprefix("--model.objective.").removeprefix("init_args.")
+            yield OPTIONS, {setting.partition(".")[0]: value}
 
 
 def _flat(objective: object) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class WidthsTrainer(Trainer):
         share_of_all: float | None = None,
         curve: int = 0,
         exports: list[Literal["onnx", "pt2", "int8"]] | None = None,
+        allow_uncounted: list[str] | None = None,
         weights_only: bool | None = None,
         overwrite: bool = False,
     ) -> None:
@@ -56,6 +57,7 @@ class WidthsTrainer(Trainer):
             share_of_all: such a budget as a share of all FLOPs at full size.
             curve: also evaluate this many budgets on the validation set, and write <dirpath>.curve.png and .json.
             exports: onnx, pt2 and int8 (by torch's dynamic quantisation): files beside the weights.
+            allow_uncounted: patterns of calls whose FLOPs a budget may leave out, as they have no price.
             weights_only: as elsewhere; only False loads anything but tensors and primitives.
             overwrite: replace what lies there.
         """
@@ -78,6 +80,7 @@ class WidthsTrainer(Trainer):
             share_of_all=share_of_all,
             curve_points=curve,
             exports=exports or (),
+            allow_uncounted=allow_uncounted or (),
         )
 
     def profile(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from torch import Tensor
 from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.errors import SettingError
 from dyn_lightning.widths.width import Width
+
+if TYPE_CHECKING:
+    from dyn_lightning.costs.limits import Limit
 
 REACH = 20.0
 """Amount of θ beyond which nothing is left to gain."""
@@ -35,18 +38,26 @@ def least_size(width: Width) -> int:
     return min(units * width.multiple_of, width.full_size)
 
 
-def sizes_within(dynamic: Costed, budget: float) -> dict[str, int]:
+def sizes_within(dynamic: Costed, budget: float, limit: Limit | None = None) -> dict[str, int]:
     """Whole-unit sizes next to the learned K that cost at most ``budget`` and use it up to 1 %, or to the finest unit.
 
     Each K is rounded to the unit that is nearest by ratio, after one factor on all of them (1 at most) that makes the
     cost fit; then sizes go up unit by unit, each time where that brings a size nearest to its K. Rounding down would
     take most from the smallest: a K of 1.8 is 2 units, not 1.
 
+    Args:
+        dynamic: a dynamic network.
+        budget: the most that the sizes may cost.
+        limit: what counts as cost, and its unit; None: FLOPs, in the complexity's unit.
+
     Raises:
         SettingError: if the least sizes cost more than the budget.
     """
     complexity, widths = dynamic.complexity, dynamic.complexity.widths
     k = {name: float(width.k.detach()) for name, width in widths.items()}
+
+    def cost(sizes: Mapping[str, int]) -> float:
+        return complexity.flops_at(sizes) if limit is None else float(limit.cost(complexity, sizes))
 
     def scaled(factor: float) -> dict[str, int]:
         sizes = {}
@@ -56,24 +67,24 @@ def sizes_within(dynamic: Costed, budget: float) -> dict[str, int]:
         return sizes
 
     low, high = 0.0, 1.0
-    if complexity.flops_at(scaled(low)) > budget:
+    if cost(scaled(low)) > budget:
+        unit = (complexity.unit if limit is None else limit.unit(complexity)).replace("_", " ")
         raise SettingError(
-            f"a budget of {budget:.4g} {complexity.unit.replace('_', ' ')} is out of reach: the least sizes cost "
-            f"{complexity.flops_at(scaled(low)):.4g}"
+            f"a budget of {budget:.4g} {unit} is out of reach: the least sizes cost {cost(scaled(low)):.4g}"
         )
-    if complexity.flops_at(scaled(1.0)) <= budget:
+    if cost(scaled(1.0)) <= budget:
         low = 1.0
     else:
         for _ in range(30):
             middle = (low + high) / 2
-            low, high = (middle, high) if complexity.flops_at(scaled(middle)) <= budget else (low, middle)
+            low, high = (middle, high) if cost(scaled(middle)) <= budget else (low, middle)
     sizes = scaled(low)
-    while complexity.flops_at(sizes) < 0.995 * budget:
+    while cost(sizes) < 0.995 * budget:
         steps = []
         for name, width in widths.items():
             grown = min(sizes[name] + width.multiple_of, width.full_size)
             trial = {**sizes, name: grown}
-            if grown > sizes[name] and complexity.flops_at(trial) <= budget:
+            if grown > sizes[name] and cost(trial) <= budget:
                 gain = math.log(sizes[name] / k[name]) ** 2 - math.log(grown / k[name]) ** 2
                 steps.append((-gain, name, trial))
         if not steps:
@@ -89,7 +100,7 @@ def nearest_by_ratio(k: float) -> int:
 
 
 @torch.no_grad()
-def move_to(dynamic: Costed, log_share: float, tolerance: float = 1e-4) -> None:
+def move_to(dynamic: Costed, log_share: float, tolerance: float = 1e-4, limit: Limit | None = None) -> None:
     """Move every θ by one amount, within its limits, so that the learnable FLOPs are a share of those at full size.
 
     θ is log λ: all sizes grow or shrink by one factor, so that what the widths have found out about each other stays.
@@ -99,6 +110,7 @@ def move_to(dynamic: Costed, log_share: float, tolerance: float = 1e-4) -> None:
         dynamic: a dynamic network.
         log_share: log of the share.
         tolerance: of the log, by which the cost may stay below.
+        limit: of which cost; None: FLOPs.
     """
     widths: Sequence[Width] = list(dynamic.complexity.widths.values())
     start = [width.theta.clone() for width in widths]
@@ -107,7 +119,8 @@ def move_to(dynamic: Costed, log_share: float, tolerance: float = 1e-4) -> None:
         for width, theta in zip(widths, start, strict=True):
             width.theta.copy_(theta + shift)
             width.clamp_()
-        return float(learnable_share(dynamic.complexity).log()) - log_share
+        share = learnable_share if limit is None else limit.learnable_share
+        return float(share(dynamic.complexity).log()) - log_share
 
     low, high, step = 0.0, 0.0, 0.1
     below = above = excess(0.0)

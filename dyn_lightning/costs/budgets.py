@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
 
 from dyn_lightning.checks import positive, within
+from dyn_lightning.costs.allocation import learnable_share
 from dyn_lightning.costs.complexity import Complexity
+from dyn_lightning.costs.limits import Limit, above_in_words
+from dyn_lightning.costs.uncounted import refuse_uncounted
 from dyn_lightning.errors import SettingError
 
 WAYS = ("share", "share_of_all", "flops_per_second")
@@ -72,9 +78,50 @@ def share_of_learnable(complexity: Complexity, sizes: Mapping[str, int]) -> floa
 
 
 def told_above(budget: float | None, complexity: Complexity) -> str | None:
-    """How far a network's sizes as they are now exceed a budget, in words; None where they do not."""
-    cost = complexity.flops_now()
-    if budget is None or cost <= budget * (1 + 1e-9):
-        return None
-    unit = complexity.unit.replace("_", " ").replace("flops", "FLOPs")
-    return f"ABOVE ITS BUDGET: {cost:.4g} {unit}, {cost / budget:.3g} times the {budget:.4g} that were asked for"
+    """How far a network's sizes as they are now exceed a budget of FLOPs, in words; None where they do not."""
+    return None if budget is None else above_in_words(complexity.flops_now(), budget, complexity.unit)
+
+
+class FlopsLimit(Limit):
+    """A limit of FLOPs, stated in one of ``WAYS``.
+
+    Args:
+        share: see :func:`budget_in_flops`, as for the next two.
+        share_of_all: one of the three.
+        flops_per_second: one of the three.
+        allow_uncounted: patterns of calls that may have no price (:func:`refuse_uncounted`).
+
+    Raises:
+        SettingError: as :func:`check_budget`; from ``at_most``, for any other call without a price.
+    """
+
+    def __init__(
+        self,
+        share: float | None = None,
+        share_of_all: float | None = None,
+        flops_per_second: float | None = None,
+        allow_uncounted: Sequence[str] = (),
+    ) -> None:
+        check_budget(share, share_of_all, flops_per_second)
+        given = zip(WAYS, (share, share_of_all, flops_per_second), strict=True)
+        self.asked = {name: value for name, value in given if value is not None}
+        self.allow_uncounted = tuple(allow_uncounted)
+
+    def unit(self, complexity: Complexity) -> str:
+        return complexity.unit
+
+    def cost(self, complexity: Complexity, sizes: Mapping[str, Any]) -> Any:
+        return complexity.flops_at(sizes)
+
+    def at_most(self, complexity: Complexity) -> float:
+        refuse_uncounted(complexity.uncounted, self.allow_uncounted)
+        return budget_in_flops(complexity, **self.asked)
+
+    def fixed(self, complexity: Complexity) -> float:
+        return complexity.fixed_flops()
+
+    def learnable_share(self, complexity: Complexity) -> Tensor:
+        return learnable_share(complexity)
+
+    def elasticities(self, complexity: Complexity) -> Tensor:
+        return complexity.elasticities()

@@ -154,6 +154,18 @@ class Complexity:
         total = self._polynomial("full").at(full) or 1
         return {name: float(flops / total) for name, flops in governed.items()}
 
+    def parameters(self, sizes: Mapping[str, Any]) -> Any:
+        """Parameters at the given size of each Width: a number; for 0-d tensors a 0-d tensor, with their gradient."""
+        if not sizes or not isinstance(next(iter(sizes.values())), Tensor):
+            return self.parameters_at(sizes)
+        lam = torch.stack([sizes[name] / full for name, full in self.full_sizes.items()])
+        exponents, coefficients = self._vectors("parameters", lam)
+        return ((lam.log() * exponents).sum(1).exp() * coefficients).sum()
+
+    def fixed_parameters(self) -> float:
+        """Parameters that no Width governs."""
+        return float(self._params.constant_term)
+
     def parameters_at(self, sizes: Mapping[str, int]) -> int:
         """Exact number of parameters at the given size of each Width. ValueError unless all are given."""
         return round(self._params.at(self._checked(sizes)))
@@ -213,10 +225,12 @@ class Complexity:
         """The polynomial in λ: exponents (monomials, widths) and coefficients at full size (monomials,)."""
         key = (convention, like.device, like.dtype)
         if key not in self._tensors:
-            polynomial, full = self._polynomial(convention), self.full_sizes
+            of_flops, full = convention != "parameters", self.full_sizes
+            polynomial = self._polynomial(convention) if of_flops else self._params
             terms = sorted(polynomial.terms.items(), key=lambda term: sorted_powers(term[0]))
             exponents = [[dict(monomial).get(name, 0) for name in full] for monomial, _ in terms]
-            coefficients = [self._per_second(Polynomial({monomial: c}).at(full)) for monomial, c in terms]
+            values = [Polynomial({monomial: c}).at(full) for monomial, c in terms]
+            coefficients = [self._per_second(value) if of_flops else float(value) for value in values]
             with torch.inference_mode(False):  # a search may want them later
                 self._tensors[key] = (
                     torch.tensor(exponents, dtype=like.dtype, device=like.device).reshape(len(terms), len(full)),

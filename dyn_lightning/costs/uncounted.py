@@ -45,6 +45,13 @@ def refuse_uncounted(uncounted: Sequence[str], allowed: Sequence[str]) -> None:
         )
 
 
+def patterns(allow_uncounted: Sequence[str]) -> tuple[str, ...]:
+    """What a user gave as ``allow_uncounted``. Raises SettingError for a bare string, which is no list."""
+    if isinstance(allow_uncounted, str):
+        raise SettingError(f"allow_uncounted is a list of patterns, not {allow_uncounted!r}")
+    return tuple(allow_uncounted)
+
+
 def _names(call: str) -> tuple[str, str, str]:
     name, _, kind = call.removesuffix(")").rpartition(" (")
     return call, name, kind

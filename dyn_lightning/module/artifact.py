@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from dyn_lightning.artifact.folder import save_artifact
 from dyn_lightning.artifact.trained import constructor_of
 from dyn_lightning.consolidate import Report, consolidate, unchanged
-from dyn_lightning.costs.budgets import budget_in_flops, share_of_all, share_of_learnable, told_above
+from dyn_lightning.costs.budgets import WAYS, budget_in_flops, share_of_all, share_of_learnable, told_above
 from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.errors import SettingError, UserError
 from dyn_lightning.exports.check import ExportError
@@ -220,14 +220,18 @@ def with_budget(report: Report, module: DynamicModule, asked: Mapping[str, float
     if not module.is_dynamic:
         return report
     objective = module.learned[1]
-    asked = objective.asked if asked is None else asked
-    budget = budget_in_flops(module.complexity, **asked) if asked else objective.budget(module.complexity)
+    if asked:
+        budget: float | None = budget_in_flops(module.complexity, **asked)
+        above = told_above(budget, module.complexity)
+    else:
+        asked, budget = objective.asked, objective.budget(module.complexity)
+        above = objective.above(module.complexity)
     if budget is None:
         return report
-    above = told_above(budget, module.complexity)
+    in_flops = not set(asked) - set(WAYS)
     return replace(
         report,
-        budget=budget,
+        budget=budget if in_flops else None,
         budget_asked=", ".join(f"{name}={value:g}" for name, value in asked.items()) or None,
         within_budget=above is None,
         remarks=report.remarks if above is None else (f"{above}.", *report.remarks),
@@ -265,6 +269,8 @@ def _of_budget(report: Report) -> str:
     if report.share_of_learnable is None:
         return ""
     told = [f"{_percent(report.share_of_all)} of all", f"{_percent(report.share_of_learnable)} of the learnable"]
+    if report.budget is None and report.budget_asked:
+        told.append(f"budget {report.budget_asked}")
     if report.budget is not None:
         told.append(
             f"budget {short_count(report.budget)}" + (f": {report.budget_asked}" if report.budget_asked else "")

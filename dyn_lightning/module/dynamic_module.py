@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dyn_lightning.checks import at_least
-from dyn_lightning.costs.budgets import told_above
 from dyn_lightning.dynamize import dynamize, left_whole
 from dyn_lightning.errors import SettingError
 from dyn_lightning.module.averaging import Averages
@@ -183,7 +182,7 @@ class DynamicModule(PhasedModule):
             network, objective = self.learned
             if self.phase != "settle":
                 objective.check(network)
-            elif above := told_above(objective.budget(self.complexity), self.complexity):
+            elif above := objective.above(self.complexity):
                 rank_zero_warn(
                     f"{above}. The sizes are final and stay: train anew, or cut them (consolidate --share …)"
                 )

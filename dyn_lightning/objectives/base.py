@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from dyn_lightning.costs.budgets import told_above
 from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.network.dynamic import DynamicNetwork
 
@@ -23,9 +24,16 @@ class Objective(nn.Module):
         """The FLOPs that the final sizes may cost, all included, in the complexity's unit; None: there is no limit."""
         return None
 
+    allow_uncounted: tuple[str, ...] = ()
+    """Patterns of calls whose FLOPs may be left out of a budget."""
+
+    def above(self, complexity: Complexity) -> str | None:
+        """How far the sizes as they are now exceed the budget, in words; None where they do not."""
+        return told_above(self.budget(complexity), complexity)
+
     @property
     def asked(self) -> dict[str, float]:
-        """The budget as it was stated, one of ``budgets.WAYS`` → value; empty without one."""
+        """The budget as it was stated, name → number, as ``Limit.asked``; empty without one."""
         return {}
 
     def observe(self, task_loss: Tensor) -> None:

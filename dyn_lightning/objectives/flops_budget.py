@@ -1,4 +1,4 @@
-"""The objective that ends at a budget of FLOPs."""
+"""The objective that ends at a budget: of FLOPs, or of any other cost that is a function of the sizes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from dyn_lightning.checks import at_least, proper_share
-from dyn_lightning.costs.allocation import learnable_share, least_size, move_to, sizes_within
-from dyn_lightning.costs.budgets import WAYS, budget_in_flops, check_budget
+from dyn_lightning.costs.allocation import least_size, move_to, sizes_within
+from dyn_lightning.costs.budgets import WAYS, FlopsLimit
 from dyn_lightning.costs.complexity import Complexity
-from dyn_lightning.costs.uncounted import refuse_uncounted
+from dyn_lightning.costs.limits import Limit
+from dyn_lightning.costs.uncounted import patterns
 from dyn_lightning.errors import SettingError
 from dyn_lightning.network.dynamic import DynamicNetwork
 from dyn_lightning.objectives.base import Objective
@@ -37,7 +38,9 @@ class FlopsBudget(Objective):
         share: budget as a share of the learnable FLOPs, in (0, 1); what is fixed, as a front end, comes on top.
         flops_per_second: budget in FLOPs per second of audio, all included (per call for a network without a
             duration).
-        share_of_all: budget as a share of all FLOPs at full size, in (0, 1). Give one of the three.
+        share_of_all: budget as a share of all FLOPs at full size, in (0, 1). Give one of the three, or
+        limit: what else may be limited, such as :class:`~dyn_lightning.costs.limits.Parameters`; where "FLOPs" stands
+            here, read its cost.
         descent: share of the search after which the target is down at the budget.
         proportional: gain on log(cost / target).
         integral: gain on its sum over the steps.
@@ -69,12 +72,15 @@ class FlopsBudget(Objective):
         cohesion: float = 1.0,
         leash: float = 1.6,
         allow_uncounted: Sequence[str] = (),
+        limit: Limit | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(allow_uncounted, str):
-            raise SettingError(f"allow_uncounted is a list of patterns, not {allow_uncounted!r}")
+        allowed = patterns(allow_uncounted)
         proper_share(share=share, share_of_all=share_of_all)
-        check_budget(share, share_of_all, flops_per_second)
+        flops = (share, share_of_all, flops_per_second)
+        if limit is not None and any(value is not None for value in flops):
+            raise SettingError(f"give a budget either as limit or as one of {', '.join(WAYS)}")
+        self.limit = FlopsLimit(*flops, allow_uncounted=allowed) if limit is None else limit
         if not 0.0 < descent <= 1.0:
             raise SettingError(f"descent must lie in (0, 1], got {descent}")
         at_least(0.0, proportional=proportional, integral=integral, cohesion=cohesion)
@@ -88,40 +94,42 @@ class FlopsBudget(Objective):
         self.integral = integral
         self.cohesion = cohesion
         self.leash = leash
-        self.allow_uncounted = tuple(allow_uncounted)
+        self.allow_uncounted = allowed
         self.register_buffer("integral_error", torch.zeros(()))
         self.register_buffer("loss_scale", torch.zeros(()))
 
     def budget(self, complexity: Complexity) -> float:
-        """The budget in FLOPs, all included, in the complexity's unit."""
-        refuse_uncounted(complexity.uncounted, self.allow_uncounted)
-        return budget_in_flops(complexity, **self.asked)
+        """The budget in FLOPs, all included, in the complexity's unit; of another limit, in its own."""
+        return self.limit.at_most(complexity)
+
+    def above(self, complexity: Complexity) -> str | None:
+        return self.limit.above(complexity)
 
     @property
     def asked(self) -> dict[str, float]:
-        return {name: value for name in WAYS if (value := getattr(self, name)) is not None}
+        return dict(self.limit.asked)
 
     def check(self, dynamic: DynamicNetwork) -> None:
         complexity, budget = dynamic.complexity, self.budget(dynamic.complexity)
-        unit = complexity.unit.replace("_", " ")
-        least = complexity.flops_at({name: least_size(width) for name, width in dynamic.widths.items()})
+        limit, unit = self.limit, self.limit.unit(complexity).replace("_", " ")
+        least = float(limit.cost(complexity, {name: least_size(width) for name, width in dynamic.widths.items()}))
         if budget < least:
             raise SettingError(
                 f"a budget of {budget:.4g} {unit} is out of reach: with every width at its least the network costs "
-                f"{least:.4g} (of which {complexity.fixed_flops():.4g} no size governs); raise the budget, lower "
+                f"{least:.4g} (of which {limit.fixed(complexity):.4g} no size governs); raise the budget, lower "
                 "lam_min, or let more sizes be learned"
             )
-        if budget >= complexity.flops_full_size():
+        if budget >= limit.full(complexity):
             raise SettingError(
                 f"a budget of {budget:.4g} {unit} leaves nothing to do: at full size the network costs "
-                f"{complexity.flops_full_size():.4g}"
+                f"{limit.full(complexity):.4g}"
             )
 
     def final_sizes(self, dynamic: DynamicNetwork) -> dict[str, int]:
-        return sizes_within(dynamic, self.budget(dynamic.complexity))
+        return sizes_within(dynamic, self.budget(dynamic.complexity), self.limit)
 
     def forward(self, dynamic: DynamicNetwork, task_loss: Tensor, progress: float) -> Tensor:
-        log_share = learnable_share(dynamic.complexity).log()
+        log_share = self.limit.learnable_share(dynamic.complexity).log()
         with torch.no_grad():
             sound = task_loss.isfinite()
             seen = torch.where(sound, task_loss.abs(), self.loss_scale)
@@ -129,28 +137,29 @@ class FlopsBudget(Objective):
             error = log_share - self._log_goal(dynamic) * min(1.0, progress / self.descent)
             self.integral_error.add_(torch.where(sound, self.integral * error, 0.0)).clamp_(min=0.0)
             mu = (self.proportional * error + self.integral_error).clamp(min=0.0) * self.loss_scale
-        return mu * log_share + self.cohesion * self.loss_scale * _spread(dynamic)
+        return mu * log_share + self.cohesion * self.loss_scale * _spread(dynamic, self.limit)
 
     @torch.no_grad()
     def after_step(self, dynamic: DynamicNetwork, progress: float) -> None:
         goal = self._log_goal(dynamic)
         most = goal * progress + math.log(self.leash)
-        now = float(learnable_share(dynamic.complexity).log())
+        now = float(self.limit.learnable_share(dynamic.complexity).log())
         if now > most:
-            move_to(dynamic, most)
+            move_to(dynamic, most, limit=self.limit)
         elif now < goal:
-            move_to(dynamic, goal)
+            move_to(dynamic, goal, limit=self.limit)
             self.integral_error.zero_()  # it has gone on too long
 
     def _log_goal(self, dynamic: DynamicNetwork) -> float:
-        """Log of the share of the learnable FLOPs that the budget leaves."""
-        complexity = dynamic.complexity
-        return math.log((self.budget(complexity) - complexity.fixed_flops()) / complexity.learnable_flops())
+        """Log of the share of what the sizes govern that the budget leaves."""
+        complexity, limit = dynamic.complexity, self.limit
+        fixed = limit.fixed(complexity)
+        return math.log((self.budget(complexity) - fixed) / (limit.full(complexity) - fixed))
 
 
-def _spread(dynamic: DynamicNetwork) -> Tensor:
+def _spread(dynamic: DynamicNetwork, limit: Limit) -> Tensor:
     """``Σ w_n (log λ_n − m)²``, 0-d, as ``FlopsBudget.cohesion`` has it."""
     log_lam = torch.stack([width.lam for width in dynamic.widths.values()]).log()
-    weights = dynamic.complexity.elasticities()
+    weights = limit.elasticities(dynamic.complexity)
     weights = weights / weights.mean()
     return (weights * (log_lam - (weights * log_lam).mean()).square()).sum()

@@ -7,6 +7,8 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 
 from dyn_lightning.callbacks import PhaseSwitch, WidthsCheckpoint
 from dyn_lightning.callbacks.score_at_budget import ScoreAtBudget, score_at_budget
+from dyn_lightning.errors import SettingError
+from dyn_lightning.objectives import FlopsBudget
 
 
 def test_flops_are_free_up_to_the_budget():
@@ -68,3 +70,19 @@ def test_bad_arguments(make_module, make_trainer, data):
         trainer.fit(make_module(dynamic=[], objective=None), data)
     with pytest.raises(TypeError, match="needs a DynamicModule"):
         make_trainer(ScoreAtBudget(share=0.5)).fit(BoringModel())
+
+
+@pytest.mark.filterwarnings("ignore:dynamize")
+def test_what_has_no_price_is_refused_unless_allowed(make_module, make_trainer, data):
+    module = make_module()
+    module.complexity.uncounted = ("bands.matrix_exp (matrix_exp)",)
+    with pytest.raises(SettingError, match=r"no price.*allow_uncounted: \[matrix_exp\]"):
+        make_trainer(ScoreAtBudget("val/l1", share=0.5), max_epochs=1).fit(module, data)
+    make_trainer(ScoreAtBudget("val/l1", share=0.5, allow_uncounted=["matrix_exp"]), fast_dev_run=True).fit(
+        module, data
+    )
+    module = make_module(objective=FlopsBudget(share=0.5, allow_uncounted=["bands.*"]))
+    module.complexity.uncounted = ("bands.matrix_exp (matrix_exp)",)
+    make_trainer(ScoreAtBudget("val/l1", share=0.5), fast_dev_run=True).fit(module, data)
+    with pytest.raises(SettingError, match="list"):
+        ScoreAtBudget(share=0.5, allow_uncounted="matrix_exp")

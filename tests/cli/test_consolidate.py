@@ -123,3 +123,15 @@ def test_an_export_that_fails_is_told_after_the_rest(make_module, tmp_path, caps
     assert "consolidated:" in printed
     assert "int8:" in printed
     assert load_artifact(tmp_path / "a")[1]["task"]
+
+
+def test_a_budget_refuses_what_has_no_price(make_module, tmp_path):
+    module = make_module()
+    module.complexity.uncounted = ("bands.matrix_exp (matrix_exp)",)
+    with pytest.raises(ValueError, match=r"no price.*allow_uncounted: \[matrix_exp\]"):
+        consolidate_checkpoint(module, tmp_path / "a", share=0.5)
+    consolidate_checkpoint(module, tmp_path / "a", share=0.5, allow_uncounted=["matrix_exp"])
+    consolidate_checkpoint(module, tmp_path / "whole")  # nothing is promised
+    module = make_module(objective=FlopsBudget(share=0.9, allow_uncounted=["bands.*"]))
+    module.complexity.uncounted = ("bands.matrix_exp (matrix_exp)",)
+    consolidate_checkpoint(module, tmp_path / "b", share=0.5)

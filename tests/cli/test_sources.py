@@ -48,6 +48,11 @@ def test_a_later_source_displaces_an_earlier_one(tmp_path):
         "share"
     )
     assert displaced_budgets(["fit", *share, "--model.objective.share=0.5"]) == []
+    limit = config(tmp_path, "limit.yaml", limit={"class_path": "Parameters", "init_args": {"at_most": 5}})
+    assert displaced_budgets(["fit", *share, *limit]) == nulls("share")
+    for kind in ("limit", "init_args.limit", "limit.class_path"):
+        assert displaced_budgets(["fit", *share, f"--model.objective.{kind}=Parameters"]) == nulls("share")
+    assert displaced_budgets(["fit", *limit, *flops]) == nulls("limit")
     # A file that stands behind an option is the later source.
     assert displaced_budgets(["fit", *option, *share]) == nulls("flops_per_second")
 
