@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def consolidate_checkpoint(
         RuntimeError: if the consolidated network does not compute the same.
         ExportError: if one of ``exports`` cannot be made; all else was done, and is printed.
     """
-    network = module.eval().network
+    module.eval()
     whole(0, curve=curve_points)
     given = {"flops_per_second": flops_per_second, "share": share, "share_of_all": share_of_all}
     asked = {name: value for name, value in given.items() if value is not None}
@@ -81,26 +81,11 @@ def consolidate_checkpoint(
         refuse_uncounted(module.complexity.uncounted, allowed)
     batches, statistics = _data(module, datamodule, budget_given or curve_points > 0 or module.phase == "search")
     if curve_points:
-        if not batches:
-            raise SettingError("consolidate: a curve wants data, give the run's configuration as well: -c config.yaml")
-        rows = accuracy_cost_curve(module.learned[0], module.task, batches, points=curve_points, statistics=statistics)
-        metric = save_curve(rows, dirpath.with_name(f"{dirpath.name}.curve"))
-        print(curve_table(rows, metric))
+        _draw_curve(module, dirpath, batches, statistics, curve_points)
     before = module.complexity.sizes_now
     sizes = sizes_for(module.learned[0], **asked) if budget_given else None
     ending = settle(module, sizes)
-    remarks = list(ending.remarks)
-    if sizes and sizes == before and module.phase == "settle":
-        remarks.append(
-            "No size was given up: the checkpoint's own sizes cost no more than was asked for, and nothing grows back."
-        )
-    elif module.is_dynamic and module.complexity.sizes_now != before and has_statistics(network):
-        if statistics:
-            reestimate(network, statistics)
-        else:
-            remarks.append(
-                "Batch normalisation has the statistics of other sizes: give the run's configuration, -c config.yaml."
-            )
+    remarks = [*ending.remarks, *_renewed(module, sizes, before, statistics)]
     inputs = [module.task.input_of(batch) for batch in islice(batches, COMPARED_BATCHES)]
     if not inputs and module.example_shape is not None:
         inputs = [0.1 * torch.randn(*module.example_shape)]
@@ -126,6 +111,31 @@ def consolidate_checkpoint(
     if failed is not None:
         raise failed
     return small, report
+
+
+def _draw_curve(module: DynamicModule, dirpath: Path, batches: Any, statistics: list[Any], points: int) -> None:
+    """Write the accuracy-cost curve beside the artifact, and print it."""
+    if not batches:
+        raise SettingError("consolidate: a curve wants data, give the run's configuration as well: -c config.yaml")
+    rows = accuracy_cost_curve(module.learned[0], module.task, batches, points=points, statistics=statistics)
+    metric = save_curve(rows, dirpath.with_name(f"{dirpath.name}.curve"))
+    print(curve_table(rows, metric))
+
+
+def _renewed(
+    module: DynamicModule, sizes: Mapping[str, int] | None, before: Mapping[str, int], statistics: list[Any]
+) -> list[str]:
+    """Measure batch normalisation anew where sizes have changed; gives what is to be said of the sizes."""
+    if sizes and sizes == before and module.phase == "settle":
+        return [
+            "No size was given up: the checkpoint's own sizes cost no more than was asked for, and nothing grows back."
+        ]
+    if not (module.is_dynamic and module.complexity.sizes_now != before and has_statistics(module.network)):
+        return []
+    if not statistics:
+        return ["Batch normalisation has the statistics of other sizes: give the run's configuration, -c config.yaml."]
+    reestimate(module.network, statistics)
+    return []
 
 
 def _data(module: DynamicModule, datamodule: LightningDataModule | None, resized: bool) -> tuple[Any, list[Any]]:

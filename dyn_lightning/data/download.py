@@ -185,20 +185,24 @@ def _transfer(url: str, part: Path, timeout_s: float) -> None:
         begin = (response.headers.get("Content-Range") or f"bytes {offset}-").removeprefix("bytes ").split("-")[0]
         if goes_on and begin != str(offset):
             raise OSError(f"the server sent bytes from {begin} on, not from {offset}")
-        etag = response.headers.get("ETag")
         announced = response.headers.get("Content-Length")
         expected = None if announced is None else (offset if goes_on else 0) + int(announced)
-        try:
-            if not goes_on:
-                mark.unlink(missing_ok=True)
-            if etag is not None and not etag.startswith("W/"):
-                mark.write_text(etag, encoding="latin-1")
-            file = part.open("ab" if goes_on else "wb")
-        except OSError as error:
-            raise file_error(error, part) from error
-        size = _copy(response, file, part)
+        size = _copy(response, _opened(part, response.headers.get("ETag"), goes_on), part)
     if expected is not None and size != expected:
         raise OSError(f"{size} of {expected} bytes came")
+
+
+def _opened(part: Path, etag: str | None, goes_on: bool) -> BinaryIO:
+    """The part, to be gone on with or begun anew, once its version is kept; FileError of the disk."""
+    mark = _mark_of(part)
+    try:
+        if not goes_on:
+            mark.unlink(missing_ok=True)
+        if etag is not None and not etag.startswith("W/"):
+            mark.write_text(etag, encoding="latin-1")
+        return part.open("ab" if goes_on else "wb")
+    except OSError as error:
+        raise file_error(error, part) from error
 
 
 def _copy(response: http.client.HTTPResponse, file: BinaryIO, part: Path) -> int:
