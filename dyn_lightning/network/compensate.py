@@ -24,6 +24,7 @@ from dyn_lightning.widths.width import Width
 How = Literal["regression", "mean", "nothing"]
 """What stands in for removed features: the kept ones and a constant, their mean, or nothing."""
 RIDGE = 1e-3
+_LEAST = 1e-12
 MOST_SAMPLES = 16384
 """Samples of a batch that one consumer's statistics are taken of, spread evenly over it."""
 
@@ -209,7 +210,7 @@ def _regression(moments: Moments, kept: Tensor, *, constant: bool, slopes: bool,
     a = covariance.new_zeros(int((~kept).sum()), int(kept.sum()))
     if slopes:
         own = covariance[kept][:, kept]
-        scale = own.diagonal().mean().clamp_min(torch.finfo(own.dtype).tiny)
+        scale = own.diagonal().mean().clamp_min(_LEAST)  # features that are always the same
         own = own + ridge * scale * torch.eye(len(own), dtype=own.dtype, device=own.device)
         a = torch.linalg.solve(own, covariance[kept][:, ~kept]).T
     return a, mean[:, ~kept] - mean[:, kept] @ a.T

@@ -142,3 +142,14 @@ def test_a_trained_network_loses_less():
             lost[how] = float((small(unseen) - target).square().mean().detach())
     assert lost["regression"] < 0.5 * lost["mean"]
     assert lost["mean"] < lost["nothing"]
+
+
+def test_features_that_are_always_the_same_are_their_mean():
+    net, x = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2)), torch.randn(16, 3)
+    net[0].weight.data.zero_()
+    net[0].bias.data.fill_(2.0)
+    dynamic = dynamize(net, x[:2]).eval()
+    before = net(x).detach()
+    compensate(dynamic, gather(dynamic, [x]), {"0": 2})
+    dynamic.widths["0"].freeze(2)
+    torch.testing.assert_close(dynamic(x), before)
