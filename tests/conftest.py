@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import CSVLogger
 from dyn_lightning.data.synthetic_spectra import FilterBankDataModule
 from dyn_lightning.models.filter_bank import FilterBankNet
 from dyn_lightning.module import DynamicModule
-from dyn_lightning.objectives import FlopsTerm
+from dyn_lightning.objectives import LambdaSquared
 from dyn_lightning.tasks import Regression
 
 BATCHES_PER_EPOCH = 4
@@ -32,7 +32,7 @@ def data():
 def make_module():
     def make(**options: Any) -> DynamicModule:
         lightning.seed_everything(0)
-        given = {"objective": FlopsTerm(beta=1.0), "lr_lam": 0.1, "lr": 1e-2, **options}
+        given = {"objective": LambdaSquared(beta=1.0), "lr_lam": 0.1, "lr": 1e-2, **options}
         return DynamicModule(
             FilterBankNet(65, n_bands=16, n_targets=8),
             Regression(),

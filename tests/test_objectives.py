@@ -12,7 +12,7 @@ from torch import nn
 from dyn_lightning.costs.allocation import learnable_share
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.errors import SettingError
-from dyn_lightning.objectives import FlopsBudget, FlopsTerm, LambdaSquared, LossTolerance
+from dyn_lightning.objectives import FlopsBudget, LambdaSquared, LossTolerance
 from experiments.peers.gates import GatedWidth, GaussianGates, HardConcreteGates
 
 
@@ -44,9 +44,9 @@ def test_lambda_squared_is_the_mean_of_squares_times_beta() -> None:
     assert gradients == pytest.approx([0.8 * 0.25, 0.8 * 0.0625], rel=1e-5)
 
 
-def test_flops_term_is_the_share_of_learnable_flops() -> None:
+def test_the_share_of_learnable_flops_is_that_by_hand() -> None:
     network = mlp()
-    assert FlopsTerm(0.3)(network, zero(), 0.0).item() == pytest.approx(0.3, rel=1e-5)
+    assert learnable_share(network.complexity).item() == pytest.approx(1.0, rel=1e-5)
     set_lams(network, 0.5, 0.5)
     cost = network.complexity
     by_hand = (cost.flops_at({"0": 32, "2": 16}) - cost.fixed_flops()) / cost.learnable_flops()
@@ -266,7 +266,7 @@ def test_state_is_in_the_checkpoint() -> None:
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("make", [lambda: FlopsBudget(share=0.5), LossTolerance, LambdaSquared, FlopsTerm])
+@pytest.mark.parametrize("make", [lambda: FlopsBudget(share=0.5), LossTolerance, LambdaSquared])
 def test_a_loss_that_is_no_number_changes_nothing(make: Any, bad: float) -> None:
     """The same losses with some that are not finite in between, at the start too, give the same penalties."""
     penalties = []
@@ -299,7 +299,6 @@ def test_a_share_of_all_counts_what_no_size_governs() -> None:
     ("make", "name"),
     [
         (lambda x: LambdaSquared(beta=x), "beta"),
-        (lambda x: FlopsTerm(beta=x), "beta"),
         (lambda x: FlopsBudget(share=0.5, proportional=x), "proportional"),
         (lambda x: FlopsBudget(share=0.5, integral=x), "integral"),
         (lambda x: FlopsBudget(share=0.5, cohesion=x), "cohesion"),

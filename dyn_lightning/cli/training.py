@@ -152,7 +152,7 @@ class WidthsCLI(LightningCLI):
         if self.config.subcommand == "profile" and config.model.get("objective") is None:
             # Nothing is searched: any will do for a network whose sizes can be learned.
             config.model.objective = Namespace(
-                class_path="dyn_lightning.objectives.FlopsTerm", init_args=Namespace(beta=1.0)
+                class_path="dyn_lightning.objectives.LambdaSquared", init_args=Namespace(beta=1.0)
             )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

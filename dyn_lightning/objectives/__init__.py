@@ -8,6 +8,6 @@ the widths freeze (``final_sizes``). Its state is in buffers, and so in checkpoi
 from dyn_lightning.objectives.base import Objective
 from dyn_lightning.objectives.flops_budget import FlopsBudget
 from dyn_lightning.objectives.loss_tolerance import LossTolerance
-from dyn_lightning.objectives.penalties import FlopsTerm, LambdaSquared
+from dyn_lightning.objectives.penalties import LambdaSquared
 
-__all__ = ["FlopsBudget", "FlopsTerm", "LambdaSquared", "LossTolerance", "Objective"]
+__all__ = ["FlopsBudget", "LambdaSquared", "LossTolerance", "Objective"]

@@ -1,4 +1,4 @@
-"""Objectives that are a weight times a measure of size."""
+"""The paper's objective, a weight times a measure of size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from dyn_lightning.checks import at_least
-from dyn_lightning.costs.allocation import learnable_share
 from dyn_lightning.network.dynamic import DynamicNetwork
 from dyn_lightning.objectives.base import Objective
 
@@ -26,15 +25,3 @@ class LambdaSquared(Objective):
     def forward(self, dynamic: DynamicNetwork, task_loss: Tensor, progress: float) -> Tensor:
         lam = torch.stack([width.lam for width in dynamic.widths.values()])
         return self.beta * lam.square().mean()
-
-
-class FlopsTerm(Objective):
-    """``β · (learnable FLOPs now / learnable FLOPs at full size)``: what a width costs is what its λ is charged."""
-
-    def __init__(self, beta: float = 0.5) -> None:
-        super().__init__()
-        at_least(0.0, beta=beta)
-        self.beta = beta
-
-    def forward(self, dynamic: DynamicNetwork, task_loss: Tensor, progress: float) -> Tensor:
-        return self.beta * learnable_share(dynamic.complexity)

@@ -130,6 +130,9 @@ def suggest_multiple_of(latency_s: Mapping[int, float], candidates: Sequence[int
     Args:
         latency_s: size in elements → seconds; multiples, predecessors and half-ways of any of the candidates.
         candidates: units to choose from.
+
+    Returns:
+        what the callback ``LambdaClamp`` or the width's ``limit`` takes.
     """
     for unit in sorted(candidates, reverse=True):
         triples = [
@@ -145,14 +148,3 @@ def suggest_multiple_of(latency_s: Mapping[int, float], candidates: Sequence[int
         if statistics.median(shares) >= FREE_SHARE:
             return unit
     return 1
-
-
-def suggest_multiples(
-    dynamic: DynamicNetwork, example_input: object, *, others: Literal["now", "full"] = "now", repeats: int = 15
-) -> dict[str, int]:
-    """For each width the ``multiple_of`` that suits this machine, by :func:`suggest_multiple_of`.
-
-    Give it to the callback ``LambdaClamp``, or to each width's ``limit``.
-    """
-    latencies = width_latencies_s(dynamic, example_input, others=others, repeats=repeats)
-    return {name: suggest_multiple_of(of_width) for name, of_width in latencies.items()}

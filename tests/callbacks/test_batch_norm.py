@@ -7,7 +7,7 @@ from dyn_lightning.callbacks import BatchNormReestimation, PhaseSwitch
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.network.batch_norm import reestimate
-from dyn_lightning.objectives import FlopsTerm
+from dyn_lightning.objectives import LambdaSquared
 from dyn_lightning.tasks import Regression
 
 
@@ -46,7 +46,7 @@ def test_in_a_fit_the_shipped_statistics_are_those_of_training_batches(make_trai
     module = DynamicModule(
         network(),
         Regression(),
-        FlopsTerm(1.0),
+        LambdaSquared(1.0),
         example_duration_s=None,
         example_shape=[2, 65],
         lr_lam=0.1,

@@ -17,7 +17,7 @@ from dyn_lightning.callbacks import ComplexityLogger
 from dyn_lightning.callbacks.wandb_report import DET, HISTORY, KEPT, LAYERS, WandbReport
 from dyn_lightning.metrics.eer import eer
 from dyn_lightning.module import DynamicModule
-from dyn_lightning.objectives import FlopsTerm
+from dyn_lightning.objectives import LambdaSquared
 from dyn_lightning.tasks import FrameDetection, SpoofDetection
 
 
@@ -112,7 +112,7 @@ def utterances(n: int, n_frames: int | None) -> list[dict[str, Any]]:
 def run_offline(task, n_outputs, n_frames, make_trainer, logger):
     """A fit and a test; gives scores, targets and the module."""
     network = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, n_outputs))
-    objective = FlopsTerm(beta=1.0)
+    objective = LambdaSquared(beta=1.0)
     module = DynamicModule(network, task, objective, example_duration_s=None, example_shape=[1, 16], lr_lam=0.1)
     items = utterances(24, n_frames)
     trainer = make_trainer(WandbReport(), ComplexityLogger(), max_epochs=2)

@@ -124,7 +124,7 @@ def test_a_fit_that_fails_before_its_first_step_leaves_no_folder():
                 "fit",
                 *TINY,
                 "--model.dynamic=null",
-                "--model.objective=dyn_lightning.objectives.FlopsTerm",
+                "--model.objective=dyn_lightning.objectives.LambdaSquared",
                 "--phases.warmup_epochs=9",
             ]
         )

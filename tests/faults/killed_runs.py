@@ -27,7 +27,7 @@ from dyn_lightning.data.synthetic_spectra import FilterBankDataModule
 from dyn_lightning.models.filter_bank import FilterBankNet
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.module.checkpoint_io import read_checkpoint
-from dyn_lightning.objectives import FlopsTerm
+from dyn_lightning.objectives import LambdaSquared
 from dyn_lightning.runs import append_result, read_results
 from dyn_lightning.tasks import Regression
 
@@ -40,7 +40,7 @@ def fit(folder: Path) -> None:
     lightning.seed_everything(0, verbose=False)
     backbone = FilterBankNet(65, n_bands=16, n_targets=8)
     module = DynamicModule(
-        backbone, Regression(), FlopsTerm(beta=1.0), lr_lam=0.1, example_duration_s=None, example_shape=[1, 65]
+        backbone, Regression(), LambdaSquared(beta=1.0), lr_lam=0.1, example_duration_s=None, example_shape=[1, 65]
     )
     data = FilterBankDataModule(batch_size=8, batches_per_epoch=3, eval_batches=1, n_freqs=65, n_mels=8)
     stock = ModelCheckpoint(folder / "stock", monitor="val/loss", save_top_k=1)

@@ -9,7 +9,7 @@ from dyn_lightning.dynamize import dynamize
 from dyn_lightning.errors import UserError
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.module.artifact import load_checkpoint, write_artifact
-from dyn_lightning.objectives import FlopsTerm
+from dyn_lightning.objectives import LambdaSquared
 from dyn_lightning.tasks import Regression
 
 
@@ -62,7 +62,7 @@ class _Named(nn.Module):
 
 def test_a_dict_is_the_network_s_one_argument_as_in_training(tmp_path):
     given = {"x": torch.randn(3, 4), "gain": torch.ones(3, 1)}
-    module = DynamicModule(dynamize(_Named(), (given,)), Regression(), FlopsTerm(beta=1.0))
+    module = DynamicModule(dynamize(_Named(), (given,)), Regression(), LambdaSquared(beta=1.0))
     module.widths["up"].set_lam(0.25)
     module.set_phase("settle")
     small, report = write_artifact(module, tmp_path / "a", [given])

@@ -8,7 +8,7 @@ from torch import nn
 from dyn_lightning.callbacks import LambdaClamp, PhaseSwitch
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.module import DynamicModule
-from dyn_lightning.objectives import FlopsBudget, FlopsTerm, Objective
+from dyn_lightning.objectives import FlopsBudget, LambdaSquared, Objective
 from dyn_lightning.tasks import Regression
 
 
@@ -165,11 +165,11 @@ def test_sizes_to_learn_need_an_objective(make_module):
 
 def test_a_backbone_that_is_dynamic_already_keeps_its_widths():
     dynamic = dynamize(nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 2)), torch.zeros(1, 4), duration_s=0.5)
-    module = DynamicModule(dynamic, Regression(), FlopsTerm())
+    module = DynamicModule(dynamic, Regression(), LambdaSquared())
     assert module.network is dynamic
     assert module.complexity.unit == "flops_per_second"
     with pytest.raises(ValueError, match="widths already"):
-        DynamicModule(dynamic, Regression(), FlopsTerm(), dynamic=["0"])
+        DynamicModule(dynamic, Regression(), LambdaSquared(), dynamic=["0"])
 
 
 def test_hyperparameters_are_primitives(make_module):

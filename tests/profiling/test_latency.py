@@ -12,7 +12,6 @@ from dyn_lightning.profiling.latency import (
     median_latencies_s,
     sizes_to_time,
     suggest_multiple_of,
-    suggest_multiples,
     width_latencies_s,
 )
 
@@ -75,7 +74,7 @@ def test_each_width_is_timed_at_its_sizes() -> None:
     assert {name: list(of_width) for name, of_width in found.items()} == {"2": [1, 3, 6]}
     assert dynamic.training
     assert (dynamic.widths["0"].size, dynamic.widths["2"].size) == (6, 6)
-    assert set(suggest_multiples(dynamic, torch.zeros(1, 4, 20), others="full", repeats=1)) == {"0", "2"}
+    assert set(width_latencies_s(dynamic, torch.zeros(1, 4, 20), others="full", repeats=1)) == {"0", "2"}
     with pytest.raises(ValueError, match=r"called 7; there are 0, 2"):
         width_latencies_s(dynamic, torch.zeros(1, 4, 20), {"7": [1]})
 

@@ -16,7 +16,7 @@ from torch import nn
 from dyn_lightning.errors import UserError
 from dyn_lightning.metrics.info import MetricInfo
 from dyn_lightning.module import DynamicModule
-from dyn_lightning.objectives import FlopsTerm
+from dyn_lightning.objectives import LambdaSquared
 from dyn_lightning.runs import (
     append_result,
     config_hash,
@@ -127,7 +127,7 @@ def test_record_holds_both_counts_and_the_widths():
     module = DynamicModule(
         nn.Sequential(nn.Linear(10, 8), nn.ReLU(), nn.Linear(8, 3)),
         Regression(),
-        FlopsTerm(),
+        LambdaSquared(),
         example_duration_s=None,
         example_shape=[1, 10],
     )
