@@ -30,7 +30,7 @@ from experiments.digits.data import DigitsDataModule
 from experiments.digits.run import DATASET as DIGITS
 from experiments.digits.systems import IMAGE_SHAPE, ConvNet
 from experiments.filter_bank.study import N_BANDS, N_FREQS, N_OUTPUTS
-from experiments.study import LR_GROWTH
+from experiments.training import LR_GROWTH
 from experiments.vad.run import data_name as vad_data_name
 
 

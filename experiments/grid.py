@@ -5,32 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Callback
 
 from dyn_lightning.callbacks import Reorder
-from dyn_lightning.consolidate import consolidate
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsBudget, LambdaSquared, Objective
-from dyn_lightning.runs import result_record
 from dyn_lightning.runs.checks import unit_of
 from experiments.cases import CASES, Case, full_flops
-from experiments.command import results_file
-from experiments.study import (
-    Record,
-    begin_run,
-    evaluate,
-    finished,
-    fit,
-    quieten,
-    run_folder,
-    run_jobs,
-    unknown_names,
-)
+from experiments.study import TrainingStudy, add_settings, run_folder
+from experiments.training import Record, Training, compared
 
 
 @dataclass(frozen=True)
@@ -74,104 +62,86 @@ class System:
 
 
 FULL = System("full", dynamic=())
-Job = tuple[System, int, Case, argparse.Namespace]
 
 
-@dataclass(frozen=True)
-class Grid:
-    """A study of one network in many settings.
+class Grid(TrainingStudy):
+    """A study of one network in many settings; those of the chosen task are options too.
 
-    Attributes:
+    Args:
         folder: of its results.
         description: for its help.
         tasks: names of the cases that it is run on.
-        systems: of a case.
-        write_tables: makes tables and figures of a file of results in a folder.
+        systems_of: a case's systems.
+        tables: makes tables and figures of a file of results in a folder.
     """
 
-    folder: Path
-    description: str | None
-    tasks: Sequence[str]
-    systems: Callable[[Case], list[System]]
-    write_tables: Callable[[str | os.PathLike[str], Path], None]
+    one_core = True
+    data_root = "where the task has audio"
+
+    def __init__(
+        self,
+        folder: Path,
+        description: str | None,
+        tasks: Sequence[str],
+        systems_of: Callable[[Case], list[System]],
+        tables: Callable[[str | os.PathLike[str], Path], None],
+    ) -> None:
+        self.name, self.description, self.tasks = folder.name, description, tasks
+        self.systems_of, self.tables = systems_of, tables
 
     def parse(self, arguments: list[str] | None = None) -> argparse.Namespace:
-        """The command line; the settings of the chosen task are options too."""
         first = argparse.ArgumentParser(add_help=False)
         first.add_argument("--task", choices=self.tasks, default=self.tasks[0])
-        kind = CASES[first.parse_known_args(arguments)[0].task]
-        parser = argparse.ArgumentParser(
-            description=self.description, formatter_class=argparse.ArgumentDefaultsHelpFormatter, parents=[first]
-        )
-        parser.add_argument("--data_root", default=os.environ.get("DATA_ROOT", "data"), help="where the task has audio")
-        parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-        parser.add_argument("--only", nargs="*", help="names of systems; all when absent")
-        parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each on one core")
-        parser.add_argument("--num_workers", type=int, default=0, help="loader processes of each run")
-        parser.add_argument("--runs", default=f"runs/{self.folder.name}", help="checkpoints")
-        parser.add_argument("--results", default=results_file(self.folder.name))
-        settings = parser.add_argument_group(f"settings of {kind.name}, the same for runs that are compared")
-        for field in fields(kind):
-            settings.add_argument(f"--{field.name}", type=type(field.default), default=field.default, help=" ")
-        args = parser.parse_args(arguments)
+        self._kind = CASES[first.parse_known_args(arguments)[0].task]
+        return super().parse(arguments)
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        kind = self._kind
+        parser.add_argument("--task", choices=self.tasks, default=self.tasks[0])
+        group = parser.add_argument_group(f"settings of {kind.name}, the same for runs that are compared")
+        add_settings(group, {field.name: (field.default, None) for field in fields(kind)})
+
+    def settle(self, args: argparse.Namespace) -> None:
+        kind = CASES[args.task]
         args.case = kind(**{field.name: getattr(args, field.name) for field in fields(kind)})
-        args.systems = self.systems(args.case)
-        if args.only is not None:
-            if problem := unknown_names(args.only, [s.name for s in args.systems]):
-                parser.error(problem)
-            args.systems = [s for s in args.systems if s.name in args.only]
-        return args
 
-    def main(self, arguments: list[str] | None = None) -> None:
-        """Runs what is missing, prints what was found, and writes tables and figures."""
-        args = self.parse(arguments)
-        quieten()
+    def systems(self, args: argparse.Namespace) -> list[System]:
+        return self.systems_of(args.case)
+
+    def settings(self, args: argparse.Namespace) -> dict[str, Any]:
         case: Case = args.case
-        done = finished(args.results, case.settings(), case.dataset(args.data_root))
-        jobs: list[Job] = [(s, n, case, args) for n in args.seeds for s in args.systems if (s.name, n) not in done]
-        count = len(args.systems) * len(args.seeds)
-        print(f"{len(jobs)} runs to do, {count - len(jobs)} done in {args.results}", flush=True)
-        run_jobs(train, jobs, args.results, summary, args.jobs)
-        self.write_tables(args.results, Path(args.results).parent)
+        return case.settings()
 
+    def dataset(self, args: argparse.Namespace) -> str:
+        case: Case = args.case
+        return case.dataset(args.data_root)
 
-def train(job: Job) -> Record:
-    """Train, choose the checkpoint, test, and consolidate one system with one seed."""
-    system, seed, case, args = job
-    begin_run(seed, os.cpu_count() or 1)  # one thread
-    config = {"system": system.name, **case.settings()}
-    dataset = case.dataset(args.data_root)
-    folder = run_folder(Path(args.runs) / case.name, config, seed, dataset)
-    data = case.data(args.data_root, seed, args.num_workers)
-    module = system.module(case)
-    fitted = fit(
-        system, module, data, folder, case.epochs, search_share=case.search_share, monitor=f"val/{case.metric}"
-    )
-    record = result_record(
-        module,
-        metrics=evaluate(fitted.trainer, module, data, fitted.best),
-        config=config,
-        seed=seed,
-        dataset=dataset,
-        wall_time_s=fitted.wall_time_s,
-        history=fitted.history,
-    )
-    record |= {name: value for name, value in asdict(system).items() if name != "name"} | {"resumed": fitted.resumed}
-    if module.is_dynamic:
-        inputs = [module.task.input_of(batch) for batch in islice(data.val_dataloader(), 4)]
-        _, report = consolidate(module.learned[0], inputs)
-        record["largest_relative_difference"] = report.largest_relative_difference
-    return record
+    def training(self, system: System, seed: int, args: argparse.Namespace) -> Training:
+        case: Case = args.case
+        config, dataset = {"system": system.name, **case.settings()}, self.dataset(args)
+        folder = run_folder(Path(args.runs) / case.name, config, seed, dataset)
+        data = case.data(args.data_root, seed, args.num_workers)
+        module = system.module(case)
+        options = {"search_share": case.search_share, "monitor": f"val/{case.metric}"}
+        return Training(system, module, data, folder, case.epochs, config, seed, dataset, options)
 
+    def facts(self, system: System, run: Training, args: argparse.Namespace) -> Record:
+        return {name: value for name, value in asdict(system).items() if name != "name"}
 
-def summary(record: Record) -> str:
-    """A finished run in one line; no result on test, by which nothing may be chosen."""
-    case = case_of(record)
-    return (
-        f"{record['config']['system']:24s} seed {record['seed']}: {case.metric} on validation "
-        f"{record['metrics'][f'val/{case.metric}']:.4f}, {flops_percent(record):.1f} % of the FLOPs, "
-        f"{record['wall_time_s']:.0f} s"
-    )
+    def keep(self, run: Training, history: Mapping[str, Sequence[float]]) -> Record:
+        return compared(run.module, run.data)
+
+    def summary(self, record: Record) -> str:
+        """No result on test, by which nothing may be chosen."""
+        case = case_of(record)
+        return (
+            f"{record['config']['system']:24s} seed {record['seed']}: {case.metric} on validation "
+            f"{record['metrics'][f'val/{case.metric}']:.4f}, {flops_percent(record):.1f} % of the FLOPs, "
+            f"{record['wall_time_s']:.0f} s"
+        )
+
+    def write_tables(self, results: str | os.PathLike[str], folder: Path) -> None:
+        self.tables(results, folder)
 
 
 def case_of(record: Record) -> type[Case]:

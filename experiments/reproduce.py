@@ -15,7 +15,6 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from dyn_lightning.data.audio import DatasetError
 from dyn_lightning.files import write_atomically
@@ -24,25 +23,11 @@ from experiments.antispoofing import run as antispoofing
 from experiments.antispoofing.table import PUBLISHED as PUBLISHED_SPOOFING
 from experiments.command import as_command
 from experiments.filter_bank import run as filter_bank
-from experiments.study import runs_at_a_time, unknown_names
+from experiments.study import Study, runs_at_a_time, unknown_names
 from experiments.vad import run as vad
 from experiments.vad.table import PUBLISHED as PUBLISHED_VAD
 
-
-class StudyRun(Protocol):
-    """What a study's ``run.py`` is asked for."""
-
-    def parse(self, arguments: list[str] | None = None) -> argparse.Namespace:
-        """The command line, with the systems that it names."""
-
-    def check_data(self, args: argparse.Namespace) -> str:
-        """What would be trained and tested on; a DatasetError where that is missing."""
-
-    def main(self, arguments: list[str] | None = None) -> None:
-        """Runs what is missing and writes the tables."""
-
-
-STUDIES: Mapping[str, StudyRun] = {"filter_bank": filter_bank, "vad": vad, "antispoofing": antispoofing}
+STUDIES: Mapping[str, Study] = {study.name: study for study in (filter_bank.STUDY, vad.STUDY, antispoofing.STUDY)}
 
 
 @dataclass(frozen=True)
@@ -149,7 +134,7 @@ def absent_data(part: Part, preset: Preset) -> str | None:
             "full on ASVspoof2019 LA itself."
         )
     try:
-        print(f"{part.name}, systems: {len(part.systems)}; data: {study.check_data(args)}", flush=True)
+        print(f"{part.name}, systems: {len(part.systems)}; data: {study.dataset(args)}", flush=True)
     except DatasetError as error:
         return str(error)
     return None

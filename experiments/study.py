@@ -1,190 +1,204 @@
-"""What the studies share: phases of a run, runs that resume, several at a time, means over seeds."""
+"""The loop that the studies share: a command line, runs that resume, several at a time, tables of what was found."""
 
 from __future__ import annotations
 
-import logging
-import math
+import argparse
 import os
 import threading
 import time
-import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-import lightning
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from dyn_lightning.callbacks import ComplexityLogger, LambdaClamp, PhaseSwitch, WidthsCheckpoint
-from dyn_lightning.costs.complexity import Complexity
-from dyn_lightning.dynamize import dynamize
-from dyn_lightning.module import DynamicModule
-from dyn_lightning.module.artifact import load_checkpoint, write_artifact
-from dyn_lightning.runs import append_result, config_hash, plot_history, read_results
-from dyn_lightning.runs.environment import revision
+from dyn_lightning.runs import append_result, config_hash, read_results
+from experiments.command import results_file
+from experiments.training import Record, Training, begin_run, keep_artifact, quieten, trained
 
-WARMUP_SHARE, SEARCH_SHARE = 0.125, 0.125
-LR_GROWTH = 0.8
-"""Exponent by which the learning rate grows with what a network is narrower: threefold at a quarter of the width."""
-Record = dict[str, Any]
 Job = TypeVar("Job")
 
 
-class StudySystem(Protocol):
-    """What a run has to know of its system."""
+class Study(ABC):
+    """A study: systems, each run with every seed, a record of each run, and tables of all records.
 
-    @property
-    def name(self) -> str:
-        """Of the system, and of its folder."""
-
-    @property
-    def settles(self) -> bool:
-        """Whether the sizes are final before the end, so that validation chooses the checkpoint."""
-
-    def callbacks(self) -> list[lightning.Callback]:
-        """What else acts on the run, e.g. ranks the elements when the search begins."""
-
-    @property
-    def lam_min(self) -> float | None:
-        """Least λ; one unit when absent."""
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A training that has ended.
+    A subclass says what differs. The loop is :meth:`main`: it parses the command line, leaves out the jobs that have a
+    record already, runs the others in processes of their own, and writes the tables.
 
     Attributes:
-        trainer: that ran it.
-        best: path of the checkpoint that was chosen.
-        last: path of the last one.
-        history: sizes and cost over the steps.
-        resumed: whether it went on from a checkpoint; its time is then that of the rest.
-        wall_time_s: of the training alone.
+        name: of its folder.
+        description: for its help.
+        seeds: where the command line names none.
+        one_core: whether each run has one core; else they share all of them.
+        checkpoints: whether runs keep any, in a folder of ``--runs``.
+        data_root: what ``--data_root`` is, where the study reads data.
+        options: settings that are options: name → default and help.
     """
 
-    trainer: lightning.Trainer
-    best: str
-    last: str
-    history: Mapping[str, Sequence[float]]
-    resumed: bool
-    wall_time_s: float
+    name: str
+    description: str | None
+    seeds: ClassVar[Sequence[int]] = (0, 1, 2)
+    one_core: ClassVar[bool] = False
+    checkpoints: ClassVar[bool] = True
+    data_root: ClassVar[str | None] = None
+    options: ClassVar[Mapping[str, tuple[Any, str | None]]] = {}
+
+    @abstractmethod
+    def systems(self, args: argparse.Namespace) -> Sequence[Any]:
+        """Its systems, which have a ``name``, in the order of runs."""
+
+    @abstractmethod
+    def dataset(self, args: argparse.Namespace) -> str:
+        """What runs are trained and tested on, in words.
+
+        Raises:
+            DatasetError: names the folder that is missing or incomplete, and the mend.
+        """
+
+    @abstractmethod
+    def jobs(self, args: argparse.Namespace) -> list[Any]:
+        """All runs that are asked for, in their order."""
+
+    @abstractmethod
+    def missing(self, jobs: Sequence[Any], results: str | os.PathLike[str]) -> list[Any]:
+        """Those jobs of one command line that have no record in a file of results."""
+
+    @abstractmethod
+    def train(self, job: Any) -> Record:
+        """One run, in a process of its own: its record."""
+
+    @abstractmethod
+    def summary(self, record: Record) -> str:
+        """A finished run in one line."""
+
+    @abstractmethod
+    def write_tables(self, results: str | os.PathLike[str], folder: Path) -> None:
+        """Makes tables and figures of a file of results, in a folder."""
+
+    def settings(self, args: argparse.Namespace) -> dict[str, Any]:
+        """What must be the same for runs to be compared; all of it is in their records."""
+        return {name: getattr(args, name) for name in self.options}
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:  # noqa: B027 - most have none
+        """Options of its own that are no settings."""
+
+    def settle(self, args: argparse.Namespace) -> None:  # noqa: B027 - most have none
+        """What follows from the options, as further arguments."""
+
+    def processes(self) -> int:
+        """Runs at a time, where the command line does not say."""
+        return 1 if self.one_core else runs_at_a_time()
+
+    def parse(self, arguments: list[str] | None = None) -> argparse.Namespace:
+        """The command line, with the systems that it names."""
+        parser = argparse.ArgumentParser(
+            description=self.description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
+        parser.add_argument("--seeds", type=int, nargs="+", default=[*self.seeds])
+        parser.add_argument("--only", nargs="*", help="names of systems; all when absent")
+        self.add_options(parser)
+        add_settings(parser, self.options)
+        if self.data_root is not None:
+            parser.add_argument("--data_root", default=os.environ.get("DATA_ROOT", "data"), help=self.data_root)
+        add_run_options(parser, self.name, self.processes(), checkpoints=self.checkpoints)
+        args = parser.parse_args(arguments)
+        self.settle(args)
+        args.systems = self.systems(args)
+        if args.only:
+            if problem := unknown_names(args.only, [s.name for s in args.systems]):
+                parser.error(problem)
+            args.systems = [s for s in args.systems if s.name in args.only]
+        return args
+
+    def run(self, jobs: Sequence[Any], results: str, processes: int) -> None:
+        """Runs those jobs that have no record yet, and appends it, a line each.
+
+        Raises:
+            RuntimeError: at the end, if runs have failed; the others are run all the same.
+        """
+        left = self.missing(jobs, results)
+        print(f"{len(left)} runs to do, {len(jobs) - len(left)} done in {results}", flush=True)
+        run_jobs(self.train, left, results, self.summary, processes)
+
+    def main(self, arguments: list[str] | None = None) -> None:
+        """Runs what is missing, prints what was found, and writes tables and figures."""
+        args = self.parse(arguments)
+        quieten()
+        self.run(self.jobs(args), args.results, args.jobs)
+        self.write_tables(args.results, Path(args.results).parent)
+
+
+class TrainingStudy(Study):
+    """A study whose runs are trainings through all phases, with checkpoints; a job is (system, seed, arguments).
+
+    A run that was killed goes on from its last epoch.
+    """
+
+    @abstractmethod
+    def training(self, system: Any, seed: int, args: argparse.Namespace) -> Training:
+        """One run about to begin: module, data, folder and length."""
+
+    def rank(self, system: Any) -> int:
+        """Systems of a lower rank are run first, with all seeds."""
+        return 0
+
+    def facts(self, system: Any, run: Training, args: argparse.Namespace) -> Record:
+        """What its records have beside those of every study; the module has the checkpoint that was chosen."""
+        return {}
+
+    def keep(self, run: Training, history: Mapping[str, Sequence[float]]) -> Record:
+        """Makes the small network, here an artifact in the run's folder; what the record has to say of it."""
+        return keep_artifact(run.module, run.data, history, run.folder)
+
+    def last_too(self, system: Any) -> bool:
+        """Whether the last checkpoint is measured beside the one that was chosen."""
+        return False
+
+    def jobs(self, args: argparse.Namespace) -> list[Any]:
+        ordered = [(system, seed, args) for seed in args.seeds for system in args.systems]
+        return sorted(ordered, key=lambda job: self.rank(job[0]))
+
+    def missing(self, jobs: Sequence[Any], results: str | os.PathLike[str]) -> list[Any]:
+        if not jobs:
+            return []
+        args = jobs[0][-1]
+        done = finished(results, self.settings(args), self.dataset(args))
+        return [job for job in jobs if (job[0].name, job[1]) not in done]
+
+    def train(self, job: Any) -> Record:
+        """Train, choose the checkpoint, measure it, and make the small network of one system with one seed."""
+        system, seed, args = job
+        begin_run(seed, os.cpu_count() or 1 if self.one_core else args.jobs)
+        run = self.training(system, seed, args)
+        record, fitted = trained(run, last_too=self.last_too(system))
+        record |= self.facts(system, run, args)
+        return record | self.keep(run, fitted.history)
+
+
+def add_settings(parser: Any, options: Mapping[str, tuple[Any, str | None]]) -> None:
+    """Adds options by name: of a default, whose type they have, and their help."""
+    for name, (default, told) in options.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=told or " ")
+
+
+def add_run_options(parser: argparse.ArgumentParser, study: str, processes: int, *, checkpoints: bool = True) -> None:
+    """Adds what says how a study is run, and where its files go."""
+    parser.add_argument("--jobs", "--processes", type=int, default=processes, help="runs at a time: on a GPU 2")
+    if checkpoints:
+        parser.add_argument("--num_workers", type=int, default=0, help="loader processes of each run")
+        parser.add_argument("--runs", default=f"runs/{study}", help="checkpoints and artifacts")
+    parser.add_argument("--results", default=results_file(study))
 
 
 def runs_at_a_time() -> int:
     """How many trainings share this machine: two on a GPU, else one a core."""
     return 2 if torch.cuda.is_available() else os.cpu_count() or 1
-
-
-def begin_run(seed: int, jobs: int) -> None:
-    """Seeds a run and gives it its share of the cores."""
-    quieten()
-    revision()  # of the code that runs: files may change until the record is made
-    cores = os.cpu_count() or 1
-    torch.set_num_threads(max(1, min(cores // jobs, int(os.environ.get("OMP_NUM_THREADS", cores)))))
-    lightning.seed_everything(seed, verbose=False)
-
-
-def fit(
-    system: StudySystem,
-    module: DynamicModule,
-    data: lightning.LightningDataModule,
-    folder: Path,
-    epochs: int,
-    *,
-    warmup_share: float = WARMUP_SHARE,
-    search_share: float = SEARCH_SHARE,
-    monitor: str = "val/eer",
-    multiple_of: int | None = None,
-) -> Fit:
-    """Train through all phases; a run whose folder holds ``last.ckpt`` goes on from there.
-
-    Args:
-        system: that is trained.
-        module: the system's.
-        data: to train and validate on.
-        folder: of checkpoints.
-        epochs: of the whole run.
-        warmup_share: of the epochs, that warm up.
-        search_share: of the epochs, that search where the system settles; the rest settles.
-        monitor: the value of validation, the least of which chooses the checkpoint.
-        multiple_of: elements that every size gives up together.
-    """
-    warmup = max(1, round(warmup_share * epochs))
-    search = max(1, round(search_share * epochs)) if system.settles else None
-    checkpoint, history = WidthsCheckpoint(monitor, dirpath=str(folder)), ComplexityLogger()
-    callbacks = [
-        PhaseSwitch(warmup, search),
-        *system.callbacks(),
-        LambdaClamp(system.lam_min, multiple_of),
-        history,
-        checkpoint,
-    ]
-    trainer = lightning.Trainer(
-        max_epochs=epochs,
-        accelerator="auto",
-        devices=1,
-        logger=False,
-        callbacks=callbacks,
-        gradient_clip_val=5.0,
-        log_every_n_steps=10,
-        num_sanity_val_steps=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    last = folder / "last.ckpt"
-    resumed = last.is_file()
-    start = time.perf_counter()
-    trainer.fit(module, data, ckpt_path=str(last) if resumed else None)
-    wall_time_s = time.perf_counter() - start
-    return Fit(trainer, checkpoint.best_model_path, str(last), history.history, resumed, wall_time_s)
-
-
-def evaluate(
-    trainer: lightning.Trainer, module: DynamicModule, data: lightning.LightningDataModule, checkpoint: str
-) -> dict[str, float]:
-    """Validation and test metrics of a checkpoint, which the module keeps."""
-    load_checkpoint(module, checkpoint)
-    metrics: dict[str, float] = {}
-    for stage in (trainer.validate, trainer.test):
-        for row in stage(module, datamodule=data, verbose=False):
-            metrics |= {name: float(value) for name, value in row.items()}
-    return metrics
-
-
-def keep_artifact(
-    module: DynamicModule, data: lightning.LightningDataModule, history: Mapping[str, Sequence[float]], folder: Path
-) -> Record:
-    """Writes the small network and the figure of its sizes; what the record has to say of it."""
-    if not module.is_dynamic:
-        return {}
-    inputs = [module.task.input_of(batch) for batch in islice(data.val_dataloader(), 4)]
-    _, report = write_artifact(module, folder / "artifact", inputs)
-    if history:
-        plot_history(history, folder / "widths.png")
-    return {"largest_relative_difference": report.largest_relative_difference}
-
-
-@torch.random.fork_rng()
-def narrow_lr(lr: float, growth: float, full: Complexity, narrower: nn.Module, example: Tensor) -> float:
-    """The learning rate of a network that is built narrower: by the rule that raises it where sizes are learned.
-
-    Args:
-        lr: at full size.
-        growth: exponent of the geometric mean of what each size is smaller by (``lr_growth`` of DynamicModule).
-        full: cost of the network at full size.
-        narrower: the same network with smaller sizes.
-        example: input of a network.
-    """
-    sizes = dynamize(narrower, example).complexity.full_sizes
-    logs = [math.log(size / sizes[name]) for name, size in full.full_sizes.items()]
-    return float(lr * math.exp(growth * sum(logs) / len(logs)))
 
 
 def optimiser(config: Mapping[str, Any]) -> str:
@@ -275,12 +289,6 @@ def run_folder(runs: str | os.PathLike[str], config: Mapping[str, Any], seed: in
 def slug(name: str) -> str:
     """A system's name as a folder's."""
     return "".join(c if c.isalnum() or c == "." else "-" for c in name.replace("β", "beta")).strip("-")
-
-
-def quieten() -> None:
-    """Keep Lightning's notes of every run out of the study's output."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
 
 
 def mean_spread(values: Iterable[float | None], digits: int = 2) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from dyn_lightning.features.front_ends import Normalisation
 from dyn_lightning.metrics.bootstrap import bootstrap_interval
 from dyn_lightning.metrics.eer import eer
 from dyn_lightning.module import DynamicModule
-from dyn_lightning.runs import read_runs, result_record
+from dyn_lightning.runs import read_runs
 from dyn_lightning.tasks.spoof_detection import bonafide_scores
 from experiments.antispoofing.data import FewUtterances, is_published
 from experiments.antispoofing.data import data_name as data_name
@@ -35,60 +35,89 @@ from experiments.antispoofing.systems import (
     full_complexity,
 )
 from experiments.antispoofing.table import names, runs_of, studies, write_tables
-from experiments.command import as_command, results_file
-from experiments.study import (
-    Record,
-    begin_run,
-    evaluate,
-    finished,
-    fit,
-    keep_artifact,
-    quieten,
-    run_folder,
-    run_jobs,
-    runs_at_a_time,
-    unknown_names,
-)
+from experiments.command import as_command
+from experiments.study import TrainingStudy, run_folder
+from experiments.training import Record, Training
 
 HERE = Path(__file__).parent
 SCORES = "eval_scores.txt"
 """Name of the file, in a run's folder, that ``dyn-lightning score`` reads."""
-Job = tuple[System, int, Settings, argparse.Namespace]
 
 
-def train(job: Job) -> Record:
-    """Train, choose the checkpoint on dev, test on eval, and write the artifact of one system with one seed."""
-    system, seed, settings, args = job
-    begin_run(seed, args.jobs)
-    config = {"system": system.name, **settings.as_json()}
-    dataset = data_name(args.data_root, args.per_system)
-    folder = run_folder(args.runs, config, seed, dataset)
-    data = data_module(args, settings, seed)
-    module = system.module(settings)
-    fitted = fit(system, module, data, folder, settings.epochs, search_share=settings.search_share)
-    last = evaluate(fitted.trainer, module, data, fitted.last) if system.kind == "full" else None
-    record = result_record(
-        module,
-        metrics=evaluate(fitted.trainer, module, data, fitted.best),
-        config=config,
-        seed=seed,
-        dataset=dataset,
-        wall_time_s=fitted.wall_time_s,
-        history=fitted.history,
-    )
-    table = eval_scores(module, data)
-    write_scores(folder / SCORES, table)
-    record |= {
-        "kind": system.kind,
-        "published_corpus": args.per_system is None and is_published(args.data_root),
-        "eer_interval": list(eer_interval(table)),
-        "resumed": fitted.resumed,
-        "flops_per_second_full": full_complexity(settings).flops_full_size(),
-    }
-    if last is not None:
-        # What the paper's setting, which has no time to settle in, is compared with.
-        record["metrics_last"] = last
-    return record | keep_artifact(module, data, fitted.history, folder)
+class AntiSpoofingStudy(TrainingStudy):
+    """A residual network: under FLOPs budgets, and the paper's grid."""
+
+    name = "antispoofing"
+    description = __doc__
+    seeds: ClassVar = ()  # the preset's
+    data_root = "folder that holds LA"
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--preset", choices=list(PRESETS), default="full", help="what is not given, the seeds too")
+        parser.add_argument("--per_system", type=int, help="first so many utterances of each system alone, to try")
+        of_preset = parser.add_argument_group("in place of the preset's")
+        of_preset.add_argument("--epochs", type=int)
+        of_preset.add_argument("--batch_size", type=int)
+        of_preset.add_argument("--lr", type=float, help="at full size")
+        of_preset.add_argument("--lr_growth", type=float, help="exponent of what a network is narrower by")
+        of_preset.add_argument("--normalisation", choices=get_args(Normalisation))
+        of_preset.add_argument("--freq_mask", type=int)
+        of_preset.add_argument("--time_mask", type=int)
+
+    def settle(self, args: argparse.Namespace) -> None:
+        names = ("epochs", "batch_size", "lr", "lr_growth", "normalisation", "freq_mask", "time_mask")
+        args.settings = changed(PRESETS[args.preset], **{name: getattr(args, name) for name in names})
+        args.seeds = args.seeds or SEEDS[args.preset]
+
+    def settings(self, args: argparse.Namespace) -> dict[str, Any]:
+        settings: Settings = args.settings
+        return settings.as_json()
+
+    def systems(self, args: argparse.Namespace) -> list[System]:
+        return all_systems(args.settings, LAM_MINS_ALONE[args.preset])
+
+    def rank(self, system: System) -> int:
+        return int(system.kind == "paper")
+
+    def dataset(self, args: argparse.Namespace) -> str:
+        data_module(args, args.settings).setup()
+        return data_name(args.data_root, args.per_system)
+
+    def training(self, system: System, seed: int, args: argparse.Namespace) -> Training:
+        settings: Settings = args.settings
+        config = {"system": system.name, **settings.as_json()}
+        dataset = data_name(args.data_root, args.per_system)
+        folder = run_folder(args.runs, config, seed, dataset)
+        data = data_module(args, settings, seed)
+        module = system.module(settings)
+        options = {"search_share": settings.search_share}
+        return Training(system, module, data, folder, settings.epochs, config, seed, dataset, options)
+
+    def last_too(self, system: System) -> bool:
+        return system.kind == "full"
+
+    def facts(self, system: System, run: Training, args: argparse.Namespace) -> Record:
+        assert isinstance(run.data, ASVspoof2019DataModule)
+        table = eval_scores(run.module, run.data)
+        write_scores(run.folder / SCORES, table)
+        return {
+            "kind": system.kind,
+            "published_corpus": args.per_system is None and is_published(args.data_root),
+            "eer_interval": list(eer_interval(table)),
+            "flops_per_second_full": full_complexity(args.settings).flops_full_size(),
+        }
+
+    def summary(self, record: Record) -> str:
+        """No result on eval, by which nothing may be chosen."""
+        return (
+            f"{record['config']['system']:28s} seed {record['seed']}: "
+            f"dev EER {100 * record['metrics']['val/eer']:.2f} %, "
+            f"{100 * record['flops_per_second'] / record['flops_per_second_full']:.1f} % of the FLOPs, "
+            f"{record['wall_time_s']:.0f} s"
+        )
+
+    def write_tables(self, results: str | os.PathLike[str], folder: Path) -> None:
+        write_tables(results, folder)
 
 
 def data_module(args: argparse.Namespace, settings: Settings, seed: int = 0) -> ASVspoof2019DataModule:
@@ -102,16 +131,6 @@ def data_module(args: argparse.Namespace, settings: Settings, seed: int = 0) -> 
     if args.per_system is None:
         return ASVspoof2019DataModule(args.data_root, **options)
     return FewUtterances(args.data_root, args.per_system, **options)
-
-
-def check_data(args: argparse.Namespace) -> str:
-    """What runs would be trained and tested on.
-
-    Raises:
-        DatasetError: names the folder and what is missing in it, and the mend.
-    """
-    data_module(args, args.settings).setup()
-    return data_name(args.data_root, args.per_system)
 
 
 @torch.no_grad()
@@ -147,60 +166,7 @@ def score_files(results: Path, runs: Path) -> list[Path]:
     return found
 
 
-def summary(record: Record) -> str:
-    """A finished run in one line; no result on eval, by which nothing may be chosen."""
-    return (
-        f"{record['config']['system']:28s} seed {record['seed']}: dev EER {100 * record['metrics']['val/eer']:.2f} %, "
-        f"{100 * record['flops_per_second'] / record['flops_per_second_full']:.1f} % of the FLOPs, "
-        f"{record['wall_time_s']:.0f} s"
-    )
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line; what it leaves out is the preset's."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--data_root", default=os.environ.get("DATA_ROOT", "data"), help="folder that holds LA")
-    parser.add_argument("--preset", choices=list(PRESETS), default="full")
-    parser.add_argument("--seeds", type=int, nargs="+", help="the preset's when absent")
-    parser.add_argument("--only", nargs="*", help="names of systems; all when absent")
-    parser.add_argument("--per_system", type=int, help="take only the first so many utterances of each system, to try")
-    parser.add_argument("--jobs", type=int, default=runs_at_a_time(), help="runs at a time: on a GPU 2")
-    parser.add_argument("--num_workers", type=int, default=0, help="loader processes of each run")
-    parser.add_argument("--runs", default="runs/antispoofing", help="checkpoints and artifacts")
-    parser.add_argument("--results", default=results_file("antispoofing"))
-    of_preset = parser.add_argument_group("in place of the preset's")
-    of_preset.add_argument("--epochs", type=int)
-    of_preset.add_argument("--batch_size", type=int)
-    of_preset.add_argument("--lr", type=float, help="at full size")
-    of_preset.add_argument("--lr_growth", type=float, help="exponent of what a network is narrower by")
-    of_preset.add_argument("--normalisation", choices=get_args(Normalisation))
-    of_preset.add_argument("--freq_mask", type=int)
-    of_preset.add_argument("--time_mask", type=int)
-    args = parser.parse_args(arguments)
-    names = ("epochs", "batch_size", "lr", "lr_growth", "normalisation", "freq_mask", "time_mask")
-    args.settings = changed(PRESETS[args.preset], **{name: getattr(args, name) for name in names})
-    args.seeds = args.seeds or SEEDS[args.preset]
-    args.systems = all_systems(args.settings, LAM_MINS_ALONE[args.preset])
-    if args.only:
-        if problem := unknown_names(args.only, [s.name for s in args.systems]):
-            parser.error(problem)
-        args.systems = [s for s in args.systems if s.name in args.only]
-    return args
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Runs what is missing, prints what was found, and writes tables and the figure."""
-    quieten()
-    args = parse(arguments)
-    done = finished(args.results, args.settings.as_json(), check_data(args))
-    order = [
-        (s, seed) for kind in (False, True) for seed in args.seeds for s in args.systems if (s.kind == "paper") == kind
-    ]
-    jobs: list[Job] = [(s, seed, args.settings, args) for s, seed in order if (s.name, seed) not in done]
-    print(f"{len(jobs)} runs to do, {len(order) - len(jobs)} done in {args.results}", flush=True)
-    run_jobs(train, jobs, args.results, summary, args.jobs)
-    write_tables(args.results, Path(args.results).parent)
-
+STUDY = AntiSpoofingStudy()
 
 if __name__ == "__main__":
-    as_command(main)
+    as_command(STUDY.main)

@@ -18,7 +18,7 @@ from dyn_lightning.models.spoof_resnet import SpoofResNet
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsBudget, LambdaSquared, Objective
 from dyn_lightning.tasks import SpoofDetection
-from experiments.study import LR_GROWTH, narrow_lr
+from experiments.training import LR_GROWTH, narrow_lr
 
 SAMPLE_RATE = 16000
 LR_LAM = 0.03

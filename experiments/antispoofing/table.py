@@ -17,7 +17,8 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 from dyn_lightning.files import write_atomically
 from dyn_lightning.runs import read_runs
 from dyn_lightning.runs.figure_style import save_figure
-from experiments.study import Record, markdown, mean_spread, optimiser
+from experiments.study import markdown, mean_spread, optimiser
+from experiments.training import Record
 
 HERE = Path(__file__).parent
 PUBLISHED = HERE / "published.csv"

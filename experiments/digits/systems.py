@@ -17,7 +17,7 @@ from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsBudget, Objective
 from dyn_lightning.tasks import Classification
 from experiments.digits.data import N_CLASSES
-from experiments.study import narrow_lr
+from experiments.training import narrow_lr
 
 IMAGE_SHAPE = (1, 1, 8, 8)
 CHANNELS = (32, 64)

@@ -15,7 +15,8 @@ from dyn_lightning.files import write_atomically
 from dyn_lightning.runs import read_runs
 from dyn_lightning.runs.figure_style import PALETTE, save_figure
 from experiments.digits.systems import BUDGETS
-from experiments.study import Record, markdown, mean_spread, optimiser
+from experiments.study import markdown, mean_spread, optimiser
+from experiments.training import Record
 
 HERE = Path(__file__).parent
 STYLES = {"full": ("black", "s"), "learned": (PALETTE[0], "o"), "uniform": (PALETTE[1], "^")}

@@ -22,7 +22,7 @@ from dyn_lightning.optim import make_optimizer
 from dyn_lightning.runs import append_result, read_results, read_runs
 from dyn_lightning.tasks import Regression
 from dyn_lightning.widths import BOUNDARIES
-from experiments.filter_bank.run import HERE, RESULTS, Job, run_missing
+from experiments.filter_bank.run import HERE, RESULTS, STUDY, Job
 from experiments.filter_bank.study import FIXED, N_BANDS, N_FREQS, N_OUTPUTS, OURS, READINGS, Schedule, System
 from experiments.filter_bank.table import Record, markdown, rows
 
@@ -131,8 +131,8 @@ def main(arguments: list[str] | None = None) -> None:
         schedule = Schedule()
         jobs: list[Job] = [(r, s, n, schedule) for n in range(args.seeds) for s in systems() for r in READINGS]
         shared = [job for job in jobs if job[1] == OURS]
-        run_missing(shared, RESULTS, args.processes)
-        run_missing([job for job in jobs if job not in shared], file, args.processes)
+        STUDY.run(shared, str(RESULTS), args.processes)
+        STUDY.run([job for job in jobs if job not in shared], str(file), args.processes)
     gradients: list[Record] = read_results(gradients_file)
     wanted = [r for r in read_runs(RESULTS) if r["config"]["name"] in (OURS.name, FIXED.name)]
     others = read_runs(file)

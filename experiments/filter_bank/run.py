@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
 from dyn_lightning.data.synthetic_spectra import Reading
-from dyn_lightning.runs import append_result, config_hash, read_results
-from experiments.command import as_command, results_file
+from dyn_lightning.runs import config_hash, read_results
+from experiments.command import as_command
 from experiments.filter_bank.study import (
     DATASET,
     FIXED,
@@ -31,7 +31,7 @@ from experiments.filter_bank.study import (
     train,
 )
 from experiments.filter_bank.table import Record, write_tables
-from experiments.study import unknown_names
+from experiments.study import Study
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
@@ -48,13 +48,6 @@ def run_one(job: Job) -> Outcome:
     return train(*job)
 
 
-def run_and_keep(job: Job, results: str) -> str:
-    """One run; its line is appended as soon as it is there. Returns what to print."""
-    outcome = run_one(job)
-    append_result(results, outcome.record)
-    return summary(outcome.record)
-
-
 def summary(record: Record) -> str:
     """A finished run in one line."""
     return (
@@ -69,56 +62,53 @@ def worker_pool(processes: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
 
 
-def missing(jobs: Iterable[Job], results: str | os.PathLike[str]) -> list[Job]:
-    """Those jobs whose configuration and seed are not in the results."""
-    known: list[Record] = read_results(results) if Path(results).is_file() else []
-    done = {(r["config_hash"], r["seed"]) for r in known}
-    return [job for job in jobs if (config_hash(configuration(job[0], job[1], job[3])), job[2]) not in done]
+class FilterBankStudy(Study):
+    """A filter bank of 64 outputs for 32 bands, in both readings; a job is (reading, system, seed, schedule)."""
+
+    name = "filter_bank"
+    description = __doc__
+    seeds: ClassVar = range(10)
+    one_core = True
+    checkpoints = False
+    options: ClassVar = {"steps_per_epoch": (Schedule().steps_per_epoch, "of 28 epochs")}
+
+    def systems(self, args: argparse.Namespace) -> Sequence[System]:
+        return SYSTEMS
+
+    def dataset(self, args: argparse.Namespace) -> str:
+        return DATASET
+
+    def processes(self) -> int:
+        return os.cpu_count() or 1
+
+    def jobs(self, args: argparse.Namespace) -> list[Job]:
+        """Ours with all seeds, then the controls with the first three of them."""
+        schedule = Schedule(steps_per_epoch=args.steps_per_epoch)
+        ours: list[Job] = [(reading, OURS, seed, schedule) for seed in args.seeds for reading in READINGS]
+        controls: list[Job] = [
+            (reading, system, seed, schedule)
+            for seed in args.seeds[:CONTROL_SEEDS]
+            for system in SYSTEMS[1:]
+            for reading in READINGS
+        ]
+        return [job for job in [*ours, *controls] if job[1] in args.systems]
+
+    def missing(self, jobs: Sequence[Job], results: str | os.PathLike[str]) -> list[Job]:
+        known: list[Record] = read_results(results) if Path(results).is_file() else []
+        done = {(r["config_hash"], r["seed"]) for r in known}
+        return [job for job in jobs if (config_hash(configuration(job[0], job[1], job[3])), job[2]) not in done]
+
+    def train(self, job: Job) -> Record:
+        return run_one(job).record
+
+    def summary(self, record: Record) -> str:
+        return summary(record)
+
+    def write_tables(self, results: str | os.PathLike[str], folder: Path) -> None:
+        write_tables(results, folder)
 
 
-def run_missing(jobs: Iterable[Job], results: str | os.PathLike[str], processes: int) -> None:
-    """Run what is not in the results yet, and append it there, a line each."""
-    left = missing(jobs, results)
-    print(f"{len(left)} runs to do", flush=True)
-    with worker_pool(processes) as pool:
-        for line in pool.map(run_and_keep, left, repeat(str(results))):
-            print(line, flush=True)
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", default=list(range(10)), help="of ours; controls have the first 3"
-    )
-    parser.add_argument("--steps_per_epoch", type=int, default=Schedule().steps_per_epoch, help="of 28 epochs")
-    parser.add_argument("--only", nargs="*", help="names of systems; all when absent")
-    parser.add_argument("--jobs", "--processes", type=int, default=os.cpu_count() or 1, help="runs at a time")
-    parser.add_argument("--results", default=results_file("filter_bank"))
-    args = parser.parse_args(arguments)
-    if args.only and (problem := unknown_names(args.only, [s.name for s in SYSTEMS])):
-        parser.error(problem)
-    args.systems = [s for s in SYSTEMS if not args.only or s.name in args.only]
-    return args
-
-
-def check_data(args: argparse.Namespace) -> str:
-    """What runs would be trained and tested on: it is made, so that it is always there."""
-    return DATASET
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Runs what is missing, and writes the table and the figure."""
-    args = parse(arguments)
-    schedule = Schedule(steps_per_epoch=args.steps_per_epoch)
-    ours, controls = args.seeds, args.seeds[:CONTROL_SEEDS]
-    jobs: list[Job] = [(reading, OURS, seed, schedule) for seed in ours for reading in READINGS]
-    for seed in controls:
-        for system in SYSTEMS[1:]:
-            jobs += [(reading, system, seed, schedule) for reading in READINGS]
-    run_missing([job for job in jobs if job[1] in args.systems], args.results, args.jobs)
-    write_tables(args.results, Path(args.results).parent)
-
+STUDY = FilterBankStudy()
 
 if __name__ == "__main__":
-    as_command(main)
+    as_command(STUDY.main)

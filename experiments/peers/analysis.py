@@ -13,7 +13,7 @@ import numpy as np
 
 from dyn_lightning.runs.statistics import Summary, summarise
 from experiments.peers.methods import METHODS, OURS
-from experiments.study import Record
+from experiments.training import Record
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from experiments.peers.linear import make_linear
 from experiments.peers.ranking import OneShot, RankByMagnitude
 from experiments.peers.torch_pruning import pruned_to
 from experiments.shrink_only import ShrinkOnly
-from experiments.study import LR_GROWTH, WARMUP_SHARE
+from experiments.training import LR_GROWTH, WARMUP_SHARE
 
 Kind = Literal["core", "peer", "trained", "ablation"]
 BUDGETS = ("6.25", "25", "50", "12.5", "2")

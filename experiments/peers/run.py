@@ -18,8 +18,7 @@ import torch
 from torch import nn
 
 from dyn_lightning.module.artifact import load_checkpoint
-from dyn_lightning.runs import result_record
-from experiments.command import as_command, results_file
+from experiments.command import as_command
 from experiments.peers.benches import BENCHES, complexity_of
 from experiments.peers.jobs import (
     Job,
@@ -32,18 +31,8 @@ from experiments.peers.jobs import (
 )
 from experiments.peers.methods import BUDGETS, CORE_BUDGETS, METHODS, Given
 from experiments.peers.table import write_tables
-from experiments.study import (
-    Record,
-    begin_run,
-    evaluate,
-    finished,
-    fit,
-    keep_artifact,
-    quieten,
-    run_jobs,
-    runs_at_a_time,
-    unknown_names,
-)
+from experiments.study import add_run_options, finished, run_jobs, runs_at_a_time, unknown_names
+from experiments.training import Record, Training, begin_run, keep_artifact, quieten, trained
 
 
 @dataclass(frozen=True)
@@ -76,29 +65,21 @@ def train(job: Job) -> Record:
     plan = method.plan(given)
     data = bench.data(root, job.seed, args.num_workers)
     system = _System(job.system, plan.settles, plan.lam_min, tuple(plan.callbacks))
-    fitted = fit(
+    run = Training(
         system,
         plan.module,
         data,
         folder,
         bench.epochs,
-        warmup_share=plan.warmup_share,
-        search_share=plan.search_share,
-        multiple_of=plan.multiple_of,
+        {"system": job.system, **bench.config},
+        job.seed,
+        bench.data_name(root),
+        {name: getattr(plan, name) for name in ("warmup_share", "search_share", "multiple_of")},
     )
-    record = result_record(
-        plan.module,
-        metrics=evaluate(fitted.trainer, plan.module, data, fitted.best),
-        config={"system": job.system, **bench.config},
-        seed=job.seed,
-        dataset=bench.data_name(root),
-        wall_time_s=fitted.wall_time_s,
-        history=fitted.history,
-    )
+    record, fitted = trained(run)
     record |= {
         "bench": bench.name,
         "method": job.method,
-        "resumed": fitted.resumed,
         "threads": torch.get_num_threads(),
         "flops_per_second_full": complexity_of(bench).flops_full_size(),
     }
@@ -179,10 +160,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--lr_factors", type=float, nargs="+", default=[1.0, 3.0], help="of the bench's learning rate")
     parser.add_argument("--tune_seeds", type=int, default=2, help="how many of the seeds choose among learning rates")
     parser.add_argument("--vad_epochs", type=int, help="in place of the bench's")
-    parser.add_argument("--jobs", type=int, default=runs_at_a_time(), help="runs at a time: on a GPU 2")
-    parser.add_argument("--num_workers", type=int, default=0, help="loader processes of each run")
-    parser.add_argument("--runs", default="runs/peers", help="checkpoints and artifacts")
-    parser.add_argument("--results", default=results_file("peers"))
+    add_run_options(parser, "peers", runs_at_a_time())
     args = parser.parse_args(arguments)
     if problem := unknown_names(args.methods, list(METHODS)):
         parser.error(problem)

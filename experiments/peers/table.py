@@ -28,7 +28,8 @@ from experiments.peers.analysis import (
 )
 from experiments.peers.benches import BENCHES, Bench, complexity_of
 from experiments.peers.methods import CORE_BUDGETS, METHODS, OURS, OURS_TRAINED
-from experiments.study import Record, markdown
+from experiments.study import markdown
+from experiments.training import Record
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"

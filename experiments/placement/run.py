@@ -13,7 +13,7 @@ from experiments.grid import Grid
 from experiments.placement.systems import TASKS, all_systems
 from experiments.placement.table import write_tables
 
-GRID = Grid(Path(__file__).parent, __doc__, TASKS, all_systems, write_tables)
+STUDY = Grid(Path(__file__).parent, __doc__, TASKS, all_systems, write_tables)
 
 if __name__ == "__main__":
-    as_command(GRID.main)
+    as_command(STUDY.main)

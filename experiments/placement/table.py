@@ -16,7 +16,8 @@ from dyn_lightning.runs.figure_style import PALETTE, save_figure
 from experiments.cases import Case, least_share
 from experiments.grid import case_of, error_of, first_of_tasks, flops_percent, runs_of, sizes_text, studies
 from experiments.placement.systems import BUDGETS, PLACEMENTS
-from experiments.study import Record, markdown, mean_spread
+from experiments.study import markdown, mean_spread
+from experiments.training import Record
 
 HERE = Path(__file__).parent
 MARKERS = "ov^D"

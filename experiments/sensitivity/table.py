@@ -19,7 +19,8 @@ from dyn_lightning.runs import read_runs
 from dyn_lightning.runs.figure_style import PALETTE, save_figure
 from experiments.grid import case_of, error_of, first_of_tasks, flops_percent, runs_of, sizes_text, studies
 from experiments.sensitivity.surface import TERMS, Surface, fit_surface
-from experiments.study import Record, markdown, mean_spread
+from experiments.study import markdown, mean_spread
+from experiments.training import Record
 
 HERE = Path(__file__).parent
 FACTORS = {"beta": "β", "lam_min": "λ_min"}

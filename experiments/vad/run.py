@@ -9,27 +9,15 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 from dyn_lightning.costs.complexity import Complexity
 from dyn_lightning.data.corpora import SPEECH, Clip
 from dyn_lightning.data.corpora.vctk import FOLDER as VCTK_FOLDER
 from dyn_lightning.data.vad import VADDataModule
-from dyn_lightning.runs import result_record
-from experiments.command import as_command, results_file
-from experiments.study import (
-    LR_GROWTH,
-    begin_run,
-    evaluate,
-    finished,
-    fit,
-    keep_artifact,
-    quieten,
-    run_folder,
-    run_jobs,
-    runs_at_a_time,
-    unknown_names,
-)
+from experiments.command import as_command
+from experiments.study import TrainingStudy, run_folder
+from experiments.training import LR_GROWTH, Record, Training
 from experiments.vad.speed import write_speed
 from experiments.vad.systems import Network, System, all_systems, full_complexity
 from experiments.vad.table import write_tables
@@ -42,41 +30,68 @@ PUBLISHED_DATA = "VCTK and ESC-50"
 VCTK_SPEAKERS, VCTK_UTTERANCES = 108, 40_000
 """The least that is the whole of VCTK 0.92, of which many copies lack p280 and p315."""
 ESC50_CLASSES, ESC50_CLIPS = 50, 2000
-Job = tuple[System, int, argparse.Namespace]
 
 
-def train(job: Job) -> dict[str, Any]:
-    """Train, choose the checkpoint, test, and write the artifact of one system with one seed."""
-    system, seed, args = job
-    begin_run(seed, args.jobs)
-    data = data_module(args, seed)
-    module = system.module(args.lr, args.lr_growth)
-    data.setup()
-    config, dataset = {"system": system.name, **settings(args)}, data_name(data)
-    folder = run_folder(args.runs, config, seed, dataset)
-    fitted = fit(system, module, data, folder, args.epochs)
-    record = result_record(
-        module,
-        metrics=evaluate(fitted.trainer, module, data, fitted.best),
-        config=config,
-        seed=seed,
-        dataset=dataset,
-        wall_time_s=fitted.wall_time_s,
-        history=fitted.history,
-    )
-    record |= {
-        "published_corpus": args.eval_items is None and is_published(data),
-        "network": system.network,
-        "settles": system.settles,
-        "control": system.control,
-        "resumed": fitted.resumed,
-        "flops_per_second_full": full_size_cost(system.network),
-        "flops_per_second_published": published_flops(module.complexity),
+class VoiceActivityStudy(TrainingStudy):
+    """Networks of voice activity detection: under FLOPs budgets, and with bands alone learned."""
+
+    name = "vad"
+    description = __doc__
+    data_root = "folder of the corpora"
+    options: ClassVar = {
+        "epochs": (16, None),
+        "items_per_epoch": (3200, None),
+        "batch_size": (32, None),
+        "lr": (3e-3, "at full size"),
+        "lr_growth": (LR_GROWTH, "exponent of what a network is narrower by"),
     }
-    if not system.learns and not system.backbone:
-        # What the paper's setting, which has no time to settle in, is compared with.
-        record["metrics_last"] = evaluate(fitted.trainer, module, data, fitted.last)
-    return record | keep_artifact(module, data, fitted.history, folder)
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--speech", choices=("auto", *SPEECH), default="auto", help="which corpus of speech")
+        parser.add_argument("--eval_items", type=int, help="to validate and to test on; 256 and 500 when absent")
+
+    def systems(self, args: argparse.Namespace) -> list[System]:
+        return all_systems()
+
+    def rank(self, system: System) -> int:
+        return int(system.control)
+
+    def dataset(self, args: argparse.Namespace) -> str:
+        data = data_module(args)
+        data.setup()
+        return data_name(data)
+
+    def training(self, system: System, seed: int, args: argparse.Namespace) -> Training:
+        data = data_module(args, seed)
+        module = system.module(args.lr, args.lr_growth)
+        data.setup()
+        config, dataset = {"system": system.name, **self.settings(args)}, data_name(data)
+        folder = run_folder(args.runs, config, seed, dataset)
+        return Training(system, module, data, folder, args.epochs, config, seed, dataset)
+
+    def last_too(self, system: System) -> bool:
+        return not system.learns and not system.backbone
+
+    def facts(self, system: System, run: Training, args: argparse.Namespace) -> Record:
+        assert isinstance(run.data, VADDataModule)
+        return {
+            "published_corpus": args.eval_items is None and is_published(run.data),
+            "network": system.network,
+            "settles": system.settles,
+            "control": system.control,
+            "flops_per_second_full": full_size_cost(system.network),
+            "flops_per_second_published": published_flops(run.module.complexity),
+        }
+
+    def summary(self, record: Record) -> str:
+        return (
+            f"{record['config']['system']:24s} seed {record['seed']}: EER {100 * eer_of(record):.2f} %, "
+            f"{record['flops_per_second'] / 1e6:.2f} MFLOPs/s, {record['wall_time_s']:.0f} s"
+        )
+
+    def write_tables(self, results: str | os.PathLike[str], folder: Path) -> None:
+        write_speed(results, folder)
+        write_tables(results, folder)
 
 
 def data_module(args: argparse.Namespace, seed: int = 0) -> VADDataModule:
@@ -112,11 +127,6 @@ def full_size_cost(network: Network) -> tuple[float, float]:
     return complexity.fixed_flops(), complexity.flops_full_size()
 
 
-def settings(args: argparse.Namespace) -> dict[str, Any]:
-    """What must be the same for runs to be compared."""
-    return {name: getattr(args, name) for name in ("epochs", "items_per_epoch", "batch_size", "lr", "lr_growth")}
-
-
 def is_published(data: VADDataModule) -> bool:
     """Whether speech and noise are all of VCTK and ESC-50, by where they lie and by their counts."""
     speech, _, classes = _material(data)
@@ -147,72 +157,13 @@ def data_name(data: VADDataModule) -> str:
     return f"{corpora}: {counts}; tests {' '.join(data.test_names)}{tried}"
 
 
-def check_data(args: argparse.Namespace) -> str:
-    """What runs would be trained and tested on.
-
-    Raises:
-        DatasetError: names the folder that is missing or incomplete, and the mend.
-    """
-    data = data_module(args)
-    data.setup()
-    return data_name(data)
-
-
-def summary(record: dict[str, Any]) -> str:
-    """A finished run in one line."""
-    return (
-        f"{record['config']['system']:24s} seed {record['seed']}: EER {100 * eer_of(record):.2f} %, "
-        f"{record['flops_per_second'] / 1e6:.2f} MFLOPs/s, {record['wall_time_s']:.0f} s"
-    )
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--data_root", default=os.environ.get("DATA_ROOT", "data"))
-    parser.add_argument("--speech", choices=("auto", *SPEECH), default="auto", help="which corpus of speech")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=16)
-    parser.add_argument("--items_per_epoch", type=int, default=3200)
-    parser.add_argument("--eval_items", type=int, help="mixtures to validate and to test on; 256 and 500 when absent")
-    parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=3e-3, help="at full size")
-    parser.add_argument("--lr_growth", type=float, default=LR_GROWTH, help="exponent of what a network is narrower by")
-    parser.add_argument("--num_workers", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=runs_at_a_time(), help="runs at a time: on a GPU 2")
-    parser.add_argument("--only", nargs="*", help="names of systems; all when absent")
-    parser.add_argument("--runs", default="runs/vad", help="checkpoints and artifacts")
-    parser.add_argument("--results", default=results_file("vad"))
-    args = parser.parse_args(arguments)
-    args.systems = all_systems()
-    if args.only:
-        if problem := unknown_names(args.only, [s.name for s in args.systems]):
-            parser.error(problem)
-        args.systems = [s for s in args.systems if s.name in args.only]
-    return args
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Runs what is missing, prints what was found, and writes tables and figures."""
-    quieten()
-    args = parse(arguments)
-    done = finished(args.results, settings(args), check_data(args))
-    order = [
-        (s, seed) for control in (False, True) for seed in args.seeds for s in args.systems if s.control == control
-    ]
-    jobs: list[Job] = [(s, seed, args) for s, seed in order if (s.name, seed) not in done]
-    print(f"{len(jobs)} runs to do, {len(order) - len(jobs)} done in {args.results}", flush=True)
-    run_jobs(train, jobs, args.results, summary, args.jobs)
-    folder = Path(args.results).parent
-    write_speed(args.results, folder)
-    write_tables(args.results, folder)
-
-
-def eer_of(record: dict[str, Any]) -> float:
+def eer_of(record: Record) -> float:
     """EER on the mixed test set, whether or not there was a second one."""
     metrics = record["metrics"]
     return float(metrics.get("test/mixed/eer", metrics.get("test/eer")))
 
 
+STUDY = VoiceActivityStudy()
+
 if __name__ == "__main__":
-    as_command(main)
+    as_command(STUDY.main)

@@ -19,7 +19,7 @@ from dyn_lightning.module import DynamicModule
 from dyn_lightning.objectives import FlopsBudget, LambdaSquared, Objective
 from dyn_lightning.tasks import FrameDetection
 from experiments.shrink_only import ShrinkOnly
-from experiments.study import narrow_lr
+from experiments.training import narrow_lr
 
 SAMPLE_RATE = 16000
 LR_LAM = 0.03

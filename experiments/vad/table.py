@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from dyn_lightning.runs import read_runs
-from experiments.study import Record, markdown, mean_spread, optimiser
+from experiments.study import markdown, mean_spread, optimiser
+from experiments.training import Record
 
 PUBLISHED = Path(__file__).parent / "published.csv"
 SNR_BINS = ("<5", "5-15", "15-25", ">=25")

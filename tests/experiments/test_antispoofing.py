@@ -15,7 +15,7 @@ from dyn_lightning.inference.scoring import evaluate_scores
 from dyn_lightning.module import DynamicModule
 from dyn_lightning.runs import append_result
 from experiments.antispoofing.data import FewUtterances, data_name, first_of_each, is_published
-from experiments.antispoofing.run import SCORES, check_data, parse, summary, train
+from experiments.antispoofing.run import SCORES, STUDY
 from experiments.antispoofing.systems import (
     BUDGETS,
     PRESETS,
@@ -38,9 +38,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_2019(tmp_path_factory.mktemp("data") / "Made" / "LA", n_samples=2100)
 
 
-def job(corpus: Path, runs: Path, system: System, seed: int = 0) -> tuple[System, int, Settings, argparse.Namespace]:
-    args = argparse.Namespace(data_root=str(corpus), per_system=None, jobs=2, num_workers=0, runs=str(runs))
-    return system, seed, TINY, args
+def job(corpus: Path, runs: Path, system: System, seed: int = 0) -> tuple[System, int, argparse.Namespace]:
+    args = argparse.Namespace(
+        data_root=str(corpus), per_system=None, jobs=2, num_workers=0, runs=str(runs), settings=TINY
+    )
+    return system, seed, args
 
 
 def system_called(name: str, settings: Settings = TINY) -> System:
@@ -67,7 +69,7 @@ def test_every_system_has_a_folder_of_its_own_and_the_paper_s_grid_is_complete()
     systems = all_systems(PRESETS["mini"])
     assert len({slug(s.name) for s in systems}) == len(systems) == 1 + 4 + 4 + 5 * 4
     assert [s.name for s in systems[:3]] == ["full", "learned 6.25 %", "uniform 6.25 %"]
-    assert len(parse(["--preset", "mini"]).systems) == 1 + 4 + 4 + 4 + 4 * 2
+    assert len(STUDY.parse(["--preset", "mini"]).systems) == 1 + 4 + 4 + 4 + 4 * 2
 
 
 def test_a_stack_s_sizes_are_its_residual_width_and_the_inner_widths_of_its_blocks() -> None:
@@ -81,7 +83,7 @@ def test_a_stack_s_sizes_are_its_residual_width_and_the_inner_widths_of_its_bloc
 
 
 def test_a_learned_network_ends_within_its_share_of_all_flops(corpus: Path, tmp_path: Path) -> None:
-    record = train(job(corpus, tmp_path, system_called("learned 50 %")))
+    record = STUDY.train(job(corpus, tmp_path, system_called("learned 50 %")))
     full = full_complexity(TINY).flops_full_size()
     assert record["flops_per_second_full"] == record["flops_per_second_before"] == full
     assert 0.3 * full < record["flops_per_second"] <= 0.5 * full
@@ -91,7 +93,7 @@ def test_a_learned_network_ends_within_its_share_of_all_flops(corpus: Path, tmp_
     assert 0.0 <= low <= high <= 1.0
     assert {"val/eer", "test/eer", "test/eer_A07", "test/eer_A09"} <= set(record["metrics"])
     assert not record["published_corpus"]
-    assert "50" in summary(record)
+    assert "50" in STUDY.summary(record)
     (scores,) = tmp_path.rglob(SCORES)
     table = read_scores(scores)
     assert set(table.systems) == {"-", "A07", "A08", "A09"}
@@ -99,7 +101,7 @@ def test_a_learned_network_ends_within_its_share_of_all_flops(corpus: Path, tmp_
 
 
 def test_the_paper_s_setting_searches_to_the_end_and_keeps_to_its_stack(corpus: Path, tmp_path: Path) -> None:
-    record = train(job(corpus, tmp_path, system_called("paper, stack 3, λ ≥ 0.5")))
+    record = STUDY.train(job(corpus, tmp_path, system_called("paper, stack 3, λ ≥ 0.5")))
     assert len(record["widths"]) == 4
     assert all(full // 2 <= kept <= full for kept, full in record["widths"].values())
     assert record["phase"] == "settle"  # frozen for the artifact, after the test
@@ -110,7 +112,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_end(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system = system_called("learned 50 %")
-    straight = train(job(corpus, tmp_path / "straight", system))
+    straight = STUDY.train(job(corpus, tmp_path / "straight", system))
 
     def killed(self: DynamicModule, *_: Any) -> None:
         if self.current_epoch == 2:
@@ -119,8 +121,8 @@ def test_a_run_that_was_killed_goes_on_to_the_same_end(
     with monkeypatch.context() as patch:
         patch.setattr(DynamicModule, "on_train_batch_start", killed, raising=False)
         with pytest.raises(RuntimeError, match="killed"):
-            train(job(corpus, tmp_path / "killed", system))
-    resumed = train(job(corpus, tmp_path / "killed", system))
+            STUDY.train(job(corpus, tmp_path / "killed", system))
+    resumed = STUDY.train(job(corpus, tmp_path / "killed", system))
     assert resumed["resumed"]
     assert not straight["resumed"]
     for key in ("metrics", "widths", "flops_per_second", "eer_interval"):
@@ -128,7 +130,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_end(
 
 
 def test_the_full_network_is_also_tested_at_its_last_checkpoint(corpus: Path, tmp_path: Path) -> None:
-    record = train(job(corpus, tmp_path, system_called("full")))
+    record = STUDY.train(job(corpus, tmp_path, system_called("full")))
     assert set(record["metrics_last"]) == set(record["metrics"])
     assert record["widths"] == {}
     assert record["flops_per_second"] == record["flops_per_second_full"]
@@ -163,18 +165,20 @@ def test_the_first_utterances_of_each_system_are_a_corpus_to_try(corpus: Path) -
 
 
 def test_what_is_tried_is_named_apart_from_the_corpus(corpus: Path) -> None:
-    whole, tried = (check_data(parse(["--data_root", str(corpus), *more])) for more in ([], ["--per_system", "2"]))
+    whole, tried = (
+        STUDY.dataset(STUDY.parse(["--data_root", str(corpus), *more])) for more in ([], ["--per_system", "2"])
+    )
     assert tried == f"{whole}; of each system the first 2 alone"
 
 
 def test_the_command_line_changes_the_preset_and_knows_its_systems(capsys: pytest.CaptureFixture[str]) -> None:
-    args = parse(["--preset", "mini", "--epochs", "3", "--only", "full", "--seeds", "4", "5"])
+    args = STUDY.parse(["--preset", "mini", "--epochs", "3", "--only", "full", "--seeds", "4", "5"])
     assert args.settings == replace(PRESETS["mini"], epochs=3)
     assert [s.name for s in args.systems] == ["full"]
     assert args.seeds == [4, 5]
-    assert parse([]).seeds == [0, 1, 2, 3, 4]
+    assert STUDY.parse([]).seeds == [0, 1, 2, 3, 4]
     with pytest.raises(SystemExit):
-        parse(["--only", "nothing"])
+        STUDY.parse(["--only", "nothing"])
     assert "no system is called 'nothing'" in capsys.readouterr().err
 
 

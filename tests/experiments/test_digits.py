@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from dyn_lightning.dynamize import dynamize
 from dyn_lightning.runs import append_result, read_results
 from experiments.digits.data import DigitsDataModule
-from experiments.digits.run import main, parse, train
+from experiments.digits.run import STUDY
 from experiments.digits.systems import BUDGETS, ConvNet, all_systems, full_complexity, uniform_channels
 from experiments.digits.table import names, rows, write_tables
 
@@ -67,9 +67,9 @@ def test_a_tiny_study_ends_within_its_budgets_and_is_not_run_again(tmp_path: Pat
     results = tmp_path / "results.jsonl"
     arguments = f"--epochs 4 --seeds 0 --lr 0.01 --batch_size 90 --runs {tmp_path / 'runs'} --results {results}".split()
     chosen = ["full", "learned 25 %"]
-    args = parse([*arguments, "--only", *chosen])
+    args = STUDY.parse([*arguments, "--only", *chosen])
     for system in all_systems()[:2]:
-        append_result(results, train((system, 0, args)))
+        append_result(results, STUDY.train((system, 0, args)))
     full, learned = read_results(results)
     assert [r["config"]["system"] for r in (full, learned)] == chosen
     assert full["flops_per_call"] == full["flops_per_call_full"] == learned["flops_per_call_full"]
@@ -78,14 +78,14 @@ def test_a_tiny_study_ends_within_its_budgets_and_is_not_run_again(tmp_path: Pat
     assert learned["channels"] == [kept for kept, _ in learned["widths"].values()]
     assert learned["largest_relative_difference"] < 1e-5
     assert full["metrics"]["test/error_rate"] < 0.5
-    main([*arguments, "--only", *chosen])
+    STUDY.main([*arguments, "--only", *chosen])
     assert "0 runs to do, 2 done" in capsys.readouterr().out
     assert len(read_results(results)) == 2
 
 
 def test_unknown_systems_are_named(capsys: Any) -> None:
     with pytest.raises(SystemExit):
-        parse(["--only", "half"])
+        STUDY.parse(["--only", "half"])
     assert "no system is called 'half'" in capsys.readouterr().err
     assert [s.name for s in all_systems()][:2] == ["full", "learned 25 %"]
 

@@ -104,31 +104,31 @@ def test_learning_rate_falls_only_after_the_sizes_are_final():
 def test_finished_runs_are_not_run_again(tmp_path):
     jobs = [("padded", system, seed, SHORT) for system in (OURS, FIXED) for seed in (0, 1)]
     results = tmp_path / "results.jsonl"
-    assert run.missing(jobs, results) == jobs
+    assert run.STUDY.missing(jobs, results) == jobs
     done = train(*jobs[0])
     append_result(results, done.record)
-    assert run.missing(jobs, results) == jobs[1:]
+    assert run.STUDY.missing(jobs, results) == jobs[1:]
     longer = [("padded", OURS, 0, replace(SHORT, search_epochs=3))]
-    assert run.missing(longer, results) == longer
+    assert run.STUDY.missing(longer, results) == longer
     assert configuration("padded", OURS, SHORT) == done.record["config"]
 
 
 def test_the_command_line_runs_what_it_names_beside_its_results(tmp_path, monkeypatch):
     found = []
-    monkeypatch.setattr(run, "run_missing", lambda jobs, results, processes: found.append((jobs, processes)))
+    monkeypatch.setattr(run.STUDY, "run", lambda jobs, results, processes: found.append((jobs, processes)))
     monkeypatch.setattr(run, "write_tables", lambda results, folder: found.append((results, folder)))
     results = str(tmp_path / "r.jsonl")
-    run.main(["--seeds", "0", "1", "2", "3", "--only", "ours", "paper, β 1", "--results", results, "--jobs", "3"])
+    run.STUDY.main(["--seeds", "0", "1", "2", "3", "--only", "ours", "paper, β 1", "--results", results, "--jobs", "3"])
     (jobs, processes), written = found
     assert {system.name for _, system, _, _ in jobs} == {"ours", "paper, β 1"}
     assert len(jobs) == 2 * (4 + 3)
     assert (processes, written) == (3, (results, tmp_path))
     assert {job[3] for job in jobs} == {Schedule()}
-    run.main(["--steps_per_epoch", "2", "--seeds", "0", "--results", results])
+    run.STUDY.main(["--steps_per_epoch", "2", "--seeds", "0", "--results", results])
     assert {job[3].steps_per_epoch for job in found[2][0]} == {2}
     assert len(found[2][0]) == 2 * 5
     with pytest.raises(SystemExit):
-        run.parse(["--only", "theirs"])
+        run.STUDY.parse(["--only", "theirs"])
 
 
 def test_table_rows():

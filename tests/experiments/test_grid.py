@@ -21,8 +21,6 @@ from experiments.grid import (
     runs_of,
     sizes_text,
     studies,
-    summary,
-    train,
 )
 
 PAPER = System("paper", beta=50.0, lam_min=0.5)
@@ -91,7 +89,7 @@ def test_a_tiny_study_and_what_is_not_run_again(grid: Grid, tmp_path: Path, caps
     arguments = [*TINY, "--runs", str(tmp_path / "runs"), "--results", str(results)]
     args = grid.parse(arguments)
     for system in args.systems:
-        append_result(results, train((system, 0, args.case, args)))
+        append_result(results, grid.train((system, 0, args)))
     full, paper, budget = read_results(results)
     assert flops_percent(full) == 100.0
     assert full["widths"] == {}
@@ -104,7 +102,7 @@ def test_a_tiny_study_and_what_is_not_run_again(grid: Grid, tmp_path: Path, caps
         assert learned["largest_relative_difference"] < 1e-5
         assert not learned["resumed"]
     assert error_of(full) == 100 * full["metrics"]["test/error_rate"] < 50
-    assert "25.0" in summary(budget) or "24." in summary(budget)
+    assert "25.0" in grid.summary(budget) or "24." in grid.summary(budget)
     assert len(list((tmp_path / "runs" / "digits").iterdir())) == 3
 
     grid.main(arguments)

@@ -14,7 +14,7 @@ from dyn_lightning.runs import append_result
 from dyn_lightning.sweep.file import read_sweep, runs_of
 from experiments.cases import CASES, AntiSpoofing, Case, VoiceActivity, full_flops, least_share
 from experiments.grid import FULL
-from experiments.placement.run import GRID
+from experiments.placement.run import STUDY
 from experiments.placement.systems import BUDGETS, PLACEMENTS, TASKS, all_systems
 from experiments.placement.table import rows, write_tables
 from experiments.study import slug
@@ -67,7 +67,7 @@ def test_the_first_budget_is_in_everyone_s_reach(task: str) -> None:
     assert names[0] == FULL.name
     assert [n.rpartition(", ")[0] for n in names[1 : 1 + len(PLACEMENTS[task])]] == list(PLACEMENTS[task])
     assert len({slug(name) for name in names}) == len(names)
-    assert GRID.parse(["--task", task]).case == case
+    assert STUDY.parse(["--task", task]).case == case
 
 
 def test_rows_say_what_is_out_of_reach(tmp_path: Path) -> None:

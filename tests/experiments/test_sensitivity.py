@@ -17,7 +17,7 @@ from dyn_lightning.cli import main
 from dyn_lightning.runs import append_result
 from dyn_lightning.sweep.file import read_sweep, runs_of
 from experiments.cases import Digits, FilterBank, VoiceActivity
-from experiments.sensitivity.run import GRID
+from experiments.sensitivity.run import STUDY
 from experiments.sensitivity.surface import CENTRE, TERMS, fit_surface
 from experiments.sensitivity.systems import BETAS, BUDGETS, LAM_MINS, TASKS, all_systems, paper
 from experiments.sensitivity.table import (
@@ -103,7 +103,7 @@ def test_systems_are_the_whole_grid_and_budgets_within_reach() -> None:
     assert all(s.dynamic is None for s in systems[1:])
     # No more than one unit of everything: 3.8 % of CRNNVAD.
     assert [s.share for s in all_systems(VoiceActivity()) if s.share] == list(BUDGETS)
-    assert [GRID.parse(["--task", task]).case.name for task in TASKS] == list(TASKS)
+    assert [STUDY.parse(["--task", task]).case.name for task in TASKS] == list(TASKS)
 
 
 def test_rows_and_main_effects_by_hand() -> None:

@@ -26,7 +26,6 @@ from experiments.study import (
     is_of,
     markdown,
     mean_spread,
-    narrow_lr,
     optimiser,
     run_folder,
     run_jobs,
@@ -34,6 +33,7 @@ from experiments.study import (
     slug,
     unknown_names,
 )
+from experiments.training import narrow_lr
 from experiments.vad.systems import all_systems as vad_systems
 from experiments.vad.systems import full_complexity
 

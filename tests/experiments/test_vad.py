@@ -22,11 +22,10 @@ from experiments.study import slug
 from experiments.vad import speed
 from experiments.vad.run import (
     PUBLISHED_DATA,
-    check_data,
+    STUDY,
     data_module,
     data_name,
     is_published,
-    parse,
     published_flops,
 )
 from experiments.vad.speed import network_of
@@ -205,20 +204,20 @@ def test_rows_of_the_second_network_follow_the_first() -> None:
 
 
 def test_the_command_line_names_the_data_and_what_is_tried(vad_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    args = parse(["--data_root", str(vad_root), "--only", "full", "TrVAD, full", "--eval_items", "6"])
+    args = STUDY.parse(["--data_root", str(vad_root), "--only", "full", "TrVAD, full", "--eval_items", "6"])
     assert [s.network for s in args.systems] == ["CRNNVAD", "TrVAD"]
     assert data_module(args).n_items == {"train": 3200, "val": 6, "test": 6}
     counts = "train 8 utterances 6 clips, val 2 utterances 2 clips, test 2 utterances 2 clips; tests mixed"
     assert (
-        check_data(args)
+        STUDY.dataset(args)
         == f"LibriSpeech and 1 of 50 ESC-50 classes: {counts}; 6 and 6 mixtures to validate and to test on"
     )
-    args = parse(["--data_root", str(vad_root)])
-    assert check_data(args) == f"LibriSpeech and 1 of 50 ESC-50 classes: {counts}"
+    args = STUDY.parse(["--data_root", str(vad_root)])
+    assert STUDY.dataset(args) == f"LibriSpeech and 1 of 50 ESC-50 classes: {counts}"
     with pytest.raises(DatasetError, match=r"VCTK-Corpus-0\.92/wav48_silence_trimmed: no such folder"):
-        check_data(parse(["--data_root", str(vad_root), "--speech", "vctk"]))
+        STUDY.dataset(STUDY.parse(["--data_root", str(vad_root), "--speech", "vctk"]))
     with pytest.raises(SystemExit):
-        parse(["--only", "nothing"])
+        STUDY.parse(["--only", "nothing"])
     assert "no system is called 'nothing'" in capsys.readouterr().err
 
 
