@@ -106,6 +106,7 @@ class Study(ABC):
         add_settings(parser, self.options)
         if self.data_root is not None:
             parser.add_argument("--data_root", default=os.environ.get("DATA_ROOT", "data"), help=self.data_root)
+            parser.add_argument("--num_workers", type=int, default=0, help="loader processes of each run")
         add_run_options(parser, self.name, self.processes(), checkpoints=self.checkpoints)
         args = parser.parse_args(arguments)
         self.settle(args)
@@ -191,7 +192,6 @@ def add_run_options(parser: argparse.ArgumentParser, study: str, processes: int,
     """Adds what says how a study is run, and where its files go."""
     parser.add_argument("--jobs", "--processes", type=int, default=processes, help="runs at a time: on a GPU 2")
     if checkpoints:
-        parser.add_argument("--num_workers", type=int, default=0, help="loader processes of each run")
         parser.add_argument("--runs", default=f"runs/{study}", help="checkpoints and artifacts")
     parser.add_argument("--results", default=results_file(study))
 

@@ -160,6 +160,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--lr_factors", type=float, nargs="+", default=[1.0, 3.0], help="of the bench's learning rate")
     parser.add_argument("--tune_seeds", type=int, default=2, help="how many of the seeds choose among learning rates")
     parser.add_argument("--vad_epochs", type=int, help="in place of the bench's")
+    parser.add_argument("--num_workers", type=int, default=0, help="loader processes of each run")
     add_run_options(parser, "peers", runs_at_a_time())
     args = parser.parse_args(arguments)
     if problem := unknown_names(args.methods, list(METHODS)):

@@ -39,9 +39,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def job(corpus: Path, runs: Path, system: System, seed: int = 0) -> tuple[System, int, argparse.Namespace]:
-    args = argparse.Namespace(
-        data_root=str(corpus), per_system=None, jobs=2, num_workers=0, runs=str(runs), settings=TINY
-    )
+    options = {"per_system": None, "jobs": 2, "num_workers": 0, "settings": TINY}
+    args = argparse.Namespace(data_root=str(corpus), runs=str(runs), **options)
     return system, seed, args
 
 
@@ -165,9 +164,8 @@ def test_the_first_utterances_of_each_system_are_a_corpus_to_try(corpus: Path) -
 
 
 def test_what_is_tried_is_named_apart_from_the_corpus(corpus: Path) -> None:
-    whole, tried = (
-        STUDY.dataset(STUDY.parse(["--data_root", str(corpus), *more])) for more in ([], ["--per_system", "2"])
-    )
+    given = ([], ["--per_system", "2"])
+    whole, tried = (STUDY.dataset(STUDY.parse(["--data_root", str(corpus), *more])) for more in given)
     assert tried == f"{whole}; of each system the first 2 alone"
 
 
