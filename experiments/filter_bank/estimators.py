@@ -17,6 +17,7 @@ import torch
 
 from dyn_lightning.data.synthetic_spectra import Reading, synthetic_batch
 from dyn_lightning.dynamize import dynamize
+from dyn_lightning.files import write_atomically
 from dyn_lightning.models.filter_bank import FilterBankNet
 from dyn_lightning.optim import make_optimizer
 from dyn_lightning.runs import append_result, read_results, read_runs
@@ -114,7 +115,7 @@ def write_tables(runs: list[Record], gradients: list[Record], path: Path) -> Non
         ]
     )
     print(text)
-    path.write_text(text)
+    write_atomically(path, text.encode())
 
 
 def main(arguments: list[str] | None = None) -> None:

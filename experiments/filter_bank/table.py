@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from dyn_lightning.files import write_atomically
 from dyn_lightning.runs import read_runs
 
 Record = dict[str, Any]
@@ -204,7 +205,7 @@ def write_tables(results: str | os.PathLike[str], folder: Path) -> None:
     records = read_runs(results)
     text = "\n".join([markdown(rows(records)), *(f"- {line}" for line in findings(records))]) + "\n"
     print(text)
-    (folder / "results.md").write_text(text)
+    write_atomically(folder / "results.md", text.encode())
     figure(records, folder / "results.png")
 
 

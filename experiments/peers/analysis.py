@@ -16,6 +16,11 @@ from experiments.peers.methods import METHODS, OURS
 from experiments.training import Record
 
 
+def percent(metric: str) -> Callable[[Record], float]:
+    """A metric of a record in percent."""
+    return lambda record: 100 * float(record["metrics"][metric])
+
+
 @dataclass(frozen=True)
 class Point:
     """A method at a budget, trained at one learning rate.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,14 @@ from dyn_lightning.runs.statistics import Summary, summarise
 from experiments.peers.analysis import (
     Comparison,
     Point,
-    flops_to_reach,
-    front,
-    mean_gap,
     paired,
+    percent,
     points,
     validation_eer,
 )
 from experiments.peers.benches import BENCHES, Bench, complexity_of
-from experiments.peers.methods import CORE_BUDGETS, METHODS, OURS, OURS_TRAINED
+from experiments.peers.findings import findings, not_run
+from experiments.peers.methods import METHODS, OURS
 from experiments.study import markdown
 from experiments.training import Record
 
@@ -42,11 +41,6 @@ EXPLAINED = (
     "Differences from ours are paired by seed. Training time is of a method's runs at the rate taken, the three of "
     "`random` together, without that of a network given; on cores that other runs shared."
 )
-
-
-def percent(metric: str) -> Callable[[Record], float]:
-    """A metric of a record in percent."""
-    return lambda record: 100 * float(record["metrics"][metric])
 
 
 def interval(found: Summary | None, digits: int = 2) -> str:
@@ -97,68 +91,6 @@ def rates(comparison: Comparison) -> list[dict[str, Any]]:
             row[f"lr {lr:g}"] = interval(summarise(100 * validation_eer(runs[s]) for s in seeds if s in runs))
         table.append(row | {"taken": f"{comparison.rate(method, label):g}"})
     return table
-
-
-def findings(comparison: Comparison, bench: Bench) -> list[str]:
-    """Wins by budget, the mean gap between the fronts, and what the uniform network's error costs us."""
-    test, chosen = percent(bench.test), comparison.chosen
-    by = {(p.method, p.label): p for p in chosen}
-    labels = [p.label for p in chosen if p.method == OURS]
-    lines = []
-    for ours, label in ((p.method, p.label) for p in chosen if p.method in (OURS, OURS_TRAINED)):
-        differences = [
-            (METHODS[p.method].title, paired(p, by[ours, label], test))
-            for p in chosen
-            if p.label == label and p.method != ours == METHODS[p.method].ours and METHODS[p.method].kind != "ablation"
-        ]
-        ahead = [title for title, d in differences if d is not None and d.mean > 0]
-        behind = [title for title, d in differences if d is not None and d.mean <= 0]
-        unknown = [title for title, d in differences if d is None]
-        if differences:
-            given = ", from trained full size" if ours == OURS_TRAINED else ""
-            lines.append(
-                f"- At {label} %{given}: ours ahead of {len(ahead)} of {len(differences)} others in the mean"
-                + (f"; not ahead of {', '.join(behind)}" if behind else "")
-                + (f"; no seed in common with {', '.join(unknown)}" if unknown else "")
-                + "."
-            )
-    fronts = {m: front([p for p in chosen if p.method == m], test) for m in METHODS if METHODS[m].budgeted}
-    for name, others in fronts.items():
-        gap = mean_gap(fronts[OURS], others) if name != OURS and fronts[OURS] and others else None
-        if gap is not None:
-            title = METHODS[name].title
-            lines.append(f"- Front of {title}: {gap:+.2f} points of EER above ours on average over log FLOPs.")
-    ours_and_full = front([p for p in chosen if p.method in (OURS, "full")], test)
-    for label in labels:
-        uniform = by.get(("uniform", label))
-        if uniform is not None:
-            (flops, value) = front([uniform], test)[0]
-            needed = flops_to_reach(value, ours_and_full)
-            least = bool(ours_and_full) and needed == ours_and_full[0][0]
-            said = (
-                "does not reach it"
-                if needed is None
-                else f"reaches it at {needed / flops:.2f} times its FLOPs{', the least that was run' if least else ''}"
-            )
-            lines.append(f"- Uniformly narrower at {label} %: {value:.2f} %. Our front {said}.")
-    return lines
-
-
-def not_run(comparison: Comparison, bench: Bench) -> list[str]:
-    """Which methods have no run at the budgets that come first; ablations are asked for at one alone."""
-    done = {(p.method, p.label) for p in comparison.tried}
-    lines = []
-    for label in CORE_BUDGETS:
-        absent = [
-            method.title
-            for name, method in METHODS.items()
-            if bench.name in method.benches
-            and (method.kind != "ablation" or label == CORE_BUDGETS[0])
-            and (name, label if method.budgeted else "") not in done
-        ]
-        if absent:
-            lines.append(f"- Not run at {label} %: {'; '.join(absent)}.")
-    return lines
 
 
 def records_of(bench: Bench, results: Path, dataset: str | None = None) -> list[Record]:
@@ -240,14 +172,9 @@ def fronts_figure(done: Sequence[tuple[Bench, Comparison]]) -> Figure:
             mine = [p for p in comparison.chosen if p.method == name]
             if not mine:
                 continue
-            found = [p.over(percent(bench.test)) for p in mine]
             x = np.array([p.flops_per_second / 1e6 for p in mine]) * 1.02 ** ((i - 5) * method.budgeted)
-            y = np.array([s.mean for s in found if s is not None])
-            low, high = ([getattr(s, end) for s in found if s is not None] for end in ("low", "high"))
-            bars = [
-                [m - (e if e is not None else m) for m, e in zip(y, low, strict=True)],
-                [(e if e is not None else m) - m for m, e in zip(y, high, strict=True)],
-            ]
+            found = [s for p in mine if (s := p.over(percent(bench.test))) is not None]
+            y, bars = [s.mean for s in found], _bars(found)
             line = "-" if name in (OURS, "uniform") else ""
             looks = {"label": method.title, "marker": MARKERS[i], "color": COLOURS[i], "linestyle": line, **DRAWN}
             axes.errorbar(x, y, bars, **looks)
@@ -262,6 +189,13 @@ def fronts_figure(done: Sequence[tuple[Bench, Comparison]]) -> Figure:
     }
     figure.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=3, fontsize=8)
     return figure
+
+
+def _bars(found: Sequence[Summary]) -> list[list[float]]:
+    """How far intervals reach below and above their means; 0 where there is none, as of one seed."""
+    below = [0.0 if s.low is None else s.mean - s.low for s in found]
+    above = [0.0 if s.high is None else s.high - s.mean for s in found]
+    return [below, above]
 
 
 def ablations_figure(done: Sequence[tuple[Bench, Comparison]]) -> Figure:

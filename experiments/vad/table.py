@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
+from dyn_lightning.files import write_atomically
 from dyn_lightning.runs import read_runs
 from experiments.study import markdown, mean_spread, optimiser
 from experiments.training import Record
@@ -143,7 +144,7 @@ def write_tables(results: str | os.PathLike[str], folder: Path) -> None:
     found = studies(read_runs(results))
     text = "\n".join(f"## {title}\n{markdown(rows(records, speed))}" for title, records in found.items())
     print(text)
-    (folder / "results.md").write_text(text)
+    write_atomically(folder / "results.md", text.encode())
     if found:
         figure(next(iter(found.values())), folder / "results.png")
 
