@@ -214,7 +214,7 @@ def test_the_command_line_names_the_data_and_what_is_tried(vad_root: Path, capsy
     )
     args = STUDY.parse(["--data_root", str(vad_root)])
     assert STUDY.dataset(args) == f"LibriSpeech and 1 of 50 ESC-50 classes: {counts}"
-    with pytest.raises(DatasetError, match=r"VCTK-Corpus-0\.92/wav48_silence_trimmed: no such folder"):
+    with pytest.raises(DatasetError, match=r"no VCTK-Corpus-0\.92 folder in it"):
         STUDY.dataset(STUDY.parse(["--data_root", str(vad_root), "--speech", "vctk"]))
     with pytest.raises(SystemExit):
         STUDY.parse(["--only", "nothing"])
