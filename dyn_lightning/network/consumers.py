@@ -83,7 +83,7 @@ def consumers(network: nn.Module) -> tuple[list[Consumer], dict[str, str]]:
     return found, skipped
 
 
-def _of_layer(name: str, layer: Any, skipped: dict[str, str]) -> Iterator[Consumer]:
+def _of_layer(name: str, layer: DynamicLayer, skipped: dict[str, str]) -> Iterator[Consumer]:
     if isinstance(layer, nn.Linear) and layer.in_width is not None:
         yield Consumer(
             layer, f"{name}.weight", "weight", 1, layer.in_width, lambda a, k, y: _first(a, k), bias=_bias(layer)
