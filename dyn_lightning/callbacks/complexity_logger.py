@@ -82,7 +82,7 @@ class ComplexityLogger(Callback):
                 row[f"width/{name}/size"] = float(sizes[name])
         return row
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         return {"history": self.history}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -134,7 +134,7 @@ class PhaseSwitch(Callback):
         else:
             self.epochs_without_improvement += 1
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         return {"best": self.best, "epochs_without_improvement": self.epochs_without_improvement}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -76,7 +76,7 @@ class Reorder(Callback):
         scores = importance(module.learned[0], (lambda b=b: loss_of(b) for b in chosen))  # type: ignore[misc]
         return scores
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         return {"done": self.done, "last": self._last}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ class TeacherSnapshot(Callback):
     """
 
     def __init__(self) -> None:
-        self._weights: dict[str, Any] | None = None
+        self._weights: dict[str, object] | None = None
         self._plain: nn.Module | None = None
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
@@ -53,7 +53,7 @@ class TeacherSnapshot(Callback):
             self._plain.load_state_dict(self._weights)
             task.set_teacher(self._plain)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         return {"weights": self._weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

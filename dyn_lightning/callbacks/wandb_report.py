@@ -82,7 +82,7 @@ def figures_of(trainer: lightning.Trainer, module: DynamicModule) -> dict[str, F
     return found
 
 
-def tables_of_test(module: DynamicModule, metrics: Mapping[str, Any]) -> list[Table]:
+def tables_of_test(module: DynamicModule, metrics: Mapping[str, object]) -> list[Table]:
     """The report's tables of parts of the test sets, as the task divides them, of one run.
 
     Args:

@@ -91,7 +91,7 @@ class Complexity:
         self._params = Polynomial.sum(row.params for row in rows)
         if parameters is not None:
             self._params = self._params + (parameters - self._params.at(self.full_sizes))
-        self._tensors: dict[Any, tuple[Tensor, Tensor]] = {}
+        self._tensors: dict[object, tuple[Tensor, Tensor]] = {}
 
     @property
     def unit(self) -> str:
@@ -238,7 +238,7 @@ class Complexity:
                 )
         return self._tensors[key]
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_tensors": {}}
 
 

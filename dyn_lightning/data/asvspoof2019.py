@@ -105,7 +105,7 @@ class EvaluationCrops(Dataset[Item]):
 
 
 def _item(utterance: Utterance, audio: Tensor, asv_rates: tuple[float, float, float] | None = None) -> Item:
-    meta: dict[str, Any] = {"speaker": utterance.speaker, "system": utterance.system}
+    meta: dict[str, object] = {"speaker": utterance.speaker, "system": utterance.system}
     if asv_rates is not None:
         meta["asv_rates"] = asv_rates
     return {

@@ -34,7 +34,7 @@ class EpochSampler(DistributedSampler[int]):
 
 
 def make_loader(
-    dataset: Dataset[Any],
+    dataset: Dataset[object],
     batch_size: int,
     collate: Callable[[list[Any]], Any],
     *,

@@ -58,7 +58,7 @@ class FilePredictor(ABC):
         device: str = "cpu",
         trusted: bool = False,
         progress: FileProgress | None = None,
-        **options: Any,
+        **options: object,
     ) -> Outcome:
         """Write what the artifact's network says of audio files.
 
@@ -73,7 +73,7 @@ class FilePredictor(ABC):
         """
 
     @abstractmethod
-    def written(self, inputs: Paths, out_dir: str, **options: Any) -> list[Path]:
+    def written(self, inputs: Paths, out_dir: str, **options: object) -> list[Path]:
         """The files that :meth:`run` would write."""
 
 
@@ -86,7 +86,7 @@ class SpeechSegments(FilePredictor):
     def run(self, artifact: str, inputs: Paths, out_dir: str, **options: Any) -> Outcome:
         return predict_files(artifact, inputs, out_dir, **options)
 
-    def written(self, inputs: Paths, out_dir: str, **options: Any) -> list[Path]:
+    def written(self, inputs: Paths, out_dir: str, **options: object) -> list[Path]:
         suffixes = ["rttm", *([options["frame_scores"]] if "frame_scores" in options else [])]
         names = name_files(inputs).values()
         return [Path(out_dir, "segments.csv"), *(Path(out_dir, f"{name}.{end}") for name in names for end in suffixes)]
@@ -100,7 +100,7 @@ class UtteranceScoreFile(FilePredictor):
     def run(self, artifact: str, inputs: Paths, out_dir: str, **options: Any) -> Outcome:
         return score_utterances(artifact, inputs, out_dir, **options)
 
-    def written(self, inputs: Paths, out_dir: str, **options: Any) -> list[Path]:
+    def written(self, inputs: Paths, out_dir: str, **options: object) -> list[Path]:
         return [Path(out_dir, SCORE_FILE)]
 
 

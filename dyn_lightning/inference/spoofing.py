@@ -145,7 +145,7 @@ def _to_score(
 
 
 def _read_crops(
-    batch: Sequence[tuple[str, Path]], metadata: Mapping[str, Any], shown: FileProgress, failed: dict[Path, str]
+    batch: Sequence[tuple[str, Path]], metadata: Mapping[str, object], shown: FileProgress, failed: dict[Path, str]
 ) -> tuple[list[tuple[str, Path]], list[Tensor]]:
     """The utterances that could be read, and a crop of each; ``failed`` is told of the others."""
     read, crops = list[tuple[str, Path]](), list[Tensor]()

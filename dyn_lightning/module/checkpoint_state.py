@@ -61,7 +61,7 @@ def _check_units(units: Any, width: Width, name: str, file: str) -> None:
         raise UserError(f"{file}: {told}. {MEND}") from error
 
 
-def _check_width(state: Mapping[str, Any], width: Width, name: str, file: str) -> None:
+def _check_width(state: Mapping[str, object], width: Width, name: str, file: str) -> None:
     full = width.full_size
     for value, low in ((state["_frozen_size"], -1), (state["_samples"], 1)):
         if value is not None and not (_whole(value, low, full) and not bool((torch.as_tensor(value) == 0).any())):

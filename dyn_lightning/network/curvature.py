@@ -18,7 +18,7 @@ UNUSED = -1.0
 
 
 def importance_by_curvature(
-    network: DynamicNetwork, inputs: Iterable[Any], pull: Callable[[Any], Tensor], draws: int = 8
+    network: DynamicNetwork, inputs: Iterable[Any], pull: Callable[[object], Tensor], draws: int = 8
 ) -> dict[str, Tensor]:
     """The Gauss–Newton curvature of a loss by a gate on each element: twice what it rises by when the element goes.
 

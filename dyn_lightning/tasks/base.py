@@ -79,7 +79,7 @@ class Task(nn.Module):
         """What the network's input and output are called in what ships."""
         return {"input_name": self.input_key, "output_name": self.output_name}
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, object]:
         """What inference needs to know of the task beside its name, as JSON values for the artifact."""
         return {}
 

@@ -75,5 +75,5 @@ class Distillation(Task):
     def names(self) -> dict[str, str]:
         return self.task.names()
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, object]:
         return self.task.metadata()

@@ -114,7 +114,7 @@ def watching(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Ten
     modules = dict(network.named_modules())
 
     def see(name: str) -> Any:
-        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+        def hook(_module: nn.Module, _args: object, output: Any) -> None:
             found = tensors_in(output)
             if found:
                 seen[name] = found[0]

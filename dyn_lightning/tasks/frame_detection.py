@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -110,7 +109,7 @@ class FrameDetection(Task):
     def distillation_loss(self, output: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         return soft_binary_cross_entropy(output, teacher, temperature)
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, object]:
         return {"labels": ["absent", "present"]}
 
     def new_metrics(self) -> TaskMetrics:

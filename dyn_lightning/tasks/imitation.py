@@ -101,7 +101,7 @@ class Imitation(Task):
         if teacher is not None:
             self.set_teacher(load_artifact(teacher)[0] if isinstance(teacher, str) else teacher)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**super().__getstate__(), "_seen": {}}  # type: ignore[misc]
 
     @property
@@ -258,7 +258,7 @@ class Imitation(Task):
     def names(self) -> dict[str, str]:
         return super().names() if self.task is None else self.task.names()
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, object]:
         return {} if self.task is None else self.task.metadata()
 
 

@@ -27,8 +27,8 @@ class ImitationMetrics(TaskMetrics):
 
     def __init__(
         self,
-        distances: Callable[[Any, Any], Mapping[str, Tensor]],
-        size_of: Callable[[Any], int],
+        distances: Callable[[object, object], Mapping[str, Tensor]],
+        size_of: Callable[[object], int],
         labelled: TaskMetrics | None = None,
     ) -> None:
         super().__init__()

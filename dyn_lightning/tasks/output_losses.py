@@ -33,7 +33,7 @@ _ENOUGH = 32  # values that do not all lie in [0, 1] by chance
 def named_outputs(outputs: Any, name: str = "") -> list[tuple[str, Tensor]]:
     """Every real-valued tensor of nested outputs with its path, such as ``layers.0``; "output" for one alone."""
     found: list[tuple[str, Tensor]] = []
-    parts: list[tuple[Any, Any]]
+    parts: list[tuple[object, object]]
     if isinstance(outputs, Tensor):
         return [(name or "output", outputs)] if outputs.is_floating_point() else []
     if isinstance(outputs, Mapping):

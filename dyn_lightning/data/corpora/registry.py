@@ -125,7 +125,7 @@ def spoof_corpus(name: str, option: str = "corpus") -> SpoofCorpus:
     return SpoofCorpus(name, (), (), {}, {}, 0, 0, None, 0, {}, list_part=found)
 
 
-def register_corpus(known: dict[str, Any], name: str, corpus: Any) -> None:
+def register_corpus(known: dict[str, object], name: str, corpus: object) -> None:
     """Enter a corpus in one of the lists here, such as :data:`SPEECH`, under a name that a configuration may give.
 
     Raises:
@@ -147,7 +147,7 @@ def _listed(
     return found
 
 
-def _own(name: str, option: str, known: Mapping[str, Any]) -> Any:
+def _own(name: str, option: str, known: Mapping[str, object]) -> Any:
     """What a path leads to: a function, or a corpus as it stands."""
     if "." not in name:
         raise SettingError(
@@ -160,7 +160,7 @@ def _own(name: str, option: str, known: Mapping[str, Any]) -> Any:
     return found
 
 
-def _checked_splits(splits: Any, name: str) -> Splits:
+def _checked_splits(splits: object, name: str) -> Splits:
     """Raises SettingError for what is not clips in three splits, none of them empty."""
     if not (isinstance(splits, Mapping) and set(splits) == set(SPLITS)):
         raise SettingError(f"{name}: its function has to give a dict of {', '.join(SPLITS)}")
