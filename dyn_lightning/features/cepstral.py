@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torchaudio.functional import create_dct, linear_fbanks
 
 from dyn_lightning.errors import SettingError
-from dyn_lightning.features.spectral import check_filters, check_range
+from dyn_lightning.features.spectral import FilterBank, check_filters
 
 
-class LinearFilterBank(nn.Module):
+class LinearFilterBank(FilterBank):
     """Triangular filters spaced equally in Hz, not trainable.
 
     ``fb`` (n_freqs, n_filters) is a buffer, made by torchaudio's ``linear_fbanks``.
@@ -19,11 +19,10 @@ class LinearFilterBank(nn.Module):
     Shapes: power (batch, n_freqs, frames) → (batch, n_filters, frames).
 
     Raises:
-        SettingError: if the range is empty or reaches past the Nyquist frequency, or if a filter holds no
-        frequency bin.
+        SettingError: as :class:`FilterBank`, or if a filter holds no frequency bin.
     """
 
-    fb: Tensor
+    count_name = "n_filters"
 
     def __init__(
         self,
@@ -33,25 +32,10 @@ class LinearFilterBank(nn.Module):
         f_min: float = 0.0,
         f_max: float | None = None,
     ) -> None:
-        super().__init__()
-        self.n_freqs = n_freqs
-        self.n_filters = n_filters
-        self.sample_rate = sample_rate
-        self.f_min = f_min
-        self.f_max = sample_rate / 2 if f_max is None else f_max
-        check_range(self.f_min, self.f_max, sample_rate)
+        super().__init__(n_freqs, n_filters, sample_rate, f_min, f_max)
         fb = linear_fbanks(n_freqs, self.f_min, self.f_max, n_filters, sample_rate)
         check_filters(fb, "n_filters")
         self.register_buffer("fb", fb)
-
-    def forward(self, power: Tensor) -> Tensor:
-        return torch.matmul(self.fb.T.to(power.dtype), power)
-
-    def extra_repr(self) -> str:
-        return (
-            f"n_freqs={self.n_freqs}, n_filters={self.n_filters}, sample_rate={self.sample_rate}, "
-            f"f_min={self.f_min}, f_max={self.f_max}"
-        )
 
 
 class CosineTransform(nn.Module):

@@ -72,7 +72,40 @@ class Spectrogram(nn.Module):
         return f"n_fft={self.n_fft}, hop_length={self.hop_length}, center={self.center}, power={self.power}"
 
 
-class MelFilterBank(nn.Module):
+class FilterBank(nn.Module):
+    """Filters over the bins of a power spectrum, as one product with a matrix; not trainable.
+
+    A subclass sets the buffer ``fb`` (n_freqs, filters).
+
+    Shapes: power (batch, n_freqs, frames) → (batch, filters, frames).
+
+    Raises:
+        SettingError: if the range is empty or reaches past the Nyquist frequency.
+    """
+
+    fb: Tensor
+    count_name: str
+
+    def __init__(self, n_freqs: int, count: int, sample_rate: int, f_min: float, f_max: float | None) -> None:
+        super().__init__()
+        self.n_freqs = n_freqs
+        setattr(self, self.count_name, count)
+        self.sample_rate = sample_rate
+        self.f_min = f_min
+        self.f_max = sample_rate / 2 if f_max is None else f_max
+        check_range(self.f_min, self.f_max, sample_rate)
+
+    def forward(self, power: Tensor) -> Tensor:
+        return torch.matmul(self.fb.T.to(power.dtype), power)
+
+    def extra_repr(self) -> str:
+        return (
+            f"n_freqs={self.n_freqs}, {self.count_name}={getattr(self, self.count_name)}, "
+            f"sample_rate={self.sample_rate}, f_min={self.f_min}, f_max={self.f_max}"
+        )
+
+
+class MelFilterBank(FilterBank):
     """Triangular filters spaced equally on the mel scale (HTK's, without area normalisation), not trainable.
 
     ``fb`` (n_freqs, n_mels) is a buffer, made by torchaudio's ``melscale_fbanks``; ``mel_min`` and
@@ -81,11 +114,11 @@ class MelFilterBank(nn.Module):
     Shapes: power (batch, n_freqs, frames) → (batch, n_mels, frames).
 
     Raises:
-        SettingError: if the range is empty or reaches past the Nyquist frequency, or if a band holds no
-        frequency bin.
+        SettingError: as :class:`FilterBank`, or if a band holds no frequency bin.
     """
 
-    fb: Tensor
+    count_name = "n_mels"
+    n_mels: int
 
     def __init__(
         self,
@@ -95,13 +128,7 @@ class MelFilterBank(nn.Module):
         f_min: float = 0.0,
         f_max: float | None = None,
     ) -> None:
-        super().__init__()
-        self.n_freqs = n_freqs
-        self.n_mels = n_mels
-        self.sample_rate = sample_rate
-        self.f_min = f_min
-        self.f_max = sample_rate / 2 if f_max is None else f_max
-        check_range(self.f_min, self.f_max, sample_rate)
+        super().__init__(n_freqs, n_mels, sample_rate, f_min, f_max)
         self.mel_min = hz_to_mel(self.f_min)
         self.mel_max = hz_to_mel(self.f_max)
         with warnings.catch_warnings():
@@ -110,18 +137,9 @@ class MelFilterBank(nn.Module):
         check_filters(fb, "n_mels")
         self.register_buffer("fb", fb)
 
-    def forward(self, power: Tensor) -> Tensor:
-        return torch.matmul(self.fb.T.to(power.dtype), power)
-
     def resized(self, n_mels: int) -> MelFilterBank:
         """A bank of ``n_mels`` bands over the same range."""
         return MelFilterBank(self.n_freqs, n_mels, self.sample_rate, self.f_min, self.f_max)
-
-    def extra_repr(self) -> str:
-        return (
-            f"n_freqs={self.n_freqs}, n_mels={self.n_mels}, sample_rate={self.sample_rate}, "
-            f"f_min={self.f_min}, f_max={self.f_max}"
-        )
 
 
 class LogCompression(nn.Module):
