@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dyn_lightning.artifact import ArtifactError, load_artifact
+from dyn_lightning.artifact import load_artifact
 from dyn_lightning.data.asvspoof_protocols import problem
 from dyn_lightning.data.audio import AudioError, DatasetError, Samples, read_audio
 from dyn_lightning.data.corpora import Utterance
 from dyn_lightning.data.crops import centre_crop
 from dyn_lightning.data.score_files import UNKNOWN, ScoreTable, label, read_protocol, write_scores
-from dyn_lightning.errors import SettingError
+from dyn_lightning.errors import FAILURES, ArtifactError, SettingError, UserError, first_line
 from dyn_lightning.inference.audio_files import audio_doubts, count, find_audio_files, printable
 from dyn_lightning.inference.progress import FileProgress
 from dyn_lightning.tasks.spoof_detection import bonafide_scores
@@ -110,9 +110,7 @@ def score_utterances(
             read, crops = _read_crops(batch, metadata, shown, failed)
             if not crops:
                 continue
-            with torch.inference_mode():
-                output = network(torch.stack(crops).to(device))
-            scores = bonafide_scores(output.float(), metadata["loss"]).cpu()
+            scores = _scores(network, torch.stack(crops).to(device), metadata["loss"], artifact)
             finite = scores.isfinite()
             for (_, path), number in zip(read, scores.tolist(), strict=True):
                 if not math.isfinite(number):
@@ -128,6 +126,20 @@ def score_utterances(
     path = Path(out_dir) / SCORE_FILE
     write_scores(path, table)
     return UtteranceScores(path, table, failed, unnamed, doubts)
+
+
+@torch.inference_mode()
+def _scores(network: nn.Module, crops: Tensor, loss: Any, artifact: str | os.PathLike[str]) -> Tensor:
+    """One score a crop, (crops,), on the CPU."""
+    try:
+        scores = bonafide_scores(network(crops).float(), loss).cpu()
+    except UserError:
+        raise
+    except FAILURES as error:
+        raise ArtifactError(f"{artifact}: its network fails on audio: {first_line(error)}") from error
+    if scores.shape != crops.shape[:1]:
+        raise ArtifactError(f"{artifact}: its network must give one score an utterance, not {tuple(scores.shape)}")
+    return scores
 
 
 def _to_score(

@@ -15,6 +15,7 @@ import torchaudio
 from torch import Tensor, nn
 
 from dyn_lightning.data.audio import AudioError, AudioFile, AudioWarning, check_rates
+from dyn_lightning.errors import UserError
 from dyn_lightning.modules.stacked_rnn import StackedRNN
 
 RECURRENT = (nn.GRU, nn.LSTM, StackedRNN)
@@ -202,7 +203,9 @@ class FrameStream:
     def _scores(self, audio: Tensor) -> Tensor:
         result = self.network(audio.unsqueeze(0).to(self.device))
         if not isinstance(result, Tensor) or result.dim() != 2 or len(result) != 1:
-            raise ValueError("the network must give one score a frame: (1, samples) → (1, frames)")
+            raise UserError(
+                "the network must give one score a frame, (1, samples) → (1, frames): this one finds no speech"
+            )
         return result[0].float().cpu()
 
 

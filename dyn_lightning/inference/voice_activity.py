@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from dyn_lightning.artifact import ArtifactError, load_artifact
 from dyn_lightning.data.audio import AudioError
-from dyn_lightning.errors import FileError, SettingError
+from dyn_lightning.errors import FAILURES, FileError, SettingError, UserError, first_line
 from dyn_lightning.files import csv_cell, write_atomically
 from dyn_lightning.inference.audio_files import audio_doubts, count, name_files, printable
 from dyn_lightning.inference.progress import FileProgress
@@ -191,15 +191,17 @@ class Predictor:
             min_samples=self.min_samples,
         )
         samples, parts = 0, list[Tensor]()
-        for block in read_blocks(path, self.sample_rate, self.block_s):
-            samples += len(block)
-            heard(len(block) / self.sample_rate)
-            parts.append(stream.push(block))
         try:
+            for block in read_blocks(path, self.sample_rate, self.block_s):
+                samples += len(block)
+                heard(len(block) / self.sample_rate)
+                parts.append(stream.push(block))
             parts.append(stream.finish())
-        except (ValueError, RuntimeError) as error:
+        except UserError:
+            raise
+        except FAILURES as error:
             if samples >= self.min_samples:
-                raise
+                raise AudioError(f"{path}: the artifact's network fails on it: {first_line(error)}") from error
             raise AudioError(f"{path}: is too short ({samples} samples at {self.sample_rate} Hz): {error}") from error
         logits = torch.cat(parts)
         scores: Scores = (logits.sigmoid() if self.on_probability else logits).numpy()

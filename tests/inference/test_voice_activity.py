@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dyn_lightning.artifact import ArtifactError, save_artifact
 from dyn_lightning.data.audio import AudioError, read_audio
+from dyn_lightning.errors import UserError
 from dyn_lightning.inference import Predictor, predict_files
 from dyn_lightning.inference.progress import FileProgress
 from dyn_lightning.models.crnn_vad import CRNNVAD
@@ -256,3 +257,25 @@ def test_progress_is_told_of_each_file_and_block(tmp_path, energy_artifact):
     assert len(lines) >= 4
     assert lines[0].startswith("0 of 2 files")
     assert lines[0].endswith("at a.wav")
+
+
+class Failing(Energy):
+    """Raises what torch raises where a layer's settings do not fit its input."""
+
+    def forward(self, audio: Tensor) -> Tensor:
+        return super().forward(audio).reshape(7, -1)[:0]
+
+
+class Pooled(Energy):
+    """One score in all."""
+
+    def forward(self, audio: Tensor) -> Tensor:
+        return super().forward(audio).mean(-1)
+
+
+def test_a_network_that_fails_or_is_another_is_told_in_one_line(tmp_path):
+    path = write_bursts(tmp_path / "a.wav", [(1.0, 2.0)])
+    with pytest.raises(AudioError, match=r"a\.wav: the artifact's network fails on it: shape '\[7, -1\]' is invalid"):
+        Predictor(Failing(), METADATA).scores(path)
+    with pytest.raises(UserError, match="must give one score a frame"):
+        Predictor(Pooled(), METADATA)
