@@ -183,15 +183,15 @@ class Predictor:
         self, path: str | os.PathLike[str], heard: Callable[[float], None] = lambda seconds: None
     ) -> tuple[Scores, float]:
         """Scores and duration in seconds; ``heard`` is told of each block how long it is."""
-        stream = FrameStream(
-            self.network,
-            self.hop_length,
-            self.context_frames,
-            carry=self.exact,
-            min_samples=self.min_samples,
-        )
         samples, parts = 0, list[Tensor]()
         try:
+            stream = FrameStream(
+                self.network,
+                self.hop_length,
+                self.context_frames,
+                carry=self.exact,
+                min_samples=self.min_samples,
+            )
             for block in read_blocks(path, self.sample_rate, self.block_s):
                 samples += len(block)
                 heard(len(block) / self.sample_rate)
