@@ -179,19 +179,22 @@ class Predictor:
             min_silence_s=self.min_silence_s,
         )
 
+    def _stream(self) -> FrameStream:
+        try:
+            return FrameStream(
+                self.network, self.hop_length, self.context_frames, carry=self.exact, min_samples=self.min_samples
+            )
+        except UserError:
+            raise
+        except FAILURES as error:
+            raise ArtifactError(f"the artifact's network fails on audio: {first_line(error)}") from error
+
     def _read(
         self, path: str | os.PathLike[str], heard: Callable[[float], None] = lambda seconds: None
     ) -> tuple[Scores, float]:
         """Scores and duration in seconds; ``heard`` is told of each block how long it is."""
-        samples, parts = 0, list[Tensor]()
+        stream, samples, parts = self._stream(), 0, list[Tensor]()
         try:
-            stream = FrameStream(
-                self.network,
-                self.hop_length,
-                self.context_frames,
-                carry=self.exact,
-                min_samples=self.min_samples,
-            )
             for block in read_blocks(path, self.sample_rate, self.block_s):
                 samples += len(block)
                 heard(len(block) / self.sample_rate)
