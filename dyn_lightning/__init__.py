@@ -11,22 +11,25 @@ if TYPE_CHECKING:
     from dyn_lightning.consolidate import consolidate
     from dyn_lightning.dynamize import dynamize
     from dyn_lightning.module import DynamicModule
+    from dyn_lightning.shrink import shrink
     from dyn_lightning.widths.width import Width
 
-__all__ = ["DynamicModule", "Width", "__version__", "consolidate", "dynamize"]
+__all__ = ["DynamicModule", "Width", "__version__", "consolidate", "dynamize", "shrink"]
 
 _LAZY = {
     "DynamicModule": "dyn_lightning.module.dynamic_module",
     "Width": "dyn_lightning.widths.width",
     "consolidate": "dyn_lightning.consolidate",
     "dynamize": "dyn_lightning.dynamize",
+    "shrink": "dyn_lightning.shrink",
 }
 
 
 class _Package(ModuleType):
     """Imports what is asked for, when it is asked for: torch and Lightning take seconds.
 
-    ``consolidate`` and ``dynamize`` are functions here, though the modules that hold them have the same names.
+    ``consolidate``, ``dynamize`` and ``shrink`` are functions here, though the modules that hold them have the same
+    names.
     """
 
     def __getattribute__(self, name: str) -> Any:

@@ -9,5 +9,6 @@ from dyn_lightning.objectives.base import Objective
 from dyn_lightning.objectives.flops_budget import FlopsBudget
 from dyn_lightning.objectives.loss_tolerance import LossTolerance
 from dyn_lightning.objectives.penalties import LambdaSquared
+from dyn_lightning.objectives.profiled_budget import ProfiledBudget
 
-__all__ = ["FlopsBudget", "LambdaSquared", "LossTolerance", "Objective"]
+__all__ = ["FlopsBudget", "LambdaSquared", "LossTolerance", "Objective", "ProfiledBudget"]

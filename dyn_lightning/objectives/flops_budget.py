@@ -137,7 +137,7 @@ class FlopsBudget(Objective):
             error = log_share - self._log_goal(dynamic) * min(1.0, progress / self.descent)
             self.integral_error.add_(torch.where(sound, self.integral * error, 0.0)).clamp_(min=0.0)
             mu = (self.proportional * error + self.integral_error).clamp(min=0.0) * self.loss_scale
-        return mu * log_share + self.cohesion * self.loss_scale * _spread(dynamic, self.limit)
+        return mu * log_share + self.cohesion * self.loss_scale * _spread(dynamic, self.limit, self.anchors(dynamic))
 
     @torch.no_grad()
     def after_step(self, dynamic: DynamicNetwork, progress: float) -> None:
@@ -150,6 +150,10 @@ class FlopsBudget(Objective):
             move_to(dynamic, goal, limit=self.limit)
             self.integral_error.zero_()  # it has gone on too long
 
+    def anchors(self, dynamic: DynamicNetwork) -> Tensor | float:
+        """log λ of each width (widths,) where they are as far apart as they are held to be; 0: all alike."""
+        return 0.0
+
     def _log_goal(self, dynamic: DynamicNetwork) -> float:
         """Log of the share of what the sizes govern that the budget leaves."""
         complexity, limit = dynamic.complexity, self.limit
@@ -157,9 +161,9 @@ class FlopsBudget(Objective):
         return math.log((self.budget(complexity) - fixed) / (limit.full(complexity) - fixed))
 
 
-def _spread(dynamic: DynamicNetwork, limit: Limit) -> Tensor:
-    """``Σ w_n (log λ_n − m)²``, 0-d, as ``FlopsBudget.cohesion`` has it."""
-    log_lam = torch.stack([width.lam for width in dynamic.widths.values()]).log()
+def _spread(dynamic: DynamicNetwork, limit: Limit, anchors: Tensor | float) -> Tensor:
+    """``Σ w_n (log λ_n − a_n − m)²``, 0-d, as ``FlopsBudget.cohesion`` has it, with anchors a."""
+    log_lam = torch.stack([width.lam for width in dynamic.widths.values()]).log() - anchors
     weights = limit.elasticities(dynamic.complexity)
     weights = weights / weights.mean()
     return (weights * (log_lam - (weights * log_lam).mean()).square()).sum()

@@ -32,6 +32,7 @@ from dyn_lightning.tasks.output_losses import (
     root_of_curvature,
 )
 from dyn_lightning.tasks.spoof_detection import SpoofDetection
+from dyn_lightning.widths.layout import Layout
 
 TEACHER = "teacher"
 """Key of a batch under which data may hold the teacher's outputs, so that it need not run."""
@@ -128,8 +129,11 @@ class Imitation(Task):
         self._features = [feature_of(network, name) for name in names]
         for feature in self._features:
             theirs = feature_of(self.teacher, feature.name).size
+            key = _key(feature.name)
+            if key in self.maps and _same(self.maps[key].in_width, feature.layout):
+                continue  # of this network already: its elements may stand in another order by now
             if feature.layout is not None or feature.size != theirs:
-                self.maps[_key(feature.name)] = _identity(feature, theirs)
+                self.maps[key] = _identity(feature, theirs)
 
     @contextmanager
     def watching(self, network: nn.Module) -> Iterator[None]:
@@ -179,6 +183,10 @@ class Imitation(Task):
             self.teacher.to(found[0][1].device)
         answered = self.teacher(self.input_of(batch))
         return answered if stored is None else stored
+
+    def answers(self, batch: Any) -> Any:
+        """The teacher's outputs of a batch: those that are stored in it, or what it answers now."""
+        return self._answers(batch, None)
 
     def distances(self, output: Any, teacher: Any) -> dict[str, Tensor]:
         """Path of each output → its distance from the teacher's, 0-d.
@@ -274,6 +282,11 @@ def _of_task(task: Task | None) -> OutputLoss | None:
 def _key(name: str) -> str:
     """A name that a ModuleDict takes."""
     return name.replace(".", "-")
+
+
+def _same(one: Any, other: Layout | None) -> bool:
+    """Whether two layouts are of the same learned sizes."""
+    return one is not None and other is not None and list(one.widths) == list(other.widths)
 
 
 def _identity(feature: Feature, out: int) -> Linear:

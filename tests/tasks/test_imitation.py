@@ -15,6 +15,7 @@ from dyn_lightning import DynamicModule, consolidate, dynamize
 from dyn_lightning.callbacks import LambdaClamp, PhaseSwitch, Reorder
 from dyn_lightning.errors import SettingError, UserError
 from dyn_lightning.metrics.info import MetricInfo
+from dyn_lightning.network.reorder import reorder
 from dyn_lightning.objectives import FlopsBudget
 from dyn_lightning.tasks import Classification, FrameDetection, Imitation
 from dyn_lightning.tasks.features import feature_of, whole_features
@@ -120,6 +121,17 @@ def test_features_of_learned_sizes_go_through_maps_that_follow():
     gradient = task.maps["norm"].weight.grad
     assert (gradient[:, 3:] == 0).all()
     assert (gradient[:, :3] != 0).any()
+
+
+def test_maps_move_with_elements_and_stay_when_it_is_attached_again():
+    dynamic, task, x = make(features=["norm"])
+    dynamic.eval()
+    reorder(dynamic, {"conv": torch.rand(8)}, also=task)
+    task.attach(dynamic)
+    assert float(step(dynamic, task, x).detach()) < 1e-5
+    other = dynamize(Net().eval(), x, dynamic=["conv"])
+    task.attach(other)
+    torch.testing.assert_close(task.maps["norm"].weight.detach(), torch.eye(8))
 
 
 def test_features_of_blocks_are_those_of_their_last_layer():
