@@ -21,6 +21,7 @@ TRAINING = {
     "profile": "Show what each layer costs, and what it sees of the input.",
 }
 COMMANDS = {
+    "shrink": ("dyn_lightning.cli.shrink", "Make a trained network small, without labels."),
     "predict": ("dyn_lightning.cli.predict", "Say what an artifact finds in audio files."),
     "score": ("dyn_lightning.cli.score", "Error rates of a countermeasure's score file."),
     "data-check": ("dyn_lightning.cli.data_check", "See whether an ASVspoof corpus is all there."),
