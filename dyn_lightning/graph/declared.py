@@ -75,5 +75,6 @@ def is_leaf(module: nn.Module) -> bool:
     """
     if type(module) not in LAYERS:
         return False
-    computed = [name for name in ("weight", "bias") if isinstance(vars(module).get(name), Tensor)]
-    return not computed
+    own = [name for name, value in vars(module).items() if isinstance(value, Tensor)]
+    # A hook's tensor stands beside the parameters that it is made of: weight_hh_l0 beside weight_hh_l0_g.
+    return not any(n in ("weight", "bias") or any(p.startswith(f"{n}_") for p in module._parameters) for n in own)

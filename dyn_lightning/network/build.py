@@ -27,8 +27,7 @@ from dyn_lightning.widths.width_dict import WidthDict
 
 NOT_REACHED = "no run has used it"
 # Where torch.nn.utils keeps what a weight is computed from, in modules of their own or under other names.
-_OF_WEIGHT = re.compile(r"\.?parametrizations\.weight$")
-_WEIGHTS = {"weight_v": "weight", "weight_orig": "weight"}
+_PARAMETRIZED = re.compile(r"(?:^|\.)parametrizations\.(\w+)$")
 AFTER_FILTER_BANK = (LogCompression, FixedScaling)
 
 
@@ -187,8 +186,9 @@ def own_numbers(
     """
     found: dict[tuple[nn.Module, str], Number] = {}
     for (name, key), axes in bare.items():
-        owner, tensor = _OF_WEIGHT.sub("", name), "weight" if _OF_WEIGHT.search(name) else _WEIGHTS.get(key, key)
-        module = modules[owner]
+        parametrized = _PARAMETRIZED.search(name)
+        module = modules[name[: parametrized.start()] if parametrized else name]
+        tensor = parametrized[1] if parametrized else _computes(module, key)
         kind = None if isinstance(module, DynamicLayer) else form_of(type(module))
         for place, size in () if kind is None else kind.numbers(module, tensor, tuple(map(layout, axes))):
             attribute, _, at = place.partition(".")
@@ -197,6 +197,15 @@ def own_numbers(
             if size.widths and full == size.full_size and (module, attribute) not in known:
                 found.setdefault((module, place), Number(module, attribute, index, size))
     return list(found.values())
+
+
+def _computes(module: nn.Module, key: str) -> str:
+    """The tensor that a hook of torch's computes from a parameter and that has its shape; else the parameter's name.
+
+    ``weight_v`` is weight_norm's direction where a length ``weight_g`` is beside it, else a vector of spectral_norm's.
+    """
+    name, _, kind = key.rpartition("_")
+    return name if kind == "orig" or (kind == "v" and f"{name}_g" in module._parameters) else key
 
 
 def _bare_ops(graph: Graph, modules: dict[str, nn.Module]) -> Iterable[Op]:

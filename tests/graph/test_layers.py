@@ -27,8 +27,10 @@ def test_leaves() -> None:
     assert is_leaf(nn.ReLU())
     assert not is_leaf(Mine(2, 3))
     assert not is_leaf(nn.Sequential())
-    with pytest.warns(FutureWarning):
-        assert not is_leaf(nn.utils.weight_norm(nn.Linear(2, 3)))
+    for module, name in ((nn.Linear(2, 3), "weight"), (nn.GRU(2, 3), "weight_hh_l0")):
+        with pytest.warns(FutureWarning):
+            assert not is_leaf(nn.utils.weight_norm(module, name))
+    assert not is_leaf(nn.utils.spectral_norm(nn.MultiheadAttention(4, 2), "in_proj_weight"))
     assert not is_leaf(nn.utils.parametrizations.weight_norm(nn.Linear(2, 3)))
 
 

@@ -1,12 +1,14 @@
 """A layer's integers say how large its parameters are, also where the code uses these without calling the layer."""
 
 import inspect
+import itertools
 import json
 import warnings
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.utils.prune
 from torch import Tensor, nn
 
 from dyn_lightning import consolidate, dynamize
@@ -113,12 +115,12 @@ def test_every_layer_of_torch_with_a_size_is_tried() -> None:
     assert {name.split(",")[0] for name in BARE} == sized - OTHERS - {n for n in sized if n.startswith("Lazy")}
 
 
-def halved(network: nn.Module, x: Tensor) -> nn.Module:
+def halved(network: nn.Module, x: Tensor, *others: float) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dynamic = dynamize(network.eval(), x)
-    for width in dynamic.widths.values():
-        width.set_lam(0.5)
+    for width, lam in zip(dynamic.widths.values(), itertools.cycle((0.5, *others)), strict=False):
+        width.set_lam(lam)
     return consolidate(dynamic, [x])[0]
 
 
@@ -137,15 +139,25 @@ def _out(layer: Any) -> int:
     return next((getattr(layer, k) for k in ("out_features", "out_channels", "hidden_size") if hasattr(layer, k)), N)
 
 
-@pytest.mark.parametrize("wrap", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm])
+NORMS = {
+    "old weight norm": nn.utils.weight_norm,
+    "weight norm": nn.utils.parametrizations.weight_norm,
+    "old spectral norm": nn.utils.spectral_norm,
+    "spectral norm": nn.utils.parametrizations.spectral_norm,
+    "pruned": lambda layer: nn.utils.prune.l1_unstructured(layer, "weight", 0.5),
+}
+
+
+@pytest.mark.parametrize("size", [8, N])
+@pytest.mark.parametrize("wrap", NORMS)
 @pytest.mark.parametrize("kind", [nn.Conv1d, nn.ConvTranspose1d, nn.Linear])
-def test_weights_that_are_computed(wrap: Any, kind: Any) -> None:
+def test_weights_that_are_computed(wrap: str, kind: Any, size: int) -> None:
     options = (1,) if kind is not nn.Linear else ()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        layer = wrap(kind(N, 8, *options))
-    small: Any = halved(Called(layer, 1, 8), torch.randn(2, 3, 4))
+        layer = NORMS[wrap](kind(N, size, *options))
+    small: Any = halved(Called(layer, 1, size), torch.randn(2, 3, 4), 0.75)
     out, inside = (1, 0) if kind is nn.ConvTranspose1d else (0, 1)
     names = ("in_features", "out_features") if kind is nn.Linear else ("in_channels", "out_channels")
     shape = small.layer.weight.shape
-    assert tuple(getattr(small.layer, n) for n in names) == (shape[inside], shape[out]) == (6, 4)
+    assert tuple(getattr(small.layer, n) for n in names) == (shape[inside], shape[out]) == (9, size // 2)
