@@ -66,6 +66,7 @@ class DynamicLayer(nn.Module):
     arguments: ClassVar[tuple[str, ...]] = ()
     kept_as: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
     _refs: dict[str, Any]
+    _cuts: dict[str, list[tuple[int, Layout]]]
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -113,7 +114,9 @@ class DynamicLayer(nn.Module):
         Raises SettingError for a size that such layers have not, ValueError where the full sizes differ.
         """
         LAYERS[self.plain_class].check({k: v for k, v in widths.items() if k not in _NOISE})
-        self.__dict__["_refs"] = {k: v for k, v in widths.items() if v is not None and v is not False}
+        given = {k: as_layout(v) if isinstance(v, Width) else v for k, v in widths.items()}
+        self.__dict__["_refs"] = {k: v for k, v in given.items() if v is not None and v is not False}
+        self.__dict__["_cuts"] = {}
         # Attributes may be set to current sizes for the network's own code while it runs.
         self.__dict__["_full"] = {k: v for k, v in self.__dict__.items() if type(v) is int}
         for name, dims in self.layouts().items():
@@ -219,10 +222,17 @@ class DynamicLayer(nn.Module):
         """A parameter or buffer cut to the elements in use (``kept``: that consolidation keeps), or None."""
         x = self._tensor(name)
         if x is not None:
-            for dim, layout in enumerate(self.layouts().get(name, ())):
-                if layout is not None:
-                    x = layout.take(x, dim, kept=kept)
+            for dim, layout in self._learned_dims(name):
+                x = layout.take(x, dim, kept=kept)
         return x
+
+    def _learned_dims(self, name: str) -> list[tuple[int, Layout]]:
+        """Of a tensor that this layer has: each dimension to cut. Kept until the layer is bound anew."""
+        cuts = self._cuts
+        if name not in cuts:
+            dims = self.layouts().get(name, ())
+            cuts[name] = [(dim, layout) for dim, layout in enumerate(dims) if layout is not None]
+        return cuts[name]
 
     @property
     def noisy_width(self) -> Layout | None:
@@ -266,7 +276,7 @@ class DynamicLayer(nn.Module):
         """The torch.nn layer of the kept sizes, with copies of the kept elements."""
         plain = copy.copy(self)
         sizes = self.plain_sizes()
-        del plain.__dict__["_refs"], plain.__dict__["_full"]
+        del plain.__dict__["_refs"], plain.__dict__["_full"], plain.__dict__["_cuts"]
         plain.__class__ = self.plain_class  # type: ignore[assignment]
         kept = {name: x.detach().clone() for name, x in self.plain_tensors().items()}
         plain.__dict__["_buffers"] = {name: kept.get(name) for name in self._buffers}

@@ -161,7 +161,7 @@ def plain_copy(dynamic: DynamicNetwork[AnyModule]) -> AnyModule:
 
 def _plain_copy(dynamic: DynamicNetwork[AnyModule]) -> AnyModule:
     # The copy has no use for widths, but to ask them for their sizes: it refers to the same ones.
-    layouts = [layer.__dict__["_refs"] for layer in dynamic_layers(dynamic).values()]
+    layouts = [layer.__dict__[kept] for layer in dynamic_layers(dynamic).values() for kept in ("_refs", "_cuts")]
     layouts += [bare.dims for bare in dynamic.bare] + [number.layout for number in dynamic.numbers]
     cut = shallow_copy(dynamic, [dynamic.widths, *layouts])
     holders: dict[int, list[tuple[str, str]]] = {}

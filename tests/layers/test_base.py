@@ -153,3 +153,16 @@ def test_features_kept_for_others_are_not_written_into() -> None:
     (first.square().sum() + second.square().sum()).backward()
     assert not torch.equal(first, second)
     torch.testing.assert_close(layer.bias.grad[:3], 2 * (first + second).sum(0)[:3])
+
+
+def test_a_layer_bound_anew_cuts_by_its_new_widths() -> None:
+    layer, first, second = Linear(4, 8, out_width=Width(8)), Width(4), Width(8)
+    assert layer.cut("weight").shape == (8, 4)
+    layer.bind(in_width=first, out_width=second)
+    first.freeze(2)
+    second.freeze(5)
+    assert layer.cut("weight").shape == (5, 2)
+    assert set(layer.to_plain().__dict__) == set(nn.Linear(2, 5).__dict__)
+    twin = copy.deepcopy(layer)
+    second.freeze(3)
+    assert (layer.cut("weight").shape, twin.cut("weight").shape) == ((3, 2), (5, 2))
