@@ -73,7 +73,7 @@ def test_as_good_as_any_of_all_allocations():
 def test_units_and_least_sizes_hold():
     net = branches()
     first, second = net.widths.values()
-    first.set_multiple_of(4)
+    first.limit(multiple_of=4)
     second.lam_min = 0.5
     cost, names = net.complexity, list(net.widths)
     curves = {names[0]: [(4, 1.0), (12, 0.0)], names[1]: [(6, 0.0), (12, 0.0)]}
