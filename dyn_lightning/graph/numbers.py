@@ -20,14 +20,14 @@ def agree(t: Any, number: Any, axis: Axis) -> None:
         if not same_count(said, axis):
             unify(said, axis, reason)
     elif isinstance(said, Attribute):
-        bind(t, said, axis)
+        tie_attribute(t, said, axis)
     elif isinstance(said, Result):
         t.pending.append((said, axis, f"the code of {t.where} computes it ({int(number)}) {_in_words(said)}{t.line}"))
     else:
         fix_sizes(axis, reason)
 
 
-def bind(t: Any, attribute: Attribute, axis: Axis) -> None:
+def tie_attribute(t: Any, attribute: Attribute, axis: Axis) -> None:
     """An attribute must be this Axis's size; if it is another's already, both are equal."""
     known = t.graph.attributes.setdefault(attribute, axis)
     for other in (known, t.layer_sizes.get(attribute, known)):
@@ -47,7 +47,7 @@ def follow(t: Any, a: NotedInt, b: NotedInt) -> None:
     """Two numbers are compared in the code: an attribute that is compared with a shape is its size."""
     for one, other in ((a.source, b.source), (b.source, a.source)):
         if isinstance(one, Attribute) and isinstance(other, tuple) and is_free(other):
-            bind(t, one, other)
+            tie_attribute(t, one, other)
 
 
 def solve(t: Any) -> None:
@@ -56,7 +56,7 @@ def solve(t: Any) -> None:
         for attribute in [a for a in attributes(said) if _attribute(t, a) is None]:
             found = None if _holds(t, said, axis) else _invert(t, said, axis, attribute)
             if found is not None:
-                bind(t, attribute, found)
+                tie_attribute(t, attribute, found)
         if not _holds(t, said, axis):
             fix_sizes(axis, reason)
     # What was fixed later may have made a number disagree that had agreed.
@@ -172,4 +172,4 @@ def _without(axis: Axis, factor: Axis) -> Axis | None:
     return normal(tuple(rest))
 
 
-__all__ = ["agree", "axis_size", "bind", "follow", "name_size", "solve", "value_of"]
+__all__ = ["agree", "axis_size", "follow", "name_size", "solve", "tie_attribute", "value_of"]

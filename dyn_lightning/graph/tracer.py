@@ -16,6 +16,7 @@ from dyn_lightning.graph.notes import Axes, Event, Graph, Op, Pass, Trail
 from dyn_lightning.graph.numbers import agree, solve
 from dyn_lightning.graph.runner import Runner
 from dyn_lightning.graph.unification import unify
+from dyn_lightning.graph.untouched import weights_kept
 from dyn_lightning.inputs import tensors_in
 
 
@@ -167,8 +168,9 @@ class Tracer(Runner):
         restore = note_attributes(modules)
         watch_equal(lambda a, b: None if self._leaf_depth else self.rules.on_equal(self, a, b))
         try:
-            for p in passes:
-                self._pass(p, free_outputs)
+            with weights_kept(self.network):
+                for p in passes:
+                    self._pass(p, free_outputs)
         finally:
             watch_equal(None)
             restore()

@@ -11,17 +11,43 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+from torch.utils.weak import WeakIdKeyDictionary
 
 from dyn_lightning.randomness import random_state, set_random_state
+
+_written = WeakIdKeyDictionary()
+"""Parameters that a network's own code has been seen to write in a run, as torch.nn.Embedding does for ``max_norm``."""
+
+
+@contextmanager
+def weights_kept(network: nn.Module) -> Iterator[None]:
+    """Parameters that runs write are put back at the end, and from then on by :func:`untouched` as well, which copies
+    no others.
+    """
+    contents = copies(network.parameters())
+    try:
+        yield
+    finally:
+        for parameter, _ in put_back(contents):
+            _written[parameter] = True
+
+
+def as_written(network: nn.Module, twin: nn.Module) -> None:
+    """What the code of a network has been seen to write, its twin of other tensors writes as well."""
+    written = {name for name, p in network.named_parameters() if p in _written}
+    for name, parameter in twin.named_parameters() if written else ():
+        if name in written:
+            _written[parameter] = True
 
 
 @contextmanager
 def untouched(network: nn.Module) -> Iterator[None]:
-    """What a run changes in a network's buffers (statistics, counters, states) and in the random generators is put
-    back at the end.
+    """What a run changes in a network's buffers (statistics, counters, states), in parameters that its code has been
+    seen to write (:func:`weights_kept`) and in the random generators is put back at the end.
     """
     stores = [(m._buffers, dict(m._buffers)) for m in network.modules() if m._buffers]
     contents = copies(x for _, store in stores for x in store.values())
+    contents += copies(p for p in network.parameters() if p in _written)
     state = random_state()
     try:
         yield

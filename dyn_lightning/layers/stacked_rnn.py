@@ -7,7 +7,7 @@ from dyn_lightning.graph import Axis, Op, axis_size, make_axis
 from dyn_lightning.graph.ints import Attribute
 from dyn_lightning.graph.layer_call import LayerCall
 from dyn_lightning.graph.notes import Axes
-from dyn_lightning.graph.numbers import bind
+from dyn_lightning.graph.numbers import tie_attribute
 from dyn_lightning.layers.declare import declare
 from dyn_lightning.layers.recurrent import recurrent_axes, recurrent_price
 from dyn_lightning.modules.kinds import describes
@@ -25,12 +25,12 @@ def _trace(c: LayerCall) -> list[Axes]:
     project: Axis | None = None
     if m.proj_size:
         project = known[0]["proj_width"] if known[0] else c.make("proj_width", int(m.proj_size))
-        bind(c.t, Attribute(c.name, "proj_size", axis_size(project)), project)
-    bind(c.t, Attribute(c.name, "input_size", axis_size(below)), below)
+        tie_attribute(c.t, Attribute(c.name, "proj_size", axis_size(project)), project)
+    tie_attribute(c.t, Attribute(c.name, "input_size", axis_size(below)), below)
     for i, axis in enumerate(hidden):
         more = {"proj_width": project} if project else {}
         c.bind_part(f"layers.{i}", hidden_widths=[axis], in_width=below, **more)
-        bind(c.t, Attribute(c.name, "hidden_sizes", axis_size(axis), i), axis)
+        tie_attribute(c.t, Attribute(c.name, "hidden_sizes", axis_size(axis), i), axis)
         below = make_axis(m.directions, *(project or axis))
     return recurrent_axes(c, hidden, project, 2 if m.kind == "LSTM" else 1)
 

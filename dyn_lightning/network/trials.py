@@ -14,7 +14,7 @@ from dyn_lightning.graph import Graph, Pass, Size
 from dyn_lightning.graph.declared import is_leaf
 from dyn_lightning.graph.places import line_of_error
 from dyn_lightning.graph.runner import Runner
-from dyn_lightning.graph.untouched import unchanged
+from dyn_lightning.graph.untouched import as_written, unchanged
 from dyn_lightning.graph.verify import Mismatch, find_mismatch
 from dyn_lightning.layers import DynamicLayer
 from dyn_lightning.network.dynamic import DynamicNetwork, plain_copy, run_in_eval
@@ -43,7 +43,7 @@ def try_sizes(
         sizes = {size: max(n, least[size]) for size, n in uneven_sizes(widths, attempt).items()}
         _set_sizes(widths, sizes)
         small = None  # two of them at a time would take twice the memory
-        small = plain_copy(dynamic)
+        small = _small(dynamic)
         mismatch = _follow(dynamic, small, graph, sizes, widths)
         if mismatch is not None:
             break
@@ -59,6 +59,13 @@ def try_sizes(
     return mismatch
 
 
+def _small(dynamic: DynamicNetwork) -> nn.Module:
+    """The network as consolidation has it at the sizes set."""
+    small = plain_copy(dynamic)
+    as_written(dynamic, small)
+    return small
+
+
 def _there_and_back(
     dynamic: DynamicNetwork,
     small: nn.Module,
@@ -69,7 +76,7 @@ def _there_and_back(
     """The dynamic network itself, cut and whole again: what its code keeps between calls must not hold a size fast."""
     mismatch = _first(find_mismatch(dynamic, p, sizes, _is_leaf) for p in compared(graph))
     if mismatch is None and (reason := _unseen(dynamic, small, graph)):
-        mismatch = _blame(widths, sizes, lambda: _unseen(dynamic, plain_copy(dynamic), graph), reason)
+        mismatch = _blame(widths, sizes, lambda: _unseen(dynamic, _small(dynamic), graph), reason)
     full = {size: size.full_size for size in widths}
     _set_sizes(widths, full)
     mismatch = mismatch or _first(find_mismatch(dynamic, p, full, _is_leaf, remembers=True) for p in compared(graph))
@@ -102,7 +109,7 @@ def try_least_sizes(dynamic: DynamicNetwork, graph: Graph, widths: Widths) -> Mi
     for _ in widths:
         sizes = {size: _least_units(width) * size.unit for size, width in widths.items()}
         _set_sizes(widths, sizes)
-        mismatch = _follow(dynamic, plain_copy(dynamic), graph, sizes, widths)
+        mismatch = _follow(dynamic, _small(dynamic), graph, sizes, widths)
         near = [s for s in mismatch.sizes if sizes[s] == 1 and s.full_size > 2] if mismatch else []
         for size in near:
             widths[size].limit(lam_min=2 / size.full_size)
