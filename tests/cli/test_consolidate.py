@@ -117,7 +117,9 @@ def test_negative_points_are_refused(make_module, tmp_path):
 
 def test_an_export_that_fails_is_told_after_the_rest(make_module, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("dyn_lightning.artifact.exported.save_program", lambda *rest: 1 / 0)
-    with pytest.raises(ExportError, match=r"the artifact is written, but no model\.pt2: ZeroDivisionError: division by zero"):
+    with pytest.raises(
+        ExportError, match=r"the artifact is written, but no model\.pt2: ZeroDivisionError: division by zero"
+    ):
         consolidate_checkpoint(make_module(), tmp_path / "a", exports=["pt2", "int8"])
     printed = capsys.readouterr().out
     assert "consolidated:" in printed
