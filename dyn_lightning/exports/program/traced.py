@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind, SymIntArgument
 from torch.fx import Node
 from torch.utils import _pytree as pytree
@@ -162,7 +163,21 @@ def describe_program(network: nn.Module, example_input: object) -> tuple[dict[st
             program = program.run_decompositions({})
         except Exception as error:  # torch.export raises of every kind
             raise ExportError(f"{type(network).__name__} cannot be made free of in-place calls ({error})") from error
-    state, constants, tensors, inputs = network.state_dict(), {}, {}, []
+    inputs, tensors, constants = _inputs(program, network.state_dict())
+    calls, results = _calls(program)
+    odd = [s.kind.name for s in program.graph_signature.output_specs if s.kind != OutputKind.USER_OUTPUT]
+    if odd:
+        raise ArtifactError("it changes its own buffers when it runs, which a program cannot")
+    tree = pytree.tree_unflatten(list(results), program.call_spec.out_spec)  # type: ignore[arg-type]
+    document = {"program_version": PROGRAM_VERSION, "inputs": inputs, "outputs": _encode(tree)}
+    return {**document, "tensors": tensors, "calls": calls}, constants
+
+
+def _inputs(
+    program: ExportedProgram, state: Mapping[str, Tensor]
+) -> tuple[list[str], dict[str, object], dict[str, Tensor]]:
+    """Names of what the network is called with; name in the program → the tensor of its own; those that state lacks."""
+    inputs, tensors, constants = list[str](), dict[str, object](), dict[str, Tensor]()
     for spec in program.graph_signature.input_specs:
         if spec.kind == InputKind.USER_INPUT:
             constant = isinstance(spec.arg, (ConstantArgument, SymIntArgument))
@@ -180,22 +195,22 @@ def describe_program(network: nn.Module, example_input: object) -> tuple[dict[st
             constants[name] = value.detach()
         dtype = str(value.dtype).removeprefix("torch.")
         tensors[spec.arg.name] = {"name": name, "kind": kind, "shape": list(value.shape), "dtype": dtype}
-    calls, results = [], None
+    return inputs, tensors, constants
+
+
+def _calls(program: ExportedProgram) -> tuple[list[dict[str, object]], Sequence[Any]]:
+    """The calls in their order, and what is answered."""
+    calls, results = list[dict[str, object]](), tuple[Any, ...]()
     for node in program.graph.nodes:
         if node.op == "output":
-            results = node.args[0]
+            results = tuple(node.args[0] or ())
         elif node.op == "call_function" and not _is_assertion(node):
             args, kwargs = [_encode(a) for a in node.args], {k: _encode(v) for k, v in node.kwargs.items()}
             call = {"name": node.name, "layer": _layer(node), "function": name_function(node.target)}
             calls.append({**call, "args": args, "kwargs": kwargs})
         elif node.op not in ("placeholder", "call_function"):
             raise ArtifactError(f"it has a part ({node.op} {node.target}) that a program cannot hold")
-    odd = [s.kind.name for s in program.graph_signature.output_specs if s.kind != OutputKind.USER_OUTPUT]
-    if odd:
-        raise ArtifactError("it changes its own buffers when it runs, which a program cannot")
-    tree = pytree.tree_unflatten(list(results or ()), program.call_spec.out_spec)  # type: ignore[arg-type]
-    document = {"program_version": PROGRAM_VERSION, "inputs": inputs, "outputs": _encode(tree)}
-    return {**document, "tensors": tensors, "calls": calls}, constants
+    return calls, results
 
 
 def _layer(node: Node) -> str:
