@@ -87,7 +87,19 @@ def build_layer(description: Mapping[str, Any]) -> nn.Module:
             "and import the module that declares it, if it is your own"
         )
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in description.get("options", {}).items()}
+    if odd := [name for name, value in options.items() if value is None and not may_be_none(KINDS[kind].cls, name)]:
+        raise ArtifactError(f"a {kind} of the options {options} cannot be built ({', '.join(odd)} must not be null)")
     try:
         return KINDS[kind].cls(**options)
     except (AssertionError, TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
         raise ArtifactError(f"a {kind} of the options {options} cannot be built ({error})") from error
+
+
+def may_be_none(cls: type[nn.Module], name: str) -> bool:
+    """Whether a constructor takes None for an argument: by its default, or by its annotation."""
+    parameter = inspect.signature(cls).parameters.get(name)
+    if parameter is None:  # torch.nn's recurrent layers name none of theirs
+        return False
+    if name == "momentum":  # which instance norms take as well, though they do not say so
+        return True
+    return parameter.default is None or any(word in str(parameter.annotation) for word in ("None", "Optional"))

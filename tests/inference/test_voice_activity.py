@@ -285,3 +285,9 @@ def test_a_network_that_fails_or_is_another_is_told_in_one_line(tmp_path):
         Predictor(Failing(most=0.4), METADATA).scores(path)
     with pytest.raises(UserError, match="must give one score a frame"):
         Predictor(Pooled(), METADATA)
+
+
+@pytest.mark.parametrize("wrong", [{"hop_length": 1_000_000}, {"context_frames": 10**7}, {"n_fft": 10**8}])
+def test_metadata_that_would_take_hours_are_refused(wrong):
+    with pytest.raises(ArtifactError, match=r"reach over .* s, more than 60: correct the metadata"):
+        Predictor(Energy(), {**METADATA, **wrong})

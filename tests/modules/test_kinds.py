@@ -86,3 +86,26 @@ def test_other_layers_are_not_described():
         build_layer({"kind": "os.system", "options": {"command": "true"}})
     with pytest.raises(ArtifactError, match="Linear of the options"):
         build_layer({"kind": "Linear", "options": {"in_features": 2}})
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [
+        (nn.Conv1d(2, 3, 3), "padding"),
+        (nn.Conv1d(2, 3, 3), "stride"),
+        (nn.GRU(2, 3), "bidirectional"),
+        (nn.LSTM(2, 3), "dropout"),
+    ],
+)
+def test_null_where_a_layer_takes_none_such_is_refused(layer, name):
+    described = describe_layer(layer)
+    described["options"][name] = None
+    with pytest.raises(ArtifactError, match=f"{name} must not be null"):
+        build_layer(described)
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.BatchNorm1d(3, momentum=None), nn.InstanceNorm1d(3, momentum=None), nn.RMSNorm(3)]
+)
+def test_null_where_a_layer_means_it_stays(layer):
+    assert str(build_layer(describe_layer(layer))) == str(layer)
