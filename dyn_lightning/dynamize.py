@@ -14,7 +14,7 @@ from torch import nn
 from dyn_lightning.costs.uncounted import warn_uncounted
 from dyn_lightning.errors import SettingError
 from dyn_lightning.graph import Graph, Pass, Size, read_graph, unify
-from dyn_lightning.graph.untouched import copies, put_back, untouched
+from dyn_lightning.graph.untouched import untouched
 from dyn_lightning.graph.usable import usable
 from dyn_lightning.network.build import build, no_nested_tensors
 from dyn_lightning.network.dynamic import AnyModule, DynamicNetwork, shallow_copy
@@ -93,14 +93,10 @@ def dynamize(
     make_width = partial(width_class, boundary=boundary)
     runs = _runs(backbone, example_input, more_examples, methods)
     with untouched(backbone), rare_collections():
-        parameters = copies(backbone.parameters())
         graph = read_graph(
             no_nested_tensors(shallow_copy(backbone)), example_input, free_outputs=free_outputs, also=runs
         )
-        written = put_back(parameters)  # by the network's own code, as where it normalises its weights: mostly none
         expected = [answers_of(no_nested_tensors(shallow_copy(backbone)), p) for p in compared(graph)]
-        put_back(written)
-        del parameters
         _declare(graph, fixed, ties)
         names = _names(graph)
         untraced: dict[Size, str] = {}
@@ -109,7 +105,6 @@ def dynamize(
             result = build(backbone, graph, chosen, duration_s, mel_spacing, make_width, names)
             widths = dict(zip(chosen, result.widths.values(), strict=True))
             mismatch = try_sizes(expected, result, graph, widths) or try_least_sizes(result, graph, widths)
-            put_back(written)
             if mismatch is None:
                 break
             for size in mismatch.sizes:

@@ -18,7 +18,7 @@ from dyn_lightning.callbacks import PhaseSwitch
 from dyn_lightning.checks import imported
 from dyn_lightning.data.corpora.registry import find_speech
 from dyn_lightning.metrics.info import MetricInfo
-from dyn_lightning.objectives import FlopsBudget, FlopsTerm
+from dyn_lightning.objectives import FlopsBudget, LambdaSquared
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extend.md").read_text()
 EXAMPLES = {
@@ -67,7 +67,7 @@ def test_examples_are_short(name):
 
 
 def test_task_and_backbone(example):
-    module = module_of(example, FlopsTerm(0.1))
+    module = module_of(example, LambdaSquared(0.1))
     trainer = fit(module, PhaseSwitch(1, 1))
     assert {"val/loss", "val/error_db"} <= set(trainer.callback_metrics)
     assert module.metric_info["val/error_db"] == MetricInfo("mean error, dB", lower_is_better=True)
@@ -124,7 +124,7 @@ def test_corpus(example, tmp_path):
 
 
 def test_callback(example, capsys):
-    module = module_of(example, FlopsTerm(0.1))
+    module = module_of(example, LambdaSquared(0.1))
     trainer = fit(module, PhaseSwitch(1, 1), example("my_callback").LogParameters())
     assert trainer.callback_metrics["parameters"] == module.complexity.parameters_now()
     assert capsys.readouterr().out.count("'first': ") == 2  # when the search ends, and after the last epoch

@@ -240,6 +240,7 @@ def kept_bands(network: nn.Module) -> int:
     return network.bands.out_features
 
 
+@torch.no_grad()
 def learned_filters(network: Any) -> Tensor:
     """What the network as a whole does to a spectrum, (outputs, frequency bins)."""
     bands: Tensor = network.bands.weight

@@ -173,7 +173,9 @@ def test_the_agents_command_lines_of_a_study_parse(path, parse, agents_command):
         assert command[:5] == ["/usr/bin/env", "python", "-m", "dyn_lightning.cli", "fit"]
         config = parse(command[4:]).fit
         for name, wanted in parameters.items():
-            assert config[name] == (None if wanted == "null" else wanted)
+            given = config[name]
+            given = f"{given.__module__}.{given.__qualname__}" if isinstance(given, type) else given
+            assert given == (None if wanted == "null" else wanted)
         assert config.trainer.accelerator == ("gpu" if "antispoofing" in path.stem else "cpu")
 
 
