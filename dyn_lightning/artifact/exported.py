@@ -45,7 +45,8 @@ def write_exports(
         except Exception as error:  # exporters raise of every kind
             (folder / EXPORTS[kind]).unlink(missing_ok=True)
             own = type(error).__module__.startswith("dyn_lightning")
-            failed[kind] = (str(error) if own else first_line(error)).replace(f"{folder}/", "")
+            reason = (str(error) if own else first_line(error)).replace(f"{folder}/", "")
+            failed[kind] = reason.removeprefix(f"{EXPORTS[kind]}: ")
     return failed
 
 
